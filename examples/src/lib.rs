@@ -1,0 +1,1 @@
+//! Programs that show orchestra at work; see the folders beside this file.

@@ -1,0 +1,1 @@
+//! Wrappers that inject faults: lost, delayed, duplicated and ambiguous calls.

@@ -1,0 +1,1 @@
+//! Typed values over store bytes, with a format version.

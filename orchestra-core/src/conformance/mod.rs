@@ -1,0 +1,1 @@
+//! One suite per port, written from the contract on the trait.

@@ -1,0 +1,1 @@
+//! Fields that hold a number or a text: percentages and named ports.

@@ -1,0 +1,1 @@
+//! YAML and JSON documents in, typed objects out, with a report of what is not honoured.

@@ -1,0 +1,1 @@
+//! Amounts: exact integers with Kubernetes' suffixes.

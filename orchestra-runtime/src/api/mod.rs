@@ -1,0 +1,1 @@
+//! The typed API over a store.

@@ -1,0 +1,1 @@
+//! A live, indexed copy of one kind: list, then watch.

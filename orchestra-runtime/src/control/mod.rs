@@ -1,0 +1,1 @@
+//! Control loops: a queue of keys, and passes over them.

@@ -1,0 +1,13 @@
+//! Everything that waits.
+
+pub mod agent;
+pub mod api;
+pub mod cache;
+pub mod clock;
+pub mod control;
+pub mod driver;
+pub mod ids;
+pub mod loops;
+pub mod net;
+pub mod probe;
+pub mod store;

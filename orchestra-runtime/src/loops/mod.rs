@@ -1,0 +1,1 @@
+//! The controllers, one a file: read, ask sched, act.

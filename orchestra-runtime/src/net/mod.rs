@@ -1,0 +1,1 @@
+//! Addresses, the registry of endpoints, and the L4 proxy.

@@ -1,0 +1,1 @@
+//! Probers, and the wheel that paces them.

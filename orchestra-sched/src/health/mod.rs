@@ -1,0 +1,1 @@
+//! Whether pods, nodes and zones are well, and what follows.

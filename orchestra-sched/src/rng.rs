@@ -1,0 +1,1 @@
+//! Chance, seeded: one stream of numbers a purpose.

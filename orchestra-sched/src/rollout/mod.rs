@@ -1,0 +1,1 @@
+//! Moving from one revision to the next.

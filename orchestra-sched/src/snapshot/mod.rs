@@ -1,0 +1,1 @@
+//! The cluster at one instant: immutable, in columns, built by change.
