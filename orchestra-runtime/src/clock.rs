@@ -17,13 +17,18 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that starts at the wall clock's time.
     pub fn wall() -> Self {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Self::starting_at(Timestamp::EPOCH + since_epoch)
     }
 
     /// A clock that reads `start` now: for repeatable histories.
     pub fn starting_at(start: Timestamp) -> Self {
-        Self { start, created: Instant::now() }
+        Self {
+            start,
+            created: Instant::now(),
+        }
     }
 }
 
