@@ -43,7 +43,12 @@ pub struct PortError<K> {
 impl<K: ErrorKind> PortError<K> {
     /// An error of kind `kind` while doing `op`, for instance `"commit"`.
     pub fn new(kind: K, op: &'static str) -> Self {
-        Self { kind, op, subject: None, cause: None }
+        Self {
+            kind,
+            op,
+            subject: None,
+            cause: None,
+        }
     }
 
     /// Names what the operation was about: a key, a pod, an address.
@@ -92,7 +97,9 @@ impl<K: ErrorKind> fmt::Display for PortError<K> {
 
 impl<K: ErrorKind> Error for PortError<K> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+        self.cause
+            .as_deref()
+            .map(|cause| cause as &(dyn Error + 'static))
     }
 }
 

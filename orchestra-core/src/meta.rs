@@ -46,17 +46,21 @@ impl FromStr for Uid {
     type Err = ParseUidError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let dashes_right =
-            text.len() == 36 && text.bytes().enumerate().all(|(at, b)| match at {
+        let dashes_right = text.len() == 36
+            && text.bytes().enumerate().all(|(at, b)| match at {
                 8 | 13 | 18 | 23 => b == b'-',
                 _ => b.is_ascii_hexdigit(),
             });
         if !dashes_right {
-            return Err(ParseUidError { text: text.to_owned() });
+            return Err(ParseUidError {
+                text: text.to_owned(),
+            });
         }
         u128::from_str_radix(&text.replace('-', ""), 16)
             .map(Self)
-            .map_err(|_| ParseUidError { text: text.to_owned() })
+            .map_err(|_| ParseUidError {
+                text: text.to_owned(),
+            })
     }
 }
 
@@ -88,12 +92,18 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The object `name` in `namespace`.
     pub fn namespaced(namespace: impl Into<SmolStr>, name: impl Into<SmolStr>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The object `name` of a cluster-wide kind.
     pub fn cluster(name: impl Into<SmolStr>) -> Self {
-        Self { namespace: SmolStr::default(), name: name.into() }
+        Self {
+            namespace: SmolStr::default(),
+            name: name.into(),
+        }
     }
 }
 
@@ -128,10 +138,16 @@ pub struct ObjectMeta {
     #[serde(skip_serializing_if = "SmolStr::is_empty")]
     pub namespace: SmolStr,
     /// For selecting.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub labels: Labels,
     /// For everything else.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub annotations: Labels,
     /// This life of this name.
     #[serde(skip_serializing_if = "is_default")]
@@ -154,27 +170,41 @@ pub struct ObjectMeta {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_grace_period_seconds: Option<u64>,
     /// Who must agree before it goes.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub finalizers: Vec<SmolStr>,
     /// Whose part it is; with the last owner it is collected.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_as_default"
+    )]
     pub owner_references: Vec<OwnerReference>,
 }
 
 impl ObjectMeta {
     /// Metadata with a name and nothing else.
     pub fn named(name: impl Into<SmolStr>) -> Self {
-        Self { name: name.into(), ..Self::default() }
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
     }
 
     /// The object's key.
     pub fn key(&self) -> ObjectKey {
-        ObjectKey { namespace: self.namespace.clone(), name: self.name.clone() }
+        ObjectKey {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// The owner that controls it, if one does.
     pub fn controller(&self) -> Option<&OwnerReference> {
-        self.owner_references.iter().find(|owner| owner.controller == Some(true))
+        self.owner_references
+            .iter()
+            .find(|owner| owner.controller == Some(true))
     }
 }
 
@@ -258,7 +288,11 @@ pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition, now: T
     match conditions.iter_mut().find(|old| old.kind == new.kind) {
         Some(old) => {
             let flipped = old.status != new.status;
-            new.last_transition_time = if flipped { Some(now) } else { old.last_transition_time };
+            new.last_transition_time = if flipped {
+                Some(now)
+            } else {
+                old.last_transition_time
+            };
             let changed = flipped
                 || old.reason != new.reason
                 || old.message != new.message
@@ -322,8 +356,11 @@ mod tests {
         let uid = Uid(0x123e_4567_e89b_12d3_a456_4266_1417_4000);
         assert_eq!(uid.to_string(), "123e4567-e89b-12d3-a456-426614174000");
         assert_eq!(uid.to_string().parse(), Ok(uid));
-        for bad in ["", "123e4567e89b12d3a456426614174000", "123e4567-e89b-12d3-a456-42661417400g"]
-        {
+        for bad in [
+            "",
+            "123e4567e89b12d3a456426614174000",
+            "123e4567-e89b-12d3-a456-42661417400g",
+        ] {
             assert!(bad.parse::<Uid>().is_err(), "{bad}");
         }
     }

@@ -95,7 +95,9 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse::<jiff::Timestamp>()
             .map(|instant| Self::from_micros(instant.as_microsecond()))
-            .map_err(|_| ParseTimestampError { text: text.to_owned() })
+            .map_err(|_| ParseTimestampError {
+                text: text.to_owned(),
+            })
     }
 }
 
@@ -135,7 +137,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_name() {
-        let error = "yesterday".parse::<Timestamp>().expect_err("not an instant");
+        let error = "yesterday"
+            .parse::<Timestamp>()
+            .expect_err("not an instant");
         assert!(error.to_string().contains("\"yesterday\""));
     }
 }

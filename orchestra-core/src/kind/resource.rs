@@ -103,7 +103,12 @@ impl FieldError {
             Some((end, _)) => format!("{}…", &value[..end]),
             None => value,
         };
-        Self { path: path.into(), value, problem: problem.into(), remedy: remedy.into() }
+        Self {
+            path: path.into(),
+            value,
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -136,7 +141,11 @@ impl Invalid {
     ///
     /// Itself, if anything was.
     pub fn into_result(self) -> Result<(), Self> {
-        if self.errors.is_empty() { Ok(()) } else { Err(self) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(self)
+        }
     }
 }
 

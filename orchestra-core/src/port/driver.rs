@@ -58,7 +58,10 @@ pub struct Workload {
 
 impl Default for WorkloadId {
     fn default() -> Self {
-        Self { pod: Uid::NIL, container: SmolStr::default() }
+        Self {
+            pod: Uid::NIL,
+            container: SmolStr::default(),
+        }
     }
 }
 

@@ -22,7 +22,10 @@ pub struct ServiceName {
 impl ServiceName {
     /// The service `name` in `namespace`.
     pub fn new(namespace: impl Into<SmolStr>, name: impl Into<SmolStr>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 

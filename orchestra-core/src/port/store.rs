@@ -145,7 +145,11 @@ pub enum Write {
 impl Write {
     /// Sets `key` to `value`, bound to no lease.
     pub fn put(key: Key, value: impl Into<Value>) -> Self {
-        Self::Put { key, value: value.into(), lease: None }
+        Self::Put {
+            key,
+            value: value.into(),
+            lease: None,
+        }
     }
 
     /// The key it writes.
@@ -194,7 +198,9 @@ impl Txn {
     /// [`StoreErrorKind::Invalid`], with the cause saying which rule and the remedy.
     pub fn check(&self) -> Result<(), StoreError> {
         let refuse = |about: &str, why: String| {
-            Err(StoreError::new(StoreErrorKind::Invalid, "commit").about(about).because(why))
+            Err(StoreError::new(StoreErrorKind::Invalid, "commit")
+                .about(about)
+                .because(why))
         };
         if self.writes.is_empty() {
             return refuse("transaction", "it writes nothing; add a write".into());
@@ -205,7 +211,12 @@ impl Txn {
                 return refuse("transaction", why);
             }
         }
-        for key in self.guards.iter().map(Guard::key).chain(self.writes.iter().map(Write::key)) {
+        for key in self
+            .guards
+            .iter()
+            .map(Guard::key)
+            .chain(self.writes.iter().map(Write::key))
+        {
             let bytes = key.as_str().len();
             if bytes == 0 || bytes > KEY_BYTES_MAX {
                 let why = format!("a key has 1 to {KEY_BYTES_MAX} bytes, this one {bytes}");
@@ -223,8 +234,14 @@ impl Txn {
                 );
                 return refuse(key.as_str(), why);
             }
-            if self.writes[..n].iter().any(|earlier| earlier.key() == write.key()) {
-                return refuse(write.key().as_str(), "written twice; merge the writes".into());
+            if self.writes[..n]
+                .iter()
+                .any(|earlier| earlier.key() == write.key())
+            {
+                return refuse(
+                    write.key().as_str(),
+                    "written twice; merge the writes".into(),
+                );
             }
         }
         Ok(())
@@ -306,7 +323,11 @@ pub struct ListRequest {
 impl ListRequest {
     /// The first page of everything under `prefix`, all of it in one page.
     pub fn all(prefix: impl Into<Key>) -> Self {
-        Self { prefix: prefix.into(), limit: usize::MAX, from: None }
+        Self {
+            prefix: prefix.into(),
+            limit: usize::MAX,
+            from: None,
+        }
     }
 }
 
@@ -371,7 +392,11 @@ pub trait StateStoreExt: StateStore {
         key: Key,
         value: impl Into<Value>,
     ) -> impl Future<Output = Result<Revision, StoreError>> + Send {
-        self.commit(Txn::new().when(Guard::Absent(key.clone())).then(Write::put(key, value)))
+        self.commit(
+            Txn::new()
+                .when(Guard::Absent(key.clone()))
+                .then(Write::put(key, value)),
+        )
     }
 
     /// Replaces a key that must still be at `seen`.
@@ -381,7 +406,11 @@ pub trait StateStoreExt: StateStore {
         value: impl Into<Value>,
         seen: Revision,
     ) -> impl Future<Output = Result<Revision, StoreError>> + Send {
-        self.commit(Txn::new().when(Guard::At(key.clone(), seen)).then(Write::put(key, value)))
+        self.commit(
+            Txn::new()
+                .when(Guard::At(key.clone(), seen))
+                .then(Write::put(key, value)),
+        )
     }
 
     /// Sets a key, whatever it holds.
