@@ -1,1 +1,0 @@
-//! Selecting objects by label, and nodes by label and field.
