@@ -1,1 +1,13 @@
-//! Drivers that come with the runtime: task, process, sim.
+//! Drivers that come with the runtime.
+//!
+//! * [`TaskDriver`](task::TaskDriver): async functions of the app, supervised like processes.
+//! * [`ProcessDriver`](process::ProcessDriver): processes of the operating system.
+//! * [`SimDriver`](sim::SimDriver): scripted workloads in virtual time.
+//!
+//! All three keep their workloads in one kind of table, which holds the contract's rules of
+//! admission: at most one attempt at a time, none twice, none older than the newest.
+
+mod ring;
+mod table;
+
+pub mod task;
