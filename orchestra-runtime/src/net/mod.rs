@@ -2,6 +2,8 @@
 //!
 //! * [`address`]: an address for each pod and each service out of the loopback range.
 //! * [`registry`]: the endpoint sets of one process, behind the port `ServiceRegistry`.
+//! * [`l4`]: a TCP proxy on the stable addresses of services.
 
 pub mod address;
+pub mod l4;
 pub mod registry;
