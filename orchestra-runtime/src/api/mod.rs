@@ -1,1 +1,34 @@
 //! The typed API over a store.
+//!
+//! * [`Client`]: a process's hold on it; [`Api`]: the objects of one kind.
+//! * [`Commit`]: several typed writes in one transaction. Every write goes through it.
+//! * [`Admission`]: hooks that change or refuse writes.
+//! * [`ApiError`]: what failed, about what, and what to do next.
+
+mod admission;
+mod client;
+mod commit;
+mod deletion;
+mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod list;
+mod object;
+mod params;
+mod shelf;
+mod stage;
+#[cfg(test)]
+mod tests;
+mod typed;
+
+pub use admission::{Admission, AdmissionRequest};
+pub use client::Client;
+pub use commit::{Commit, Landed};
+pub use error::{ApiError, ApiErrorKind};
+pub use list::{List, ListParams};
+pub use object::{object_key, store_key, store_prefix};
+pub use params::{
+    DeleteParams, FINALIZER_FOREGROUND, FINALIZER_ORPHAN, NAMESPACE_DEFAULT, NAMESPACES_BUILT_IN,
+    Propagation,
+};
+pub use typed::{Api, Deleted};

@@ -1,0 +1,89 @@
+//! Typed objects over store keys and bytes.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use orchestra_core::kind::{Resource, Scope};
+use orchestra_core::meta::ObjectKey;
+use orchestra_core::port::store::{Key, Revision, VALUE_BYTES_MAX, Value, Versioned};
+
+use super::error::{ApiError, ApiErrorKind};
+use super::shelf::Shelf;
+
+/// Any typed object, shared.
+pub(crate) type AnyObject = Arc<dyn Any + Send + Sync>;
+
+/// Where the object stands in the store: `plural/namespace/name`, or `plural/name` for a
+/// cluster-wide kind.
+pub fn store_key<K: Resource>(key: &ObjectKey) -> Key {
+    match K::SCOPE {
+        Scope::Namespaced => format!("{}/{}/{}", K::PLURAL, key.namespace, key.name).into(),
+        Scope::Cluster => format!("{}/{}", K::PLURAL, key.name).into(),
+    }
+}
+
+/// What the store keys of a kind start with, in one namespace or in all.
+pub fn store_prefix<K: Resource>(namespace: Option<&str>) -> Key {
+    match namespace {
+        Some(namespace) if K::SCOPE == Scope::Namespaced => {
+            format!("{}/{namespace}/", K::PLURAL).into()
+        }
+        _ => format!("{}/", K::PLURAL).into(),
+    }
+}
+
+/// The object that stands at a store key of its kind; `None` if the key is not of that kind.
+pub fn object_key<K: Resource>(key: &Key) -> Option<ObjectKey> {
+    let rest = key.as_str().strip_prefix(K::PLURAL)?.strip_prefix('/')?;
+    match K::SCOPE {
+        Scope::Namespaced => {
+            let (namespace, name) = rest.split_once('/')?;
+            Some(ObjectKey::namespaced(namespace, name))
+        }
+        Scope::Cluster => Some(ObjectKey::cluster(rest)),
+    }
+}
+
+/// How errors name an object: `pods default/web-1`.
+pub(crate) fn subject<K: Resource>(key: &ObjectKey) -> String {
+    format!("{} {key}", K::PLURAL)
+}
+
+/// The object's bytes. Its resource version must be zero: the store keeps that.
+pub(crate) fn encode<K: Resource>(
+    object: &K,
+    op: &'static str,
+    key: &ObjectKey,
+) -> Result<Value, ApiError> {
+    debug_assert_eq!(object.metadata().resource_version, Revision(0));
+    let bytes = serde_json::to_vec(object).map_err(|error| {
+        ApiError::new(ApiErrorKind::Corrupt, op, subject::<K>(key)).because(error)
+    })?;
+    if bytes.len() > VALUE_BYTES_MAX {
+        let kind = ApiErrorKind::TooLarge {
+            bytes: bytes.len(),
+            max: VALUE_BYTES_MAX,
+        };
+        return Err(ApiError::new(kind, op, subject::<K>(key)));
+    }
+    Ok(bytes.into())
+}
+
+/// The object in `stored`, from the shelf if it lies there at that very revision, else decoded
+/// and put there.
+pub(crate) fn decode<K: Resource>(
+    shelf: &Shelf,
+    stored: &Versioned,
+    op: &'static str,
+) -> Result<Arc<K>, ApiError> {
+    if let Some(known) = shelf.get::<K>(&stored.key, stored.modified) {
+        return Ok(known);
+    }
+    let mut object: K = serde_json::from_slice(&stored.value).map_err(|error| {
+        ApiError::new(ApiErrorKind::Corrupt, op, stored.key.as_str()).because(error)
+    })?;
+    object.metadata_mut().resource_version = stored.modified;
+    let object = Arc::new(object);
+    shelf.put(stored.key.clone(), stored.modified, object.clone());
+    Ok(object)
+}
