@@ -10,4 +10,5 @@
 mod ring;
 mod table;
 
+pub mod sim;
 pub mod task;
