@@ -26,6 +26,7 @@ pub use client::Client;
 pub use commit::{Commit, Landed};
 pub use error::{ApiError, ApiErrorKind};
 pub use list::{List, ListParams};
+pub(crate) use object::decode;
 pub use object::{object_key, store_key, store_prefix};
 pub use params::{
     DeleteParams, FINALIZER_FOREGROUND, FINALIZER_ORPHAN, NAMESPACE_DEFAULT, NAMESPACES_BUILT_IN,
