@@ -3,11 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use orchestra_core::error::{ErrorKind, PortError, Retry, report};
+use orchestra_core::meta::Uid;
 use orchestra_core::port::registry::{ServiceRegistry, SetGeneration};
+use orchestra_sched::balance::{BalanceView, Balancer};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -15,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::copy::copy_both;
-use super::target::{InFlight, Pods, TargetList, TargetSet};
-use super::{L4Limits, L4Route, Stats};
+use super::target::{InFlight, Pods, TargetSet, Targets};
+use super::{BalancerFor, L4Limits, L4Route, Stats};
 
 /// How many connections the system may hold until they are accepted.
 const BACKLOG: u32 = 1_024;
@@ -103,6 +105,7 @@ fn is_exhaustion(error: &io::Error) -> bool {
 pub(crate) struct Shared {
     pub(crate) registry: Arc<dyn ServiceRegistry>,
     pub(crate) limits: L4Limits,
+    pub(crate) balancer: BalancerFor,
     pub(crate) pods: Pods,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) stats: Stats,
@@ -122,8 +125,9 @@ pub(crate) struct Listener {
     pub(crate) route: L4Route,
     /// Its own bound, so that one service full of stuck clients leaves room for the others.
     pub(crate) slots: Arc<Semaphore>,
-    /// Where the round goes on.
-    next: AtomicUsize,
+    balancer: Arc<dyn Balancer>,
+    /// From then on no target is a suspect: nothing to search for.
+    suspects_until_ms: AtomicU64,
 }
 
 /// What an accept loop leaves behind: the socket, still listening, and its connections.
@@ -132,11 +136,13 @@ pub(crate) type Leftover = (TcpListener, JoinSet<()>);
 impl Listener {
     pub(crate) fn new(shared: Arc<Shared>, route: L4Route) -> Self {
         let slots = Arc::new(Semaphore::new(shared.limits.connections_per_listener_max));
+        let balancer = (shared.balancer)(&route);
         Self {
             shared,
             route,
             slots,
-            next: AtomicUsize::new(0),
+            balancer,
+            suspects_until_ms: AtomicU64::new(0),
         }
     }
 
@@ -144,7 +150,7 @@ impl Listener {
     /// last set stands.
     pub(crate) async fn follow(
         self: Arc<Self>,
-        targets: watch::Sender<TargetList>,
+        targets: watch::Sender<Arc<Targets>>,
         stop: CancellationToken,
     ) {
         let mut set = TargetSet::new(self.route.port.clone());
@@ -162,7 +168,7 @@ impl Listener {
                                 if newest.is_none_or(|newest| newest <= endpoints.generation) {
                                     newest = Some(endpoints.generation);
                                     let list = set.apply(&endpoints, &self.shared.pods);
-                                    targets.send_replace(list);
+                                    targets.send_replace(Arc::new(list));
                                 }
                             }
                         }
@@ -187,7 +193,7 @@ impl Listener {
         self: Arc<Self>,
         socket: TcpListener,
         mut connections: JoinSet<()>,
-        mut targets: watch::Receiver<TargetList>,
+        mut targets: watch::Receiver<Arc<Targets>>,
         stop: CancellationToken,
     ) -> Leftover {
         let serve = async {
@@ -256,8 +262,8 @@ impl Listener {
     async fn serve(
         &self,
         mut client: ResetOnDrop,
-        list: TargetList,
-        targets: watch::Receiver<TargetList>,
+        list: Arc<Targets>,
+        targets: watch::Receiver<Arc<Targets>>,
     ) {
         let stats = &self.shared.stats;
         stats.accepted.fetch_add(1, Ordering::Relaxed);
@@ -286,51 +292,59 @@ impl Listener {
     /// Connects to a target, trying others, each at most once, as long as the limits allow.
     async fn connect(
         &self,
-        mut list: TargetList,
-        mut targets: watch::Receiver<TargetList>,
+        mut list: Arc<Targets>,
+        mut targets: watch::Receiver<Arc<Targets>>,
     ) -> Option<(TcpStream, InFlight)> {
         let limits = &self.shared.limits;
-        let mut tried: Vec<SocketAddr> = Vec::new();
         let started = Instant::now();
-        while tried.len() < limits.connect_attempts_max {
-            let Some(in_flight) = self.pick(&list, &tried) else {
+        let mut tried: Vec<Uid> = Vec::new();
+        let mut failed = 0;
+        while failed < limits.connect_attempts_max {
+            let Some(index) = self.pick(&list, &tried) else {
                 // Nothing is left of this list. There may be a newer one, now or soon.
                 let newer = timeout_at(started + limits.target_wait_max, targets.changed());
                 newer.await.ok()?.ok()?;
                 list = targets.borrow_and_update().clone();
                 continue;
             };
-            let address = in_flight.target().address;
-            match timeout(limits.connect_timeout, TcpStream::connect(address)).await {
+            let (Some(pod), Some(target)) = (list.endpoints.get(index), list.get(index)) else {
+                return None; // the balancer broke its contract
+            };
+            tried.push(pod.pod);
+            // Closed since the list was made: as if it were not there.
+            let Some(in_flight) = target.begin() else {
+                continue;
+            };
+            match timeout(limits.connect_timeout, TcpStream::connect(target.address)).await {
                 Ok(Ok(backend)) => return Some((backend, in_flight)),
                 _ => {
+                    failed += 1;
                     self.shared
                         .stats
                         .connect_failures
                         .fetch_add(1, Ordering::Relaxed);
                     let pause = u64::try_from(limits.suspect_for.as_millis()).unwrap_or(u64::MAX);
-                    let until = self.shared.now_ms().saturating_add(pause);
-                    in_flight.target().suspect_until(until);
-                    tried.push(address);
+                    let until_ms = self.shared.now_ms().saturating_add(pause);
+                    target.suspect_until(until_ms);
+                    self.suspects_until_ms
+                        .fetch_max(until_ms, Ordering::Relaxed);
                 }
             }
         }
         None
     }
 
-    /// The next in the round that was not tried; suspects only if there is nobody else.
-    fn pick(&self, list: &TargetList, tried: &[SocketAddr]) -> Option<InFlight> {
-        if list.is_empty() {
-            return None;
-        }
+    /// Whom the balancer chooses among those not tried; suspects only if there is nobody else.
+    fn pick(&self, list: &Targets, tried: &[Uid]) -> Option<usize> {
+        let view = BalanceView::new(&list.endpoints);
         let now_ms = self.shared.now_ms();
-        let start = self.next.fetch_add(1, Ordering::Relaxed) % list.len();
-        let round = || list[start..].iter().chain(&list[..start]);
-        let untried = || round().filter(|target| !tried.contains(&target.address));
-        untried()
-            .filter(|target| !target.is_suspect(now_ms))
-            .chain(untried().filter(|target| target.is_suspect(now_ms)))
-            .find_map(|target| target.begin())
+        if now_ms < self.suspects_until_ms.load(Ordering::Relaxed) {
+            let avoided: Vec<Uid> = list.suspects(now_ms).chain(tried.iter().copied()).collect();
+            if let Some(index) = self.balancer.pick(view.without(&avoided)) {
+                return Some(index);
+            }
+        }
+        self.balancer.pick(view.without(tried))
     }
 }
 

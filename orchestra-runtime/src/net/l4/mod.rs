@@ -1,7 +1,7 @@
 //! A TCP proxy on the stable addresses of services.
 //!
-//! Each listener follows the endpoints of its service. A new connection goes to the next ready
-//! endpoint in the round, and to another one if that cannot be connected to. An endpoint that
+//! Each listener follows the endpoints of its service. A new connection goes to the ready endpoint
+//! that its balancer chooses, and to another one if that cannot be connected to. An endpoint that
 //! leaves the ready set gets no new connection from that moment on; those it has may finish, and
 //! [`L4Handle::drained`] tells when they have. What ends before its time is reset, so that no
 //! peer takes a part for the whole.
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use orchestra_core::meta::Uid;
 use orchestra_core::port::registry::{ServiceName, ServiceRegistry};
+use orchestra_sched::balance::{Balancer, RoundRobin};
 use smol_str::SmolStr;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -73,6 +74,9 @@ pub struct L4Route {
     /// The name of the service's port; empty for a single unnamed one.
     pub port: SmolStr,
 }
+
+/// Gives the balancer of a new listener.
+pub type BalancerFor = fn(&L4Route) -> Arc<dyn Balancer>;
 
 /// What a proxy has done since it began. Counters only grow.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -193,7 +197,7 @@ impl Running {
     ) -> Self {
         let listener = Arc::new(Listener::new(Arc::clone(shared), route.clone()));
         let stop = CancellationToken::new();
-        let (sender, receiver) = watch::channel([].into());
+        let (sender, receiver) = watch::channel(Arc::default());
         let follow = tokio::spawn(Arc::clone(&listener).follow(sender, stop.clone()));
         let accept = listener.accept(socket, connections, receiver, stop.clone());
         Self {
@@ -216,14 +220,24 @@ impl Running {
 }
 
 impl L4Proxy {
-    /// A proxy with no listeners.
+    /// A proxy with no listeners yet, each of which will serve its endpoints in turn.
     pub fn new(registry: Arc<dyn ServiceRegistry>, limits: L4Limits) -> Self {
+        Self::with_balancers(registry, limits, |_| Arc::new(RoundRobin::new()))
+    }
+
+    /// A proxy with no listeners yet, each of which will have the balancer that `balancer` gives.
+    pub fn with_balancers(
+        registry: Arc<dyn ServiceRegistry>,
+        limits: L4Limits,
+        balancer: BalancerFor,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(
             limits.connections_max.min(Semaphore::MAX_PERMITS),
         ));
         let shared = Shared {
             registry,
             limits,
+            balancer,
             pods: Default::default(),
             slots,
             stats: Stats::default(),

@@ -7,13 +7,34 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use orchestra_core::meta::Uid;
-use orchestra_core::port::registry::Endpoints;
+use orchestra_core::port::registry::{Endpoint, Endpoints};
 use smol_str::SmolStr;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// The targets of one listener that want connections, ordered by pod. Replaced as a whole.
-pub(crate) type TargetList = Arc<[Arc<Target>]>;
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    /// What a balancer chooses from.
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// The target of each endpoint.
+    targets: Vec<Arc<Target>>,
+}
+
+impl Targets {
+    /// The target at `index`; `None` past the end.
+    pub(crate) fn get(&self, index: usize) -> Option<&Arc<Target>> {
+        self.targets.get(index)
+    }
+
+    /// The pods to be tried last at that instant.
+    pub(crate) fn suspects(&self, now_ms: u64) -> impl Iterator<Item = Uid> {
+        let pods = self.endpoints.iter().map(|endpoint| endpoint.pod);
+        let all = pods.zip(&self.targets);
+        all.filter(move |(_, target)| target.is_suspect(now_ms))
+            .map(|(pod, _)| pod)
+    }
+}
 
 /// One pod as every listener of a proxy sees it.
 #[derive(Debug)]
@@ -38,7 +59,6 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pod: Arc<Pod>,
     accepting: AtomicBool,
-    in_flight: AtomicUsize,
     /// Milliseconds since the proxy began, until which it is tried last.
     suspect_until_ms: AtomicU64,
 }
@@ -50,7 +70,6 @@ impl Target {
             address,
             pod,
             accepting: AtomicBool::new(true),
-            in_flight: AtomicUsize::new(0),
             suspect_until_ms: AtomicU64::new(0),
         })
     }
@@ -60,18 +79,12 @@ impl Target {
     /// First counts, then looks: a drain first closes, then counts. Whichever comes first, no
     /// connection slips past a drain that has seen zero.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlight> {
-        self.in_flight.fetch_add(1, Ordering::SeqCst);
         self.pod.in_flight.fetch_add(1, Ordering::SeqCst);
         let begun = InFlight(Arc::clone(self));
         self.accepting.load(Ordering::SeqCst).then_some(begun)
     }
 
-    /// How many connections it has.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_suspect(&self, now_ms: u64) -> bool {
+    fn is_suspect(&self, now_ms: u64) -> bool {
         now_ms < self.suspect_until_ms.load(Ordering::Relaxed)
     }
 
@@ -91,15 +104,8 @@ impl Target {
 #[derive(Debug)]
 pub(crate) struct InFlight(Arc<Target>);
 
-impl InFlight {
-    pub(crate) fn target(&self) -> &Arc<Target> {
-        &self.0
-    }
-}
-
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
         let before = self.0.pod.in_flight.fetch_sub(1, Ordering::SeqCst);
         // Nobody can be waiting with success in sight while the pod still accepts.
         if before == 1 && self.0.pod.open.load(Ordering::SeqCst) == 0 {
@@ -186,29 +192,23 @@ impl TargetSet {
     }
 
     /// Moves on to `endpoints`: what left is closed, what stays keeps its counts.
-    pub(crate) fn apply(&mut self, endpoints: &Endpoints, pods: &Pods) -> TargetList {
-        let wanted: BTreeMap<(Uid, SocketAddr), ()> = endpoints
-            .all
-            .iter()
-            .filter(|endpoint| endpoint.ready && !endpoint.terminating)
-            .filter_map(|endpoint| {
-                let (_, port) = endpoint.ports.iter().find(|(name, _)| *name == self.port)?;
-                Some(((endpoint.pod, SocketAddr::new(endpoint.address, *port)), ()))
-            })
-            .collect();
-        self.open.retain(|key, target| {
-            let stays = wanted.contains_key(key);
-            if !stays {
-                target.close();
-            }
-            stays
-        });
-        for key in wanted.into_keys() {
-            self.open
-                .entry(key)
-                .or_insert_with(|| Target::new(key.1, pods.get_or_add(key.0)));
+    pub(crate) fn apply(&mut self, endpoints: &Endpoints, pods: &Pods) -> Targets {
+        let mut before = std::mem::take(&mut self.open);
+        let mut list = Targets::default();
+        for endpoint in endpoints.all.iter().filter(|e| e.ready && !e.terminating) {
+            let Some((_, port)) = endpoint.ports.iter().find(|(name, _)| *name == self.port) else {
+                continue;
+            };
+            let key = (endpoint.pod, SocketAddr::new(endpoint.address, *port));
+            let target = before
+                .remove(&key)
+                .unwrap_or_else(|| Target::new(key.1, pods.get_or_add(key.0)));
+            list.endpoints.push(endpoint.clone());
+            list.targets.push(Arc::clone(&target));
+            self.open.insert(key, target);
         }
-        self.open.values().cloned().collect()
+        before.values().for_each(|left| left.close());
+        list
     }
 }
 
@@ -249,12 +249,13 @@ mod tests {
         let pods = Pods::default();
         let mut set = TargetSet::new(SmolStr::default());
         let before = set.apply(&endpoints(&[(1, true), (2, true)]), &pods);
-        let (one, two) = (before[0].begin().unwrap(), before[1].begin().unwrap());
+        let (one, two) = (before.get(0).unwrap(), before.get(1).unwrap());
+        let (one, two) = (one.begin().unwrap(), two.begin().unwrap());
         let after = set.apply(&endpoints(&[(1, true), (2, false), (3, true)]), &pods);
-        assert_eq!(after.len(), 2);
-        assert_eq!(after[0].in_flight(), 1);
+        assert_eq!(after.endpoints.len(), 2);
+        assert!(Arc::ptr_eq(after.get(0).unwrap(), before.get(0).unwrap()));
         assert!(
-            before[1].begin().is_none(),
+            before.get(1).unwrap().begin().is_none(),
             "an old list must not reach a pod that left"
         );
         assert_eq!((pods.in_flight(Uid(1)), pods.in_flight(Uid(2))), (1, 1));
@@ -268,7 +269,7 @@ mod tests {
         let (mut a, mut b) = (TargetSet::new("".into()), TargetSet::new("".into()));
         let list = a.apply(&endpoints(&[(1, true)]), &pods);
         b.apply(&endpoints(&[(1, true)]), &pods);
-        let connection = list[0].begin().unwrap();
+        let connection = list.get(0).unwrap().begin().unwrap();
         let second = Duration::from_secs(1);
         assert_eq!(pods.drained(Uid(1), second).await, Err(1));
         let waiting = tokio::spawn({
