@@ -1,0 +1,252 @@
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use orchestra_core::meta::Uid;
+use orchestra_core::port::driver::WorkloadId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn target() -> ProbeTarget {
+    let workload = WorkloadId {
+        pod: Uid(1),
+        container: "main".into(),
+    };
+    ProbeTarget {
+        workload,
+        address: Some(LOCAL),
+    }
+}
+
+fn tcp(port: u16) -> ProbeSpec {
+    ProbeSpec::Tcp { host: None, port }
+}
+
+#[tokio::test]
+async fn tcp_passes_when_it_opens_and_fails_by_name_when_it_does_not() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let probers = Probers::new().tcp(Arc::new(TcpProber));
+    let open = probers.probe(&target(), &tcp(port)).await.unwrap();
+    assert!(matches!(open, Verdict::Pass { .. }));
+    drop(socket);
+    let Verdict::Fail { reason } = probers.probe(&target(), &tcp(port)).await.unwrap() else {
+        panic!("nobody listens")
+    };
+    assert!(reason.contains(&format!("127.0.0.1:{port}")), "{reason}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_an_error_with_a_remedy() {
+    let probers = Probers::new().tcp(Arc::new(TcpProber));
+    let grpc = ProbeSpec::Grpc {
+        port: 1,
+        service: String::new(),
+    };
+    let error = probers.probe(&target(), &grpc).await.unwrap_err();
+    assert_eq!(error.kind(), ProbeErrorKind::Unsupported);
+    let text = orchestra_core::error::report(&error).to_string();
+    assert!(text.contains("gRPC") && text.contains("set one"), "{text}");
+    let nowhere = ProbeTarget {
+        address: None,
+        ..target()
+    };
+    let error = probers.probe(&nowhere, &tcp(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ProbeErrorKind::Invalid);
+}
+
+#[cfg(feature = "http")]
+mod http {
+    use super::*;
+
+    fn get(port: u16, path: &str) -> ProbeSpec {
+        ProbeSpec::Http {
+            host: None,
+            port,
+            path: path.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Answers each connection with what `answer` makes of the request's head.
+    async fn server<A>(answer: A) -> u16
+    where
+        A: Fn(String) -> Vec<u8> + Send + Sync + 'static,
+    {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = socket.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match client.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => break,
+                    }
+                }
+                // A prober that has seen enough may be gone.
+                let _ = client
+                    .write_all(&answer(String::from_utf8(head).unwrap()))
+                    .await;
+            }
+        });
+        port
+    }
+
+    async fn verdict(answer: impl Fn(String) -> Vec<u8> + Send + Sync + 'static) -> Verdict {
+        let port = server(answer).await;
+        HttpProber
+            .probe(&target(), &get(port, "/healthz?full=1"))
+            .await
+            .unwrap()
+    }
+
+    fn passes(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Pass { .. })
+    }
+
+    #[tokio::test]
+    async fn the_status_decides() {
+        for (status, well) in [
+            (200, true),
+            (204, true),
+            (399, true),
+            (400, false),
+            (503, false),
+        ] {
+            let answer =
+                move |_| format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n").into_bytes();
+            let verdict = verdict(answer).await;
+            assert_eq!(passes(&verdict), well, "{status}: {verdict:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_request_says_what_it_should() {
+        let port = server(|head| {
+            let lower = head.to_ascii_lowercase();
+            let fine = head.starts_with("GET /healthz?full=1 HTTP/1.1\r\n")
+                && lower.contains("\r\nhost: example.test\r\n")
+                && lower.contains("\r\nx-token: a\r\n")
+                && lower.contains("\r\nx-token: b\r\n")
+                && lower.contains("\r\nconnection: close\r\n")
+                && lower.contains("\r\nuser-agent: orchestra-probe/");
+            let status = if fine { 200 } else { 400 };
+            format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes()
+        })
+        .await;
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let spec = ProbeSpec::Http {
+            host: None,
+            port,
+            path: "/healthz?full=1".into(),
+            headers: vec![
+                header("Host", "example.test"),
+                header("X-Token", "a"),
+                header("X-Token", "b"),
+            ],
+        };
+        let verdict = HttpProber.probe(&target(), &spec).await.unwrap();
+        assert!(passes(&verdict), "{verdict:?}");
+    }
+
+    #[tokio::test]
+    async fn garbage_and_heads_without_end_fail() {
+        for garbage in [
+            b"220 smtp.example ESMTP\r\n\r\n".to_vec(),
+            b"".to_vec(),
+            [b"HTTP/1.1 200 OK\r\nx: ".to_vec(), vec![b'a'; 1 << 20]].concat(),
+            [
+                b"HTTP/1.1 200 OK\r\n".to_vec(),
+                b"a: b\r\n".repeat(5_000),
+                b"\r\n".to_vec(),
+            ]
+            .concat(),
+            b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\ncut".to_vec(),
+        ] {
+            let verdict = verdict(move |_| garbage.clone()).await;
+            let Verdict::Fail { reason } = verdict else {
+                panic!("{verdict:?}")
+            };
+            assert!(reason.starts_with("no valid HTTP answer: "), "{reason}");
+            assert!(reason.len() < 500);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_left_unread() {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n".to_vec();
+        let body = vec![b'x'; 8 << 20];
+        assert!(passes(
+            &verdict(move |_| [head.clone(), body.clone()].concat()).await
+        ));
+    }
+
+    fn redirect(to: &str) -> Vec<u8> {
+        format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n").into_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_followed_on_this_host_only() {
+        let sick = |head: String| match head.split(' ').nth(1).unwrap() {
+            "/healthz?full=1" => redirect("/sick"),
+            _ => b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        };
+        assert!(!passes(&verdict(sick).await), "judged by where it leads");
+        let elsewhere = |_| redirect("http://192.0.2.1:9/never-asked");
+        assert!(passes(&verdict(elsewhere).await));
+        let endless = |_| redirect("again");
+        let Verdict::Fail { reason } = verdict(endless).await else {
+            panic!("a circle")
+        };
+        assert!(reason.contains("10 redirects"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_bad_probe_is_invalid_and_does_not_repeat_a_header_value() {
+        let spec = ProbeSpec::Http {
+            host: None,
+            port: 1,
+            path: "/".into(),
+            headers: vec![("Authorization".into(), "hush\n".into())],
+        };
+        let error = HttpProber.probe(&target(), &spec).await.unwrap_err();
+        assert_eq!(error.kind(), ProbeErrorKind::Invalid);
+        assert!(!format!("{error:?}").contains("hush"));
+        for (host, path) in [(None, "/a b"), (Some("a b".to_owned()), "/")] {
+            let spec = ProbeSpec::Http {
+                host,
+                port: 1,
+                path: path.into(),
+                headers: Vec::new(),
+            };
+            let error = HttpProber.probe(&target(), &spec).await.unwrap_err();
+            assert_eq!(error.kind(), ProbeErrorKind::Invalid, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_probe_closes_its_connection() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let (target, spec) = (target(), get(port, "/"));
+        let probe = HttpProber.probe(&target, &spec);
+        let mut client = tokio::select! {
+            biased;
+            verdict = probe => panic!("nobody answered, but {verdict:?}"),
+            accepted = socket.accept() => accepted.unwrap().0,
+        };
+        let mut rest = Vec::new();
+        let read = client.read_to_end(&mut rest);
+        tokio::time::timeout(Duration::from_secs(60), read)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
