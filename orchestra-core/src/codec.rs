@@ -8,8 +8,6 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-
 use crate::error::PortError;
 use crate::kind::Resource;
 use crate::port::store::{Revision, StoreError, StoreErrorKind, Value, Versioned};
@@ -199,7 +197,7 @@ mod tests {
 
     use std::collections::BTreeMap;
 
-    use serde::Serialize;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
     use crate::error::report;

@@ -1,0 +1,267 @@
+//! Reads one object out of its tree.
+
+use smol_str::SmolStr;
+
+use super::loader::Loader;
+use super::object::Object;
+use super::report::{Place, Problem, Reason, Unhonoured};
+use super::tree::{Node, Segment, Value, write_path};
+use super::{typed, unhonoured};
+use crate::kind::{FieldError, Resource, Scope};
+use crate::meta::ObjectMeta;
+use crate::selector::{is_dns_subdomain, label_key_problem, label_value_problem};
+
+/// The most wrong types that are looked for in one object: each costs another reading of it.
+const TYPE_ERRORS_MAX: usize = 20;
+
+/// One object being read.
+pub(super) struct Reading<'a> {
+    pub(super) place: Place,
+    /// Where the object stands in its document.
+    pub(super) base: &'a [Segment],
+    /// For objects that name none.
+    pub(super) namespace: &'a SmolStr,
+    pub(super) problems: Vec<Problem>,
+    pub(super) unhonoured: Vec<Unhonoured>,
+}
+
+impl Reading<'_> {
+    pub(super) fn any(&mut self, node: &Node, loader: &Loader) -> Option<Object> {
+        if !matches!(node.value, Value::Map(_)) {
+            let problem = "it is no object";
+            let remedy = "write a mapping with apiVersion, kind and metadata";
+            self.problem(node, FieldError::new("", node.describe(), problem, remedy));
+            return None;
+        }
+        let mut named = |key: &str| match node.get(key) {
+            Some(Node {
+                value: Value::String(text),
+                ..
+            }) if !text.is_empty() => Some(text.as_str()),
+            other => {
+                let value = other.map(Node::describe).unwrap_or_default();
+                let remedy = "every object names its apiVersion and kind, as texts";
+                self.problem(
+                    node,
+                    FieldError::new(key, value, "it is missing or no text", remedy),
+                );
+                None
+            }
+        };
+        let (api_version, kind) = (named("apiVersion"), named("kind"));
+        let (api_version, kind) = (api_version?, kind?);
+        let name = node.get("metadata").and_then(|metadata| {
+            metadata
+                .text("name")
+                .or_else(|| metadata.text("generateName"))
+        });
+        self.place.object = match name {
+            Some(name) => format!("{kind} {name}"),
+            None => kind.to_owned(),
+        };
+        match loader.known(api_version, kind) {
+            Ok(known) => {
+                let object = (known.read)(node, self)?;
+                if known.built_in {
+                    for (path, instead) in unhonoured::find(kind, node) {
+                        self.not_honoured(node, path, Reason::NotActedOn(instead));
+                    }
+                }
+                Some(object)
+            }
+            Err(error) if loader.skip_unknown_kinds && error.path == "kind" => {
+                self.not_honoured(node, String::new(), Reason::UnknownKind);
+                None
+            }
+            Err(error) => {
+                self.problem(node, error);
+                None
+            }
+        }
+    }
+
+    pub(super) fn read<K: Resource>(&mut self, node: &Node) -> Option<K> {
+        let mut object = self.typed::<K>(node)?;
+        let metadata = object.metadata_mut();
+        match K::SCOPE {
+            Scope::Namespaced if metadata.namespace.is_empty() => {
+                metadata.namespace = self.namespace.clone();
+            }
+            Scope::Cluster if !metadata.namespace.is_empty() => {
+                metadata.namespace = SmolStr::default();
+                let instead = "the kind is cluster-wide";
+                self.not_honoured(
+                    node,
+                    "metadata.namespace".into(),
+                    Reason::NotActedOn(instead),
+                );
+            }
+            _ => {}
+        }
+        object.set_defaults();
+        let mut broken = metadata_errors(object.metadata());
+        if let Err(invalid) = object.validate() {
+            broken.extend(invalid.errors);
+        }
+        let valid = broken.is_empty();
+        for error in broken {
+            self.problem(node, error);
+        }
+        valid.then_some(object)
+    }
+
+    /// Reads the types. After a wrong one it goes on without that field, to find the others.
+    fn typed<K: Resource>(&mut self, node: &Node) -> Option<K> {
+        let mut unread = Vec::new();
+        let mut error = match typed::read::<K>(node, &mut unread) {
+            Ok(object) => {
+                // What the object is has been read already; a kind need not keep it.
+                let is_type = |path: &str| matches!(path, "apiVersion" | "kind");
+                for path in unread.iter().map(|path| write_path(path)) {
+                    if is_type(&path) {
+                        continue;
+                    }
+                    self.not_honoured(node, path, Reason::UnknownField);
+                }
+                return Some(object);
+            }
+            Err(error) => error,
+        };
+        let mut rest = node.clone();
+        for _ in 0..TYPE_ERRORS_MAX {
+            let path = error.path.take().unwrap_or_default();
+            let written = write_path(&path);
+            let value = value_at(node, &path)
+                .map(Node::describe)
+                .unwrap_or_default();
+            let remedy = remedy_for(&error.message);
+            self.problem(
+                node,
+                FieldError::new(written, value, error.message.clone(), remedy),
+            );
+            if !rest.take_out(&path) {
+                break;
+            }
+            match typed::read::<K>(&rest, &mut Vec::new()) {
+                Ok(_) => break,
+                Err(next) => error = next,
+            }
+        }
+        None
+    }
+
+    pub(super) fn problem(&mut self, node: &Node, mut field: FieldError) {
+        let mut place = self.place.clone();
+        place.line = node.line_at(&field.path).or(place.line);
+        field.path = self.full_path(field.path);
+        self.problems.push(Problem { place, field });
+    }
+
+    fn not_honoured(&mut self, node: &Node, path: String, reason: Reason) {
+        let mut place = self.place.clone();
+        place.line = node.line_at(&path).or(place.line);
+        let path = if path.is_empty() {
+            path
+        } else {
+            self.full_path(path)
+        };
+        if !self
+            .unhonoured
+            .iter()
+            .any(|known| known.path == path && known.place == place)
+        {
+            self.unhonoured.push(Unhonoured {
+                place,
+                path,
+                reason,
+            });
+        }
+    }
+
+    /// A path within the object as one within its document.
+    fn full_path(&self, path: String) -> String {
+        let base = write_path(self.base);
+        match (base.is_empty(), path.is_empty() || path.starts_with('[')) {
+            (true, _) => path,
+            (false, true) => base + &path,
+            (false, false) => format!("{base}.{path}"),
+        }
+    }
+}
+
+fn value_at<'a>(node: &'a Node, path: &[Segment]) -> Option<&'a Node> {
+    path.iter()
+        .try_fold(node, |here, segment| match (segment, &here.value) {
+            (Segment::Key(key), _) => here.get(key),
+            (Segment::Index(index), Value::Seq(items)) => items.get(*index),
+            _ => None,
+        })
+}
+
+/// What to write instead of a value of the wrong type, as far as the message tells.
+fn remedy_for(message: &str) -> &'static str {
+    let wants_text = message.contains("expected a string") || message.contains("expected a text");
+    if wants_text && message.starts_with("invalid type") {
+        "write it in quotes"
+    } else if message.starts_with("missing field") {
+        "add it"
+    } else if message.starts_with("unknown variant") {
+        "write one of the words named"
+    } else {
+        "write what is expected, or leave the field out"
+    }
+}
+
+/// What is wrong with the metadata, whatever the kind.
+fn metadata_errors(metadata: &ObjectMeta) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if metadata.name.is_empty() && metadata.generate_name.is_empty() {
+        let remedy = "name the object";
+        errors.push(FieldError::new(
+            "metadata.name",
+            "",
+            "it is missing",
+            remedy,
+        ));
+    }
+    let remedy = "use up to 253 lower-case letters, digits, '-' and '.'";
+    for (path, name, generated) in [
+        ("metadata.name", &metadata.name, false),
+        ("metadata.generateName", &metadata.generate_name, true),
+        ("metadata.namespace", &metadata.namespace, false),
+    ] {
+        let bare = if generated {
+            name.trim_end_matches('-')
+        } else {
+            name
+        };
+        if !name.is_empty() && !is_dns_subdomain(bare) {
+            errors.push(FieldError::new(
+                path,
+                name,
+                "it is no DNS subdomain name",
+                remedy,
+            ));
+        }
+    }
+    for (key, value) in &metadata.labels {
+        let problem = label_key_problem(key).or_else(|| label_value_problem(value));
+        if let Some(problem) = problem {
+            let path = format!("metadata.labels[{key}]");
+            let remedy = "use up to 63 letters, digits, '-', '_' and '.' for name and value";
+            errors.push(FieldError::new(path, value, problem, remedy));
+        }
+    }
+    for key in metadata.annotations.keys() {
+        if let Some(problem) = label_key_problem(key) {
+            let path = format!("metadata.annotations[{key}]");
+            errors.push(FieldError::new(
+                path,
+                "",
+                problem,
+                "write it like example.com/name",
+            ));
+        }
+    }
+    errors
+}

@@ -1,0 +1,341 @@
+//! Loading as a whole: what people write, and what they get wrong.
+
+#![allow(clippy::unwrap_used)]
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::kind::{ConfigMap, Deployment, Invalid, Namespace, Pod, Resource, Scope, Service};
+use crate::meta::ObjectMeta;
+
+const SHOP: &str = r#"# A shop, as people write one.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: web
+  namespace: shop
+  creationTimestamp: null
+  labels:
+    app.kubernetes.io/name: web
+    tier: "1"
+data:
+  enabled: "yes"
+  nginx.conf: |
+    server {
+      listen 80;
+    }
+  folded: >-
+    one
+    line
+---
+# Nothing here but a comment.
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web
+  namespace: shop
+  labels: &labels
+    app.kubernetes.io/name: web
+    tier: "1"
+spec:
+  replicas: 3
+  selector:
+    matchLabels: *labels
+  strategy:
+    rollingUpdate: {maxSurge: 25%, maxUnavailable: 0}
+  template:
+    metadata:
+      labels:
+        <<: *labels
+    spec:
+      securityContext:
+        runAsNonRoot: true
+      imagePullSecrets:
+      - name: registry
+      containers:
+      - name: web
+        image: nginx:1.27
+        command: ["nginx", "-g", "daemon off;"]
+        ports:
+        - containerPort: 80
+          name: http
+        resources:
+          requests: {cpu: 250m, memory: 64Mi}
+          limits: {cpu: 1, memory: 128974848}
+        readinessProbe:
+          httpGet: {path: /, port: http}
+        env:
+        - name: MODE
+          value: "on"
+        volumeMounts: null
+      restartPolicy: Always
+      tolerations: []
+status:
+  replicas: 0
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  selector: {tier: "1"}
+  ports:
+  - {port: 80, targetPort: http, protocol: TCP}
+...
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    load(text)
+        .unwrap_err()
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn what_people_write_loads_with_defaults_and_a_report() {
+    let found = load(SHOP).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(found.objects.len(), 4);
+    let config = found.of::<ConfigMap>().next().unwrap();
+    assert_eq!(config.data["enabled"], "yes");
+    assert_eq!(config.data["nginx.conf"], "server {\n  listen 80;\n}\n");
+    assert_eq!(config.data["folded"], "one line");
+    let web = found.of::<Deployment>().next().unwrap();
+    assert_eq!(web.spec.template.metadata.labels["tier"], "1");
+    assert_eq!(
+        found.of::<Service>().next().unwrap().metadata.namespace,
+        "shop"
+    );
+    let report: Vec<_> = found.unhonoured.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        report,
+        [
+            "document 3, line 48, Deployment web: spec.template.spec.securityContext has no \
+             effect: pods run as the user of the agent",
+            "document 3, line 50, Deployment web: spec.template.spec.imagePullSecrets has no \
+             effect: drivers take images as they are",
+        ]
+    );
+}
+
+#[test]
+fn what_was_loaded_loads_again_from_its_json() {
+    struct Json;
+    impl WithObject for Json {
+        type Out = serde_json::Value;
+        fn with<K: Resource>(self, object: K) -> serde_json::Value {
+            serde_json::to_value(object).unwrap()
+        }
+        fn with_custom(self, _object: CustomObject) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+    }
+    let found = load(SHOP).unwrap();
+    let all: Vec<_> = found
+        .objects
+        .iter()
+        .cloned()
+        .map(|object| object.with(Json))
+        .collect();
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": &all});
+    for text in [
+        serde_json::to_string(&all).unwrap(),
+        serde_json::to_string(&list).unwrap(),
+    ] {
+        assert_eq!(load(&text).unwrap().objects, found.objects);
+    }
+}
+
+#[test]
+fn all_problems_of_all_documents_are_listed_and_nothing_is_taken() {
+    let text = "\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  annotations: {count: 3}
+spec:
+  containers:
+  - name: a
+    image: x
+    resources: {requests: {cpu: lots}}
+    ports: [{containerPort: 99999}]
+---
+apiVersion: apps/v1beta1
+kind: Deployment
+metadata: {name: b}
+---
+apiVersion: v1
+kind: Namspace
+metadata: {name: c}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: d}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: d}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: Not_A_Name}
+---
+just text
+---
+kind: Pod
+";
+    let problems = problems(text);
+    let expected = [
+        "document 1, line 5, Pod a: metadata.annotations.count: \"3\" invalid type: integer `3`, \
+         expected a string; write it in quotes",
+        "document 1, line 10, Pod a: spec.containers[0].resources.requests.cpu: \"lots\" \"lots\" \
+         is not a quantity: it has no number",
+        "document 1, line 11, Pod a: spec.containers[0].ports[0].containerPort: \"99999\"",
+        "document 2, line 13, Deployment b: apiVersion: \"apps/v1beta1\" Deployment is not known \
+         in this version; write apps/v1",
+        "document 3, line 18, Namspace c: kind: \"Namspace\" no such kind; did you mean Namespace?",
+        "document 5, line 27, Namespace d: metadata.name: \"d\" the same object stands at \
+         document 4, line 21, Namespace d already; keep one",
+        "document 6, line 31, Namespace Not_A_Name: metadata.name: \"Not_A_Name\" it is no DNS",
+        "document 7, line 33: \"just text\": it is no object",
+        "document 8, line 35: apiVersion: it is missing or no text",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}\n{expected}");
+    }
+}
+
+#[test]
+fn a_misspelt_field_is_reported_with_its_path() {
+    let text = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: \
+                [{name: a, image: x, readynessProbe: {tcpSocket: {port: 1}}}]}}";
+    let found = load(text).unwrap();
+    assert_eq!(
+        found.unhonoured[0].to_string(),
+        "document 1, line 1, Pod a: spec.containers[0].readynessProbe is not a known field"
+    );
+}
+
+#[test]
+fn broken_rules_of_a_kind_are_named_by_path_and_line() {
+    let text = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec:\n  \
+                minAvailable: 1\n  maxUnavailable: 1\n  selector: {}\n";
+    let problems = problems(text);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("document 1, line 5, PodDisruptionBudget a: spec"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn unknown_kinds_are_refused_or_left_out_with_a_report() {
+    let text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a}\n---\n\
+                apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
+    assert!(problems(text)[0].contains("known are ConfigMap,"));
+    let found = Loader::new().skip_unknown_kinds().load(text).unwrap();
+    assert_eq!(found.objects.len(), 1);
+    assert_eq!(found.unhonoured[0].reason, Reason::UnknownKind);
+    // A wrong version of a known kind is a mistake all the same.
+    let wrong = "apiVersion: v2\nkind: Namespace\nmetadata: {name: b}\n";
+    assert!(Loader::new().skip_unknown_kinds().load(wrong).is_err());
+}
+
+#[test]
+fn namespaces_are_filled_in_where_the_kind_has_them() {
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
+                apiVersion: v1\nkind: Namespace\nmetadata: {name: b, namespace: odd}\n";
+    let found = Loader::new().namespace("shop").load(text).unwrap();
+    assert_eq!(found.objects[0].key().to_string(), "shop/a");
+    assert_eq!(found.objects[1].key().to_string(), "b");
+    assert_eq!(found.unhonoured[0].path, "metadata.namespace");
+}
+
+#[test]
+fn items_of_a_typed_list_need_not_say_what_they_are() {
+    let text = r#"{"apiVersion":"v1","kind":"NamespaceList","items":[
+        {"metadata":{"name":"a"}}, {"metadata":{"name":"B"}}]}"#;
+    assert!(problems(text)[0].contains("Namespace B: items[1].metadata.name: \"B\""));
+    assert_eq!(
+        load(&text.replace("\"B\"", "\"b\""))
+            .unwrap()
+            .of::<Namespace>()
+            .count(),
+        2
+    );
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Widget {
+    metadata: ObjectMeta,
+    size: u8,
+}
+
+impl Resource for Widget {
+    const API_VERSION: &'static str = "example.com/v1";
+    const KIND: &'static str = "Widget";
+    const PLURAL: &'static str = "widgets";
+    const SCOPE: Scope = Scope::Namespaced;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+    fn set_defaults(&mut self) {}
+    fn validate(&self) -> Result<(), Invalid> {
+        Ok(())
+    }
+    fn take_status(&mut self, _current: &Self) {}
+    fn same_spec(&self, other: &Self) -> bool {
+        self.size == other.size
+    }
+}
+
+#[test]
+fn kinds_of_the_application_load_too() {
+    let loader = Loader::new().register::<Widget>();
+    let text = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a}\nsize: 3\nodd: 1\n";
+    let found = loader.load(text).unwrap();
+    assert_eq!(
+        found.of::<Widget>().next().map(|widget| widget.size),
+        Some(3)
+    );
+    assert_eq!(found.objects[0].key().to_string(), "default/a");
+    let odd: Vec<_> = found
+        .unhonoured
+        .iter()
+        .map(|field| field.path.as_str())
+        .collect();
+    assert_eq!(odd, ["odd"]);
+    assert_eq!(found.of::<Pod>().count(), 0);
+    let refused = loader
+        .load(&text.replace("size: 3", "size: 300"))
+        .unwrap_err();
+    assert_eq!(
+        (
+            refused.problems[0].field.path.as_str(),
+            refused.problems.len()
+        ),
+        ("size", 1)
+    );
+}
+
+#[test]
+fn a_text_past_the_bound_is_refused_clearly() {
+    let said = problems(&"#".repeat(10_000_000));
+    assert!(
+        said[0].contains("10000000 bytes, at most 8388608"),
+        "{said:?}"
+    );
+}

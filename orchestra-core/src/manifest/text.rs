@@ -1,0 +1,190 @@
+//! From text to trees: YAML with many documents, or JSON, both bounded.
+
+use serde_saphyr::Options;
+
+use super::tree::Node;
+
+/// The largest text that is read at once, in bytes.
+pub const TEXT_BYTES_MAX: usize = 8 << 20;
+/// The most documents in one text.
+pub const DOCUMENTS_MAX: usize = 10_000;
+/// How deep one document may be nested, aliases aside.
+pub const DEPTH_MAX: usize = 64;
+/// How many values one document may hold.
+pub const VALUES_MAX: usize = 500_000;
+/// How many values of one document may come from aliases.
+const ALIASED_VALUES_MAX: usize = 100_000;
+/// How deep aliases may refer to what holds aliases itself.
+const ALIAS_DEPTH_MAX: usize = 4;
+
+/// A text could not be taken apart.
+pub(super) struct Malformed {
+    /// Which document, from 1.
+    pub(super) document: usize,
+    pub(super) line: Option<u64>,
+    pub(super) problem: String,
+    pub(super) remedy: &'static str,
+}
+
+/// The documents of a text, each a tree or the reason why it is none. Empty ones are left out.
+pub(super) fn documents(text: &str) -> Vec<Result<Node, Malformed>> {
+    if text.len() > TEXT_BYTES_MAX {
+        let problem = format!(
+            "the text has {} bytes, at most {TEXT_BYTES_MAX}",
+            text.len()
+        );
+        let remedy = "load it in parts, and keep large data out of manifests";
+        return vec![Err(Malformed {
+            document: 1,
+            line: None,
+            problem,
+            remedy,
+        })];
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let documents = if text.trim_start().starts_with(['{', '[']) {
+        // YAML has a syntax that looks like JSON too, with comments and bare words.
+        json(text).unwrap_or_else(|| yaml(text))
+    } else {
+        yaml(text)
+    };
+    if documents.len() > DOCUMENTS_MAX {
+        let problem = format!("there are more than {DOCUMENTS_MAX} documents");
+        let remedy = "load them in parts";
+        return vec![Err(Malformed {
+            document: DOCUMENTS_MAX,
+            line: None,
+            problem,
+            remedy,
+        })];
+    }
+    documents
+}
+
+/// `None` if it is no JSON. Several values may follow each other.
+fn json(text: &str) -> Option<Vec<Result<Node, Malformed>>> {
+    let values = serde_json::Deserializer::from_str(text).into_iter::<Node>();
+    values
+        .take(DOCUMENTS_MAX + 1)
+        .map(|value| value.ok().map(Ok))
+        .collect()
+}
+
+fn yaml(text: &str) -> Vec<Result<Node, Malformed>> {
+    let mut reader = text.as_bytes();
+    let documents = serde_saphyr::read_with_options::<_, Node>(&mut reader, options());
+    documents
+        .take(DOCUMENTS_MAX + 1)
+        .enumerate()
+        .map(|(n, document)| document.map_err(|error| malformed(n + 1, &error)))
+        .collect()
+}
+
+fn malformed(document: usize, error: &serde_saphyr::Error) -> Malformed {
+    let error = error.without_snippet();
+    let line = error
+        .location()
+        .map(|location| location.line())
+        .filter(|line| *line > 0);
+    Malformed {
+        document,
+        line,
+        problem: format!("it is not readable YAML: {error}"),
+        remedy: "correct the syntax there, or the indentation and quotes just above",
+    }
+}
+
+/// YAML 1.2 with the readings of Kubernetes' own tools where they are stricter: `no` and `0755` are
+/// texts. Aliases cannot be made to swell.
+fn options() -> Options {
+    let budget = serde_saphyr::budget! {
+        max_reader_input_bytes: Some(TEXT_BYTES_MAX),
+        max_depth: DEPTH_MAX,
+        flow_nesting_limit: DEPTH_MAX,
+        max_nodes: VALUES_MAX,
+        max_events: VALUES_MAX * 4,
+        max_documents: DOCUMENTS_MAX + 1,
+        max_total_scalar_bytes: TEXT_BYTES_MAX,
+        max_buffered_comment_events: 100_000,
+    };
+    serde_saphyr::options! {
+        budget: budget,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: ALIASED_VALUES_MAX,
+            max_replay_stack_depth: ALIAS_DEPTH_MAX,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn count(text: &str) -> (usize, usize) {
+        let all = documents(text);
+        let good = all.iter().filter(|document| document.is_ok()).count();
+        (good, all.len() - good)
+    }
+
+    fn problem(text: &str) -> Malformed {
+        documents(text).into_iter().find_map(Result::err).unwrap()
+    }
+
+    #[test]
+    fn documents_of_all_shapes() {
+        for (text, good) in [
+            ("", 0),
+            ("---\n", 0),
+            ("# only a comment\n", 0),
+            ("a: 1\n---\n# c\n---\nb: 2\n...\n", 2),
+            ("{\"a\": 1}", 1),
+            ("{\"a\": 1} {\"b\": \"\\ud83d\\ude00\"}\n", 2),
+            ("[{\"a\": 1}, {\"b\": 2}]", 1),
+            ("{a: 1} # YAML after all", 1),
+            ("\u{feff}a: 1", 1),
+        ] {
+            assert_eq!(count(text), (good, 0), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_broken_document_is_named_by_number_and_line() {
+        let found = problem("a: 1\n---\nb: [1, 2\nc: 3\n");
+        assert_eq!(found.document, 2);
+        assert!(
+            found.line.is_some_and(|line| (3..=5).contains(&line)),
+            "{:?}",
+            found.line
+        );
+        let twice = problem("a: 1\na: 2\n");
+        assert!(twice.problem.contains('a'), "{}", twice.problem);
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
+        for (n, letter) in "bcdefghi".chars().enumerate() {
+            let below = char::from(b'a' + u8::try_from(n).unwrap());
+            let alias = format!("*{below}");
+            bomb += &format!("{letter}: &{letter} [{}]\n", vec![alias; 9].join(","));
+        }
+        let deep = "[".repeat(10_000);
+        let deep_json = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let long = "a: b\n".repeat(2_000_001);
+        for text in [
+            bomb,
+            deep,
+            deep_json,
+            long,
+            "---\na: 1\n".repeat(DOCUMENTS_MAX + 1),
+        ] {
+            assert!(count(&text).1 > 0, "{}", &text[..40]);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A document as a tree that remembers where each value stood.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+/// One value, and the line it began on.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// From 1; 0 where the format does not say.
+    pub(super) line: u64,
+    pub(super) value: Value,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// Above `i64::MAX` only.
+    UInt(u64),
+    Float(f64),
+    String(String),
+    Seq(Vec<Node>),
+    /// In the order of the text; no key twice.
+    Map(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// The value of a key, if this is a mapping that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, node)| node)
+    }
+
+    /// The text of a key's value, if there is one.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.get(key)?.value {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    /// For a person: the value itself where it is short, else what it is.
+    pub(super) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "null".into(),
+            Value::Bool(value) => value.to_string(),
+            Value::Int(value) => value.to_string(),
+            Value::UInt(value) => value.to_string(),
+            Value::Float(value) => value.to_string(),
+            Value::String(value) => value.clone(),
+            Value::Seq(items) => format!("a list of {}", items.len()),
+            Value::Map(entries) => format!("a mapping of {}", entries.len()),
+        }
+    }
+
+    /// The line of what stands at `path`, or of the nearest thing around it.
+    pub(super) fn line_at(&self, path: &str) -> Option<u64> {
+        let mut here = self;
+        let mut line = self.line;
+        for segment in segments(path) {
+            let below = match (&here.value, segment.parse::<usize>()) {
+                (Value::Seq(items), Ok(index)) => items.get(index),
+                _ => here.get(segment),
+            };
+            let Some(below) = below else { break };
+            here = below;
+            if here.line > 0 {
+                line = here.line;
+            }
+        }
+        (line > 0).then_some(line)
+    }
+
+    /// Takes out what stands at `path`, or the nearest mapping entry around it, so that the rest
+    /// can be read. Returns whether anything was taken out.
+    pub(super) fn take_out(&mut self, path: &[Segment]) -> bool {
+        let Some(last_key) = path.iter().rposition(|at| matches!(at, Segment::Key(_))) else {
+            return false;
+        };
+        let mut here = self;
+        for segment in &path[..last_key] {
+            let below = match (&mut here.value, segment) {
+                (Value::Map(entries), Segment::Key(key)) => entries
+                    .iter_mut()
+                    .find(|(name, _)| name == key)
+                    .map(|(_, node)| node),
+                (Value::Seq(items), Segment::Index(index)) => items.get_mut(*index),
+                _ => None,
+            };
+            match below {
+                Some(below) => here = below,
+                None => return false,
+            }
+        }
+        match (&mut here.value, &path[last_key]) {
+            (Value::Map(entries), Segment::Key(key)) => {
+                let before = entries.len();
+                entries.retain(|(name, _)| name != key);
+                entries.len() < before
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One step down a tree.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Segment {
+    Key(String),
+    Index(usize),
+}
+
+/// Writes a path as people do: `spec.containers[0].name`, and keys with odd characters in brackets.
+pub(super) fn write_path(path: &[Segment]) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            Segment::Key(key) if key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Key(key) => text.push_str(&format!("[{key}]")),
+        }
+    }
+    text
+}
+
+/// Takes a written path apart again, well enough to find a line.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches('.');
+        if rest.is_empty() {
+            return None;
+        }
+        let (segment, after) = match rest.strip_prefix('[') {
+            Some(inner) => inner.split_once(']').unwrap_or((inner, "")),
+            None => rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len())),
+        };
+        rest = after;
+        Some(segment.trim_matches('"'))
+    })
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = serde_saphyr::Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self {
+            line: spanned.referenced.line(),
+            value: spanned.value,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Int(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(i64::try_from(value).map_or(Value::UInt(value), Value::Int))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(node) = items.next_element()? {
+            nodes.push(node);
+        }
+        Ok(Value::Seq(nodes))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut nodes: Vec<(String, Node)> = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        while let Some((key, node)) = entries.next_entry::<String, Node>()? {
+            if !seen.insert(key.clone()) {
+                return Err(A::Error::custom(format!(
+                    "the key {key:?} stands there twice"
+                )));
+            }
+            nodes.push((key, node));
+        }
+        Ok(Value::Map(nodes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn lines_are_found_by_path() {
+        let text = "a: 1\nb:\n- c: 2\n  x.y/z: 3\n- d: 4\n";
+        let node: Node = serde_saphyr::from_str(text).unwrap();
+        for (path, line) in [
+            ("", 1),
+            ("a", 1),
+            ("b[0].c", 3),
+            ("b[0][x.y/z]", 4),
+            ("b[1].d", 5),
+            ("b[1].missing", 5),
+            ("b[7]", 3),
+        ] {
+            assert_eq!(node.line_at(path), Some(line), "{path}");
+        }
+    }
+
+    #[test]
+    fn taking_out_spares_the_rest() {
+        let mut node: Node = serde_saphyr::from_str("a: {b: [1, 2], c: 3}").unwrap();
+        let key = |key: &str| Segment::Key(key.into());
+        assert!(node.take_out(&[key("a"), key("b"), Segment::Index(1)]));
+        assert!(node.get("a").unwrap().get("b").is_none());
+        assert!(node.get("a").unwrap().get("c").is_some());
+        assert!(!node.take_out(&[key("a"), key("b")]));
+        assert!(!node.take_out(&[]));
+    }
+
+    #[test]
+    fn paths_are_written_as_people_do() {
+        let path = [
+            Segment::Key("spec".into()),
+            Segment::Key("containers".into()),
+            Segment::Index(0),
+            Segment::Key("a.b/c".into()),
+        ];
+        assert_eq!(write_path(&path), "spec.containers[0][a.b/c]");
+    }
+}

@@ -1,0 +1,428 @@
+//! From a tree to a typed object: the path of what fails, and of every field that nothing reads.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, VariantAccess, Visitor,
+};
+
+use super::tree::{Node, Segment, Value};
+
+/// Reads a `T`. `unread` gets the path of each field that says something and that `T` does not
+/// have.
+pub(super) fn read<T: DeserializeOwned>(
+    node: &Node,
+    unread: &mut Vec<Vec<Segment>>,
+) -> Result<T, TypeError> {
+    let found = RefCell::new(Vec::new());
+    let result = T::deserialize(Reader {
+        node,
+        path: &Path::Root,
+        unread: &found,
+    });
+    unread.append(&mut found.into_inner());
+    result
+}
+
+/// A value is not what its field asks for.
+#[derive(Clone, Debug)]
+pub(super) struct TypeError {
+    /// Where; `None` until the innermost reader has said.
+    pub(super) path: Option<Vec<Segment>>,
+    pub(super) message: String,
+}
+
+impl TypeError {
+    fn at(mut self, path: &Path<'_>) -> Self {
+        self.path.get_or_insert_with(|| path.to_segments());
+        self
+    }
+}
+
+impl fmt::Display for TypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for TypeError {}
+
+impl de::Error for TypeError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self {
+            path: None,
+            message: message.to_string(),
+        }
+    }
+}
+
+/// Where a reader stands, as a chain up the stack: costs nothing unless it is written.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl Path<'_> {
+    fn to_segments(&self) -> Vec<Segment> {
+        let mut path = Vec::new();
+        let mut here = self;
+        loop {
+            here = match here {
+                Self::Root => break,
+                Self::Key(above, key) => {
+                    path.push(Segment::Key((*key).to_owned()));
+                    above
+                }
+                Self::Index(above, index) => {
+                    path.push(Segment::Index(*index));
+                    above
+                }
+            };
+        }
+        path.reverse();
+        path
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    node: &'a Node,
+    path: &'a Path<'a>,
+    unread: &'a RefCell<Vec<Vec<Segment>>>,
+}
+
+impl Reader<'_> {
+    fn unexpected(&self) -> Unexpected<'_> {
+        match &self.node.value {
+            Value::Null => Unexpected::Unit,
+            Value::Bool(value) => Unexpected::Bool(*value),
+            Value::Int(value) => Unexpected::Signed(*value),
+            Value::UInt(value) => Unexpected::Unsigned(*value),
+            Value::Float(value) => Unexpected::Float(*value),
+            Value::String(value) => Unexpected::Str(value),
+            Value::Seq(_) => Unexpected::Seq,
+            Value::Map(_) => Unexpected::Map,
+        }
+    }
+}
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = TypeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(value) => match u64::try_from(*value) {
+                Ok(value) => visitor.visit_u64(value),
+                Err(_) => visitor.visit_i64(*value),
+            },
+            Value::UInt(value) => visitor.visit_u64(*value),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(value) => visitor.visit_str(value),
+            Value::Seq(items) => visitor.visit_seq(Items {
+                reader: self,
+                items,
+                next: 0,
+            }),
+            Value::Map(entries) => visitor.visit_map(Entries {
+                reader: self,
+                entries,
+                next: 0,
+            }),
+        }
+        .map_err(|error| error.at(self.path))
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        let read = if self.node.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        };
+        read.map_err(|error| error.at(self.path))
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        visitor
+            .visit_newtype_struct(self)
+            .map_err(|error| error.at(self.path))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        match &self.node.value {
+            Value::String(name) => visitor.visit_enum(Variant {
+                name,
+                reader: self,
+                node: None,
+            }),
+            Value::Map(entries) if entries.len() == 1 => {
+                let (name, node) = &entries[0];
+                visitor.visit_enum(Variant {
+                    name,
+                    reader: self,
+                    node: Some(node),
+                })
+            }
+            _ => Err(de::Error::invalid_type(
+                self.unexpected(),
+                &"one of a list of words",
+            )),
+        }
+        .map_err(|error: TypeError| error.at(self.path))
+    }
+
+    /// A field that nothing reads.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        if !self.node.is_null() {
+            self.unread.borrow_mut().push(self.path.to_segments());
+        }
+        visitor.visit_unit()
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier
+    }
+}
+
+struct Items<'a> {
+    reader: Reader<'a>,
+    items: &'a [Node],
+    next: usize,
+}
+
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = TypeError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, TypeError> {
+        let Some(node) = self.items.get(self.next) else {
+            return Ok(None);
+        };
+        let path = Path::Index(self.reader.path, self.next);
+        self.next += 1;
+        seed.deserialize(Reader {
+            node,
+            path: &path,
+            unread: self.reader.unread,
+        })
+        .map(Some)
+        .map_err(|error| error.at(&path))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len() - self.next)
+    }
+}
+
+struct Entries<'a> {
+    reader: Reader<'a>,
+    entries: &'a [(String, Node)],
+    next: usize,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = TypeError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, TypeError> {
+        let Some((key, _)) = self.entries.get(self.next) else {
+            return Ok(None);
+        };
+        let reader: StrDeserializer<'_, TypeError> = key.as_str().into_deserializer();
+        seed.deserialize(reader)
+            .map(Some)
+            .map_err(|error| error.at(&Path::Key(self.reader.path, key)))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, TypeError> {
+        let Some((key, node)) = self.entries.get(self.next) else {
+            return Err(de::Error::custom(
+                "a value was asked for where there is none",
+            ));
+        };
+        self.next += 1;
+        let path = Path::Key(self.reader.path, key);
+        seed.deserialize(Reader {
+            node,
+            path: &path,
+            unread: self.reader.unread,
+        })
+        .map_err(|error| error.at(&path))
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.entries.len() - self.next)
+    }
+}
+
+/// One of an enum's words, with what belongs to it if it was written as a mapping.
+struct Variant<'a> {
+    name: &'a str,
+    reader: Reader<'a>,
+    node: Option<&'a Node>,
+}
+
+impl<'de> EnumAccess<'de> for Variant<'_> {
+    type Error = TypeError;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), TypeError> {
+        let name: StrDeserializer<'_, TypeError> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, self))
+    }
+}
+
+impl Variant<'_> {
+    fn inside<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        let Some(node) = self.node else {
+            return Err(de::Error::custom(format!("{:?} needs details", self.name)));
+        };
+        let path = Path::Key(self.reader.path, self.name);
+        Reader {
+            node,
+            path: &path,
+            unread: self.reader.unread,
+        }
+        .deserialize_any(visitor)
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_> {
+    type Error = TypeError;
+
+    fn unit_variant(self) -> Result<(), TypeError> {
+        match self.node {
+            None => Ok(()),
+            Some(_) => Err(de::Error::custom(format!(
+                "{:?} takes no details",
+                self.name
+            ))),
+        }
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, TypeError> {
+        let Some(node) = self.node else {
+            return Err(de::Error::custom(format!("{:?} needs details", self.name)));
+        };
+        let path = Path::Key(self.reader.path, self.name);
+        seed.deserialize(Reader {
+            node,
+            path: &path,
+            unread: self.reader.unread,
+        })
+        .map_err(|error| error.at(&path))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(
+        self,
+        _len: usize,
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        self.inside(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        self.inside(visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::manifest::tree::write_path;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Sample {
+        count: Option<u32>,
+        labels: BTreeMap<String, String>,
+        parts: Vec<Part>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Part {
+        name: String,
+        #[serde(default)]
+        mode: Mode,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    enum Mode {
+        #[default]
+        Plain,
+        With {
+            size: u8,
+        },
+    }
+
+    fn node(text: &str) -> Node {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_nothing_reads_is_listed_and_null_says_nothing() {
+        let text = "count: null\nextra: 1\nnothing: null\nparts:\n- name: a\n  odd: {x: 1}\n- name: b\n  mode: {With: {size: 3}}\n";
+        let mut unread = Vec::new();
+        let read: Sample = read(&node(text), &mut unread).unwrap();
+        assert_eq!(read.parts[1].mode, Mode::With { size: 3 });
+        let unread: Vec<_> = unread.iter().map(|path| write_path(path)).collect();
+        assert_eq!(unread, ["extra", "parts[0].odd"]);
+    }
+
+    #[test]
+    fn failures_name_the_innermost_path() {
+        for (text, path, message) in [
+            ("count: -1", "count", "integer `-1`"),
+            (
+                "labels: {a.b/c: 80}",
+                "labels[a.b/c]",
+                "integer `80`, expected a string",
+            ),
+            ("parts: [{name: a}, {}]", "parts[1]", "missing field `name`"),
+            (
+                "parts: [{name: a, mode: Odd}]",
+                "parts[0].mode",
+                "unknown variant `Odd`",
+            ),
+            (
+                "parts: [{name: a, mode: {With: {size: 300}}}]",
+                "parts[0].mode.With.size",
+                "300",
+            ),
+            ("parts: {}", "parts", "invalid type: map"),
+        ] {
+            let error = read::<Sample>(&node(text), &mut Vec::new()).unwrap_err();
+            assert_eq!(write_path(error.path.as_deref().unwrap()), path, "{text}");
+            assert!(error.message.contains(message), "{text}: {}", error.message);
+        }
+    }
+}
