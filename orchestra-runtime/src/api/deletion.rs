@@ -1,6 +1,9 @@
 //! What a delete marks, and when a marked object goes.
 
-use orchestra_core::kind::Resource;
+use std::any::Any;
+
+use orchestra_core::kind::pod::PodPhase;
+use orchestra_core::kind::{Pod, Resource};
 use orchestra_core::time::Timestamp;
 
 use super::error::{ApiError, ApiErrorKind};
@@ -88,6 +91,15 @@ pub(crate) fn may_go<K: Resource>(object: &K) -> bool {
 
 /// How long the end of `object` may take, in seconds: zero for all but pods that are bound to a
 /// node and have not ended.
-fn grace_seconds<K: Resource>(_object: &K, _asked: Option<u64>) -> u64 {
-    0
+fn grace_seconds<K: Resource>(object: &K, asked: Option<u64>) -> u64 {
+    let Some(pod) = (object as &dyn Any).downcast_ref::<Pod>() else {
+        return 0;
+    };
+    let ended = matches!(pod.status.phase, PodPhase::Succeeded | PodPhase::Failed);
+    if ended || pod.spec.node_name.is_empty() {
+        return 0;
+    }
+    asked
+        .or(pod.spec.termination_grace_period_seconds)
+        .unwrap_or(Pod::GRACE_SECONDS)
 }

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use orchestra_core::codec::{self, CodecProblem, OBJECT_BYTES_MAX};
 use orchestra_core::kind::{Resource, Scope};
 use orchestra_core::meta::ObjectKey;
-use orchestra_core::port::store::{Key, Revision, VALUE_BYTES_MAX, Value, Versioned};
+use orchestra_core::port::store::{Key, Revision, Value, Versioned};
 
 use super::error::{ApiError, ApiErrorKind};
 use super::shelf::Shelf;
@@ -49,24 +50,24 @@ pub(crate) fn subject<K: Resource>(key: &ObjectKey) -> String {
     format!("{} {key}", K::PLURAL)
 }
 
-/// The object's bytes. Its resource version must be zero: the store keeps that.
+/// The object's bytes. Its resource version must be zero, so that nothing has to be copied: the
+/// store keeps that.
 pub(crate) fn encode<K: Resource>(
     object: &K,
     op: &'static str,
     key: &ObjectKey,
 ) -> Result<Value, ApiError> {
     debug_assert_eq!(object.metadata().resource_version, Revision(0));
-    let bytes = serde_json::to_vec(object).map_err(|error| {
-        ApiError::new(ApiErrorKind::Corrupt, op, subject::<K>(key)).because(error)
-    })?;
-    if bytes.len() > VALUE_BYTES_MAX {
-        let kind = ApiErrorKind::TooLarge {
-            bytes: bytes.len(),
-            max: VALUE_BYTES_MAX,
+    codec::encode(object).map_err(|error| {
+        let kind = match error.problem() {
+            CodecProblem::TooLarge { bytes } => ApiErrorKind::TooLarge {
+                bytes: *bytes,
+                max: OBJECT_BYTES_MAX,
+            },
+            _ => ApiErrorKind::Corrupt,
         };
-        return Err(ApiError::new(kind, op, subject::<K>(key)));
-    }
-    Ok(bytes.into())
+        ApiError::new(kind, op, subject::<K>(key)).because(error)
+    })
 }
 
 /// The object in `stored`, from the shelf if it lies there at that very revision, else decoded
@@ -79,10 +80,9 @@ pub(crate) fn decode<K: Resource>(
     if let Some(known) = shelf.get::<K>(&stored.key, stored.modified) {
         return Ok(known);
     }
-    let mut object: K = serde_json::from_slice(&stored.value).map_err(|error| {
+    let object = codec::decode::<K>(stored).map_err(|error| {
         ApiError::new(ApiErrorKind::Corrupt, op, stored.key.as_str()).because(error)
     })?;
-    object.metadata_mut().resource_version = stored.modified;
     let object = Arc::new(object);
     shelf.put(stored.key.clone(), stored.modified, object.clone());
     Ok(object)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestra_core::kind::{FieldError, Resource, Scope};
+use orchestra_core::kind::{FieldError, Namespace, Resource, Scope};
 use orchestra_core::meta::{ObjectKey, ObjectMeta, Uid};
 use orchestra_core::port::store::{Guard, Key, Revision, Txn, Write};
 use smol_str::SmolStr;
@@ -374,17 +374,12 @@ async fn check_namespace<K: Resource>(
     object_key: &ObjectKey,
     draft: &mut Draft,
 ) -> Result<(), ApiError> {
-    /// What of a namespace matters here.
-    #[derive(serde::Deserialize)]
-    struct Namespace {
-        metadata: ObjectMeta,
-    }
     const OP: &str = "create";
     let namespace: &SmolStr = &object_key.namespace;
     if NAMESPACES_BUILT_IN.contains(&namespace.as_str()) {
         return Ok(());
     }
-    let key = Key::from(format!("namespaces/{namespace}"));
+    let key = store_key::<Namespace>(&ObjectKey::cluster(namespace.clone()));
     if draft.txn.guards.iter().any(|guard| *guard.key() == key) {
         return Ok(());
     }
@@ -395,8 +390,7 @@ async fn check_namespace<K: Resource>(
         .await
         .map_err(|error| ApiError::store(error, OP, subject::<K>(object_key)))?
         .ok_or_else(|| failed(ApiErrorKind::NoNamespace(namespace.to_string())))?;
-    let found: Namespace = serde_json::from_slice(&stored.value)
-        .map_err(|error| failed(ApiErrorKind::Corrupt).because(error))?;
+    let found = decode::<Namespace>(client.shelf(), &stored, OP)?;
     if found.metadata.deletion_timestamp.is_some() {
         return Err(failed(ApiErrorKind::NamespaceEnding(namespace.to_string())));
     }

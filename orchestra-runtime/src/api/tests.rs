@@ -60,7 +60,7 @@ async fn a_generated_name_is_retried_when_taken() {
         .store()
         .commit(Txn::new().then(Write::put(
             store_key::<Widget>(&key(&first)),
-            b"{}".to_vec(),
+            b"1{}".to_vec(),
         )))
         .await
         .unwrap();
@@ -444,7 +444,8 @@ async fn a_namespace_must_exist() {
     assert_eq!(error.kind(), &ApiErrorKind::NoNamespace("team".into()));
     let put = |body: &str| {
         let key = Key::from("namespaces/team");
-        Txn::new().then(Write::put(key, body.as_bytes().to_vec()))
+        let body = format!("1{body}");
+        Txn::new().then(Write::put(key, body.into_bytes()))
     };
     let ns = r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"team"}}"#;
     api.client().store().commit(put(ns)).await.unwrap();
