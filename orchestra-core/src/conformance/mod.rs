@@ -21,6 +21,10 @@ pub mod registry;
 pub mod secret;
 pub mod store;
 
+mod rng;
+
+pub use rng::SplitMix64;
+
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -152,6 +156,20 @@ pub enum Stop {
         /// Why.
         why: String,
     },
+}
+
+impl Stop {
+    /// Says where in a longer check it happened.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        match self {
+            Self::Failed { expected, seen } => Self::Failed {
+                expected,
+                seen: format!("{seen} ({place})"),
+            },
+            skipped @ Self::Skipped { .. } => skipped,
+        }
+    }
 }
 
 impl<K: ErrorKind> From<PortError<K>> for Stop {

@@ -1,4 +1,5 @@
 use super::*;
+use orchestra_core::conformance::{self, store::Options};
 use orchestra_core::port::store::{Change, Guard, StateStoreExt, Write};
 
 async fn next(watch: &mut Box<dyn Watch>) -> Vec<(String, u64)> {
@@ -152,4 +153,25 @@ async fn a_refused_commit_names_the_guard_and_changes_nothing() {
     let batch = watch.next().await.unwrap();
     assert!(matches!(&batch.changes[..], [Change::Put(_)]));
     assert_eq!(batch.through, Revision(2));
+}
+
+async fn fresh() -> Arc<dyn StateStore> {
+    Arc::new(MemoryStore::new())
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_keeps_the_contract() {
+    conformance::store::run(fresh, tokio::time::sleep).await.assert_passed();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_keeps_the_contract_on_many_seeds_and_with_little_history() {
+    for seed in 2..40 {
+        let options = Options { seed, rounds: 2, churn: 300, ..Options::default() };
+        conformance::store::run_with(fresh, tokio::time::sleep, options).await.assert_passed();
+        let small = || async {
+            Arc::new(MemoryStore::builder().history_entries(40).build()) as Arc<dyn StateStore>
+        };
+        conformance::store::run_with(small, tokio::time::sleep, options).await.assert_passed();
+    }
 }
