@@ -1,1 +1,140 @@
 //! How many pods a disruption budget can spare.
+
+use orchestra_core::int_or::{IntOrPercent, Rounding};
+use orchestra_core::kind::{PodDisruptionBudgetSpec, UnhealthyPodEvictionPolicy};
+
+/// What a budget comes to now.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct BudgetState {
+    /// How many pods must stay healthy.
+    pub desired_healthy: u32,
+    /// How many are healthy.
+    pub current_healthy: u32,
+    /// How many healthy pods may be taken away now.
+    pub disruptions_allowed: u32,
+}
+
+/// What a budget comes to for a group that should have `expected` pods, of which
+/// `current_healthy` are healthy. Percentages are of `expected` and round up, also that of
+/// `maxUnavailable`, which counts if both are set. A group that should have none spares none.
+pub fn state(budget: &PodDisruptionBudgetSpec, expected: u32, current_healthy: u32) -> BudgetState {
+    let of = |limit: IntOrPercent| limit.resolve(expected, Rounding::Up);
+    let desired_healthy = match (budget.max_unavailable, budget.min_available) {
+        (Some(max_unavailable), _) => expected.saturating_sub(of(max_unavailable)),
+        (None, Some(min_available)) => of(min_available),
+        (None, None) => 0,
+    };
+    let spare = current_healthy.saturating_sub(desired_healthy);
+    let disruptions_allowed = if expected == 0 { 0 } else { spare };
+    BudgetState {
+        desired_healthy,
+        current_healthy,
+        disruptions_allowed,
+    }
+}
+
+/// Whether a pod may be evicted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Eviction {
+    /// Yes; it is not healthy, so that the budget does not shrink.
+    Free,
+    /// Yes; one disruption fewer is allowed then.
+    Spends,
+    /// Not now.
+    Refused,
+}
+
+impl BudgetState {
+    /// Whether a pod of the group may be evicted now, whose health is given.
+    ///
+    /// A pod that is not healthy always may under `AlwaysAllow`; else it may while enough others
+    /// are healthy, or while a disruption is allowed.
+    pub fn eviction(&self, healthy: bool, policy: UnhealthyPodEvictionPolicy) -> Eviction {
+        let enough = self.desired_healthy > 0 && self.current_healthy >= self.desired_healthy;
+        if !healthy && (policy == UnhealthyPodEvictionPolicy::AlwaysAllow || enough) {
+            Eviction::Free
+        } else if self.disruptions_allowed > 0 {
+            Eviction::Spends
+        } else {
+            Eviction::Refused
+        }
+    }
+
+    /// What is left after an eviction that [spends](Eviction::Spends).
+    #[must_use]
+    pub fn spent(mut self) -> Self {
+        self.disruptions_allowed = self.disruptions_allowed.saturating_sub(1);
+        self.current_healthy = self.current_healthy.saturating_sub(1);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn min(limit: IntOrPercent) -> PodDisruptionBudgetSpec {
+        PodDisruptionBudgetSpec {
+            min_available: Some(limit),
+            ..Default::default()
+        }
+    }
+
+    fn max(limit: IntOrPercent) -> PodDisruptionBudgetSpec {
+        PodDisruptionBudgetSpec {
+            max_unavailable: Some(limit),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn percentages_round_up_both_ways() {
+        use IntOrPercent::{Int, Percent};
+        for (budget, expected, healthy, desired, allowed) in [
+            (min(Percent(50)), 7, 7, 4, 3),
+            (max(Percent(50)), 7, 7, 3, 4),
+            (min(Int(5)), 3, 3, 5, 0),
+            (max(Int(5)), 3, 3, 0, 3),
+            (min(Percent(0)), 10, 10, 0, 10),
+            (min(Int(0)), 0, 2, 0, 0),
+            (max(Int(1)), 3, 2, 2, 0),
+            (max(Int(1)), 3, 1, 2, 0),
+        ] {
+            let state = state(&budget, expected, healthy);
+            assert_eq!(
+                (state.desired_healthy, state.disruptions_allowed),
+                (desired, allowed)
+            );
+        }
+    }
+
+    #[test]
+    fn an_unhealthy_pod_costs_nothing_where_it_may_go() {
+        use UnhealthyPodEvictionPolicy::{AlwaysAllow, IfHealthyBudget};
+        let exact = state(&max(IntOrPercent::Int(1)), 3, 2);
+        assert_eq!(exact.eviction(true, IfHealthyBudget), Eviction::Refused);
+        assert_eq!(exact.eviction(false, IfHealthyBudget), Eviction::Free);
+        let short = state(&max(IntOrPercent::Int(1)), 3, 1);
+        assert_eq!(short.eviction(false, IfHealthyBudget), Eviction::Refused);
+        assert_eq!(short.eviction(false, AlwaysAllow), Eviction::Free);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn spending_all_that_is_allowed_leaves_what_must_stay(
+            percent in 0_u32..=100, expected in 0_u32..50, healthy in 0_u32..50, least: bool,
+        ) {
+            let percent = IntOrPercent::Percent(percent);
+            let mut state = state(&if least { min(percent) } else { max(percent) }, expected, healthy);
+            let policy = UnhealthyPodEvictionPolicy::default();
+            while state.eviction(true, policy) == Eviction::Spends {
+                state = state.spent();
+            }
+            prop_assert!(state.current_healthy >= state.desired_healthy.min(healthy));
+        }
+    }
+}
