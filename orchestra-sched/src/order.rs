@@ -227,8 +227,6 @@ fn shortest_cycle(graph: &DiGraphMap<usize, ()>) -> Option<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use proptest::prelude::*;
 
     use super::*;

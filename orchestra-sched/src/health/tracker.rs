@@ -418,8 +418,6 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use orchestra_core::port::probe::ProbeErrorKind;
     use proptest::prelude::*;
 
