@@ -1,1 +1,252 @@
 //! Why here, why not there, what would help.
+//!
+//! Explanations are data; `Display` renders them for people.
+
+use std::fmt;
+
+use smol_str::SmolStr;
+
+use crate::fits::{Obstacle, Verdict, verdict, write_amount, write_taint};
+use crate::place::Changes;
+
+/// How many reasons an explanation tells apart; nodes with others are counted together.
+pub const REASONS_MAX: usize = 16;
+/// How many nodes a reason names.
+pub const NEAREST_MAX: usize = 3;
+
+/// Why a pod found no node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// How many of them would take the pod: none, unless something outside the rules refused.
+    pub fit: usize,
+    /// Why nodes turned the pod down, the commonest reason first. A node counts under the first
+    /// rule that turned it down, once for each thing that rule found missing.
+    pub reasons: Vec<Reason>,
+    /// Nodes that turned the pod down for still other reasons.
+    pub others: usize,
+    /// Whether waiting is enough.
+    pub outlook: Outlook,
+    /// Which kinds of change could help. Another plan before one of them finds the same.
+    pub helped_by: Changes,
+}
+
+/// Whether a pod could be placed on the nodes there are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outlook {
+    /// On some node only other pods are in the way.
+    NotNow,
+    /// On none, whichever pods left: a node or the pod itself has to change.
+    Never,
+}
+
+/// One reason, and the nodes that have it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// What is in the way; on the nearest node, if there are several.
+    pub obstacle: Obstacle,
+    /// On how many nodes.
+    pub nodes: usize,
+    /// Where something is lacking: the nodes that miss least, least first, then by name. At most
+    /// [`NEAREST_MAX`].
+    pub nearest: Vec<NearMiss>,
+}
+
+/// A node that almost took a pod.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NearMiss {
+    /// The node.
+    pub node: SmolStr,
+    /// How much it misses, in the unit of the obstacle.
+    pub missing: i64,
+}
+
+impl Explanation {
+    /// Whether a change of these kinds is worth another plan.
+    pub fn is_helped_by(&self, changes: Changes) -> bool {
+        self.helped_by.meet(changes)
+    }
+}
+
+/// Puts an [`Explanation`] together, node by node.
+#[derive(Debug)]
+pub(crate) struct Account {
+    explanation: Explanation,
+}
+
+impl Account {
+    pub(crate) fn new() -> Self {
+        let helped_by = Changes::NODE_ADDED.with(Changes::POD_ITSELF);
+        Self {
+            explanation: Explanation {
+                nodes: 0,
+                fit: 0,
+                reasons: Vec::new(),
+                others: 0,
+                outlook: Outlook::Never,
+                helped_by,
+            },
+        }
+    }
+
+    /// Takes in a node: what each rule found there, of the rules that found something.
+    pub(crate) fn node(&mut self, name: &SmolStr, found: &[Vec<Obstacle>]) {
+        let whole = &mut self.explanation;
+        whole.nodes += 1;
+        let Some(first) = found.first() else {
+            whole.fit += 1;
+            whole.outlook = Outlook::NotNow;
+            return;
+        };
+        if found
+            .iter()
+            .all(|found| verdict(found) < Verdict::UnschedulableAndUnresolvable)
+        {
+            whole.outlook = Outlook::NotNow;
+        }
+        let mut counted = false;
+        for obstacle in first {
+            let helped_by = &mut self.explanation.helped_by;
+            *helped_by = helped_by.with(obstacle.helped_by());
+            counted |= self.count(name, obstacle);
+        }
+        if !counted {
+            self.explanation.others += 1;
+        }
+    }
+
+    fn count(&mut self, name: &SmolStr, obstacle: &Obstacle) -> bool {
+        let reasons = &mut self.explanation.reasons;
+        let at = match reasons
+            .iter()
+            .position(|reason| alike(&reason.obstacle, obstacle))
+        {
+            Some(at) => at,
+            None if reasons.len() == REASONS_MAX => return false,
+            None => {
+                let obstacle = obstacle.clone();
+                reasons.push(Reason {
+                    obstacle,
+                    nodes: 0,
+                    nearest: Vec::new(),
+                });
+                reasons.len() - 1
+            }
+        };
+        let reason = &mut reasons[at];
+        reason.nodes += 1;
+        if let Some(missing) = obstacle.missing() {
+            let place = reason
+                .nearest
+                .partition_point(|near| (near.missing, &near.node) < (missing, name));
+            if place < NEAREST_MAX {
+                reason.nearest.truncate(NEAREST_MAX - 1);
+                reason.nearest.insert(
+                    place,
+                    NearMiss {
+                        node: name.clone(),
+                        missing,
+                    },
+                );
+            }
+            if place == 0 {
+                reason.obstacle = obstacle.clone();
+            }
+        }
+        true
+    }
+
+    pub(crate) fn close(mut self) -> Explanation {
+        self.explanation
+            .reasons
+            .sort_by_key(|reason| std::cmp::Reverse(reason.nodes));
+        self.explanation
+    }
+}
+
+/// Whether two obstacles are one reason.
+fn alike(one: &Obstacle, other: &Obstacle) -> bool {
+    match (one, other) {
+        (
+            Obstacle::Lacks { resource: one, .. },
+            Obstacle::Lacks {
+                resource: other, ..
+            },
+        ) => one == other,
+        (Obstacle::Taint(one), Obstacle::Taint(other)) => {
+            (&one.key, &one.value, one.effect) == (&other.key, &other.value, other.effect)
+        }
+        (one, other) => one == other,
+    }
+}
+
+impl fmt::Display for Explanation {
+    /// One line, such as `0/5 nodes fit: 3 lack cpu (nearest node-2 misses 500m), 2 have untolerated
+    /// taint dedicated=gpu`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nodes == 0 {
+            return f.write_str("there are no nodes; add one");
+        }
+        write!(f, "{}/{} nodes fit", self.fit, self.nodes)?;
+        let mut separator = ": ";
+        for reason in &self.reasons {
+            write!(f, "{separator}{reason}")?;
+            separator = ", ";
+        }
+        if self.others > 0 {
+            write!(f, "{separator}{} for other reasons", self.others)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.nodes;
+        let one = n == 1;
+        let are = if one { "is" } else { "are" };
+        let have = if one { "has" } else { "have" };
+        match &self.obstacle {
+            Obstacle::OtherNode { wanted } => write!(f, "{n} {are} not {wanted}"),
+            Obstacle::Closed => write!(f, "{n} {are} closed to new pods"),
+            Obstacle::Taint(taint) => {
+                write!(f, "{n} {have} untolerated taint ")?;
+                write_taint(f, taint)
+            }
+            Obstacle::NodeSelector { key, value } => {
+                write!(f, "{n} lack{} label {key}={value}", s(one))
+            }
+            Obstacle::NodeAffinity => write!(
+                f,
+                "{n} do{} not meet the node affinity",
+                if one { "es" } else { "" }
+            ),
+            Obstacle::Lacks { resource, .. } => {
+                if resource == "pods" {
+                    write!(
+                        f,
+                        "{n} run{} as many pods as {} may",
+                        s(one),
+                        if one { "it" } else { "they" }
+                    )?;
+                    return Ok(());
+                }
+                write!(f, "{n} lack{} {resource}", s(one))?;
+                if let Some(nearest) = self.nearest.first() {
+                    write!(f, " (nearest {} misses ", nearest.node)?;
+                    write_amount(f, resource, nearest.missing)?;
+                    f.write_str(")")?;
+                }
+                Ok(())
+            }
+            Obstacle::Port(port) => write!(f, "{n} {have} host port {port} taken"),
+            Obstacle::Other { rule, note, .. } => write!(f, "{n} refused by {rule}: {note}"),
+        }
+    }
+}
+
+/// The ending of a verb in the third person.
+fn s(one: bool) -> &'static str {
+    if one { "s" } else { "" }
+}

@@ -1,1 +1,152 @@
 //! Where pods go.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use orchestra_core::kind::{Node, Pod, pod::Container};
+//! use orchestra_core::port::store::Revision;
+//! use orchestra_core::quantity::Quantity;
+//! use orchestra_core::time::Timestamp;
+//! use orchestra_sched::fits;
+//! use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
+//! use orchestra_sched::rng::PlanRng;
+//! use orchestra_sched::snapshot::{Ledger, SnapshotBuilder};
+//!
+//! // From caches of nodes and pods, change by change.
+//! let mut builder = SnapshotBuilder::new();
+//! builder.apply_node(&Node::new("node-1").capacity(2_000, 4_096, 110));
+//!
+//! // Pods without a node are pending; the others count against theirs.
+//! let mut web = Container::new("web", "web:1");
+//! web.resources.requests.insert("cpu".into(), Quantity::from_milli(1_500));
+//! let pods = ["web-1", "web-2"].map(|name| Pod::builder(name).container(web.clone()));
+//! for pod in &pods {
+//!     builder.apply_pod(pod);
+//! }
+//! let now = Timestamp::from_secs(0);
+//! let pending: Vec<Pending> = pods.iter().map(|pod| Pending::of(pod, now)).collect();
+//!
+//! let snapshot = builder.snapshot(Revision(7));
+//! let inputs = PlanInputs { now, rng: PlanRng::new(1) };
+//! let plan = Framework::default().plan(&snapshot, &pending, inputs);
+//!
+//! // Before a placement is written, the same rules are asked of what is known by then.
+//! let mut ledger = Ledger::open(&builder.snapshot(Revision(8)));
+//! for placement in &plan.placed {
+//!     let demand = &pending[placement.pending].demand;
+//!     let node = fits::claim(&mut ledger, &placement.node, demand)?;
+//!     assert_eq!(ledger.snapshot().node(node).name(), "node-1");
+//! }
+//!
+//! // Who found no node waits for a change that could help.
+//! let why = &plan.unplaced[0].why;
+//! assert_eq!(why.to_string(), "0/1 nodes fit: 1 lacks cpu (nearest node-1 misses 1)");
+//! let change = builder.apply_node(&Node::new("node-1").capacity(3_000, 4_096, 110));
+//! assert!(why.is_helped_by(change));
+//! # Ok::<(), fits::Misfit>(())
+//! ```
+
+mod alone;
+mod changes;
+pub mod filter;
+mod framework;
+pub mod plugin;
+pub mod score;
+mod share;
+mod sweep;
+mod tournament;
+
+use std::fmt;
+use std::sync::Arc;
+
+use orchestra_core::kind::Pod;
+use orchestra_core::port::store::Revision;
+use orchestra_core::time::Timestamp;
+use smol_str::SmolStr;
+
+pub use alone::{scores, verdicts};
+pub use changes::Changes;
+pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
+
+use crate::explain::Explanation;
+use crate::rng::PlanRng;
+use crate::snapshot::{Demand, PodId, Snapshot};
+
+/// A pod that wants a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// Which.
+    pub id: PodId,
+    /// Higher goes first.
+    pub priority: i32,
+    /// When it began to want one: among equal priorities, earlier goes first.
+    pub arrived: Timestamp,
+    /// What it asks.
+    pub demand: Arc<Demand>,
+}
+
+impl Pending {
+    /// A pod, arrived when it was created, or at `now` if it does not say when that was.
+    pub fn of(pod: &Pod, now: Timestamp) -> Self {
+        Self {
+            id: PodId::of(pod),
+            priority: pod.spec.priority.unwrap_or(0),
+            arrived: pod.metadata.creation_timestamp.unwrap_or(now),
+            demand: Arc::new(Demand::of(pod)),
+        }
+    }
+}
+
+/// Inputs of a plan that are not cluster state.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanInputs {
+    /// When planning began.
+    pub now: Timestamp,
+    /// The only source of chance. Equal seeds settle ties alike.
+    pub rng: PlanRng,
+}
+
+/// Decides where pods go. A pure function: same inputs, same plan, on any machine.
+pub trait Scheduler: fmt::Debug + Send + Sync {
+    /// Plans for every pending pod at once. Each of them is in the plan exactly once.
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan;
+}
+
+const _: Option<&dyn Scheduler> = None;
+
+/// A proposal. Nothing has happened yet; whoever commits it asks [`fits`](crate::fits) again.
+#[must_use = "a plan nobody reads helps nobody"]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The revision it was computed from.
+    pub base: Revision,
+    /// Pods that found a node, in the order in which they were considered.
+    pub placed: Vec<Placement>,
+    /// Pods that did not, in the order in which they were considered.
+    pub unplaced: Vec<Unplaced>,
+}
+
+/// A pod and its node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Placement {
+    /// The pod, by its position among the pending.
+    pub pending: usize,
+    /// The pod.
+    pub pod: PodId,
+    /// The node's name.
+    pub node: SmolStr,
+    /// The node's score for it: the sum over the scorers, each from 0 to 100 times its weight.
+    /// Comparable within one plan.
+    pub score: u32,
+}
+
+/// A pod that found no node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unplaced {
+    /// The pod, by its position among the pending.
+    pub pending: usize,
+    /// The pod.
+    pub pod: PodId,
+    /// Why, with the whole plan carried out. Like pods share it.
+    pub why: Arc<Explanation>,
+}

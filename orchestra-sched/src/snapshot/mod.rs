@@ -1,1 +1,265 @@
 //! The cluster at one instant: immutable, in columns, built by change.
+
+mod build;
+mod columns;
+mod demand;
+mod ledger;
+mod pages;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orchestra_core::kind::{Pod, Taint, TaintEffect};
+use orchestra_core::meta::{Labels, ObjectKey, Uid};
+use orchestra_core::port::store::Revision;
+use orchestra_core::time::Timestamp;
+use smol_str::SmolStr;
+
+pub use build::SnapshotBuilder;
+pub use columns::{Rows, inverse, percent};
+use demand::hold;
+pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
+pub use ledger::Ledger;
+
+use columns::{Capacity, Load};
+use pages::Pages;
+
+/// A node's row in one snapshot. Means nothing in another, and is never stored.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NodeIx(pub(crate) u32);
+
+impl NodeIx {
+    pub(crate) fn from_row(row: usize) -> Self {
+        Self(row as u32)
+    }
+
+    /// Its position in whole columns.
+    pub fn row(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names one life of one pod. Ordered by uid, then by key.
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PodId {
+    /// Which life.
+    pub uid: Uid,
+    /// Its namespace and name.
+    pub key: ObjectKey,
+}
+
+impl PodId {
+    /// A pod's.
+    pub fn of(pod: &Pod) -> Self {
+        Self {
+            uid: pod.metadata.uid,
+            key: pod.metadata.key(),
+        }
+    }
+}
+
+impl std::fmt::Display for PodId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.key.fmt(f)
+    }
+}
+
+/// What a node is, and no pod changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: SmolStr,
+    /// Its labels.
+    pub labels: Labels,
+    /// What keeps pods away.
+    pub taints: Vec<Taint>,
+    /// Whether it is closed to new pods.
+    pub unschedulable: bool,
+    /// What pods may use of it.
+    pub allocatable: Amounts,
+    /// How many pods may run.
+    pub pods: i64,
+}
+
+impl NodeFacts {
+    fn is_softly_tainted(&self) -> bool {
+        self.taints
+            .iter()
+            .any(|taint| taint.effect == TaintEffect::PreferNoSchedule)
+    }
+
+    fn is_hard_tainted(&self) -> bool {
+        self.unschedulable
+            || self
+                .taints
+                .iter()
+                .any(|taint| taint.effect != TaintEffect::PreferNoSchedule)
+    }
+}
+
+/// A pod that counts against a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// Which.
+    pub id: PodId,
+    /// What it takes.
+    pub demand: Arc<Demand>,
+    /// Its priority.
+    pub priority: i32,
+    /// When it started, if it has.
+    pub started: Option<Timestamp>,
+}
+
+/// One node in a snapshot: what it is and what runs there.
+#[derive(Clone, Debug, Default)]
+pub struct NodeRow {
+    facts: Arc<NodeFacts>,
+    extended_used: BTreeMap<SmolStr, i64>,
+    ports: Vec<HostPort>,
+    pods: Vec<Arc<Running>>,
+}
+
+impl NodeRow {
+    /// What it is.
+    pub fn facts(&self) -> &NodeFacts {
+        &self.facts
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &SmolStr {
+        &self.facts.name
+    }
+
+    /// What runs there, in no order that means anything.
+    pub fn pods(&self) -> &[Arc<Running>] {
+        &self.pods
+    }
+
+    /// The host ports that its pods hold.
+    pub fn ports(&self) -> &[HostPort] {
+        &self.ports
+    }
+
+    /// How much of an extended resource its pods requested.
+    pub fn extended_used(&self, resource: &str) -> i64 {
+        self.extended_used.get(resource).copied().unwrap_or(0)
+    }
+}
+
+/// The cluster at one instant.
+///
+/// Immutable and cheap to clone: a handful of reference counts. Made by a [`SnapshotBuilder`].
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    base: Revision,
+    capacity: Arc<Capacity>,
+    load: Arc<Load>,
+    rows: Pages<Arc<NodeRow>>,
+    names: Index,
+}
+
+impl Snapshot {
+    /// The revision of the store that it shows.
+    pub fn base(&self) -> Revision {
+        self.base
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() == 0
+    }
+
+    /// The row of the node of that name.
+    pub fn find(&self, name: &str) -> Option<NodeIx> {
+        self.names.get(name)
+    }
+
+    /// A node.
+    ///
+    /// # Panics
+    ///
+    /// If `node` comes from another snapshot that had more rows.
+    pub fn node(&self, node: NodeIx) -> &NodeRow {
+        self.rows
+            .get(node.row())
+            .expect("a row number is used in the snapshot it came from")
+    }
+
+    /// All nodes, in the order of their rows.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIx, &NodeRow)> {
+        self.rows
+            .iter()
+            .enumerate()
+            .map(|(row, node)| (NodeIx::from_row(row), &**node))
+    }
+
+    /// What there is and what is free, by column.
+    pub fn rows(&self) -> Rows<'_> {
+        Rows::all(&self.capacity, &self.load)
+    }
+
+    /// How many nodes carry a taint that only scores.
+    pub fn softly_tainted(&self) -> usize {
+        self.capacity.softly_tainted
+    }
+
+    /// How many nodes carry a taint that keeps pods away, or are closed to new pods.
+    pub fn hard_tainted(&self) -> usize {
+        self.capacity.hard_tainted
+    }
+
+    pub(crate) fn name_hash(&self, row: usize) -> u64 {
+        self.capacity.name_hash[row]
+    }
+}
+
+/// Rows by name, in shards so that a change under a living clone copies one of them.
+#[derive(Clone, Debug)]
+struct Index {
+    shards: Arc<Vec<Arc<BTreeMap<SmolStr, u32>>>>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            shards: Arc::new(vec![Arc::default(); Self::SHARDS]),
+        }
+    }
+}
+
+impl Index {
+    const SHARDS: usize = 256;
+
+    fn shard(name: &str) -> usize {
+        name_hash(name) as usize % Self::SHARDS
+    }
+
+    fn get(&self, name: &str) -> Option<NodeIx> {
+        self.shards[Self::shard(name)]
+            .get(name)
+            .copied()
+            .map(NodeIx)
+    }
+
+    fn set(&mut self, name: &SmolStr, node: NodeIx) {
+        let shard = &mut Arc::make_mut(&mut self.shards)[Self::shard(name)];
+        Arc::make_mut(shard).insert(name.clone(), node.0);
+    }
+
+    fn unset(&mut self, name: &str) {
+        let shard = &mut Arc::make_mut(&mut self.shards)[Self::shard(name)];
+        Arc::make_mut(shard).remove(name);
+    }
+}
+
+/// FNV-1a, 64 bits: fixed for ever, as std's hashers are not.
+pub(crate) fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

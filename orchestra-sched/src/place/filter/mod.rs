@@ -1,0 +1,31 @@
+//! Rules that turn nodes down. One a file, named as users know it.
+
+mod node_affinity;
+mod node_name;
+mod ports;
+mod resources;
+mod taints;
+mod unschedulable;
+
+pub use node_affinity::NodeAffinity;
+pub use node_name::NodeName;
+pub use ports::NodePorts;
+pub use resources::NodeResourcesFit;
+pub use taints::TaintToleration;
+pub use unschedulable::NodeUnschedulable;
+
+use super::plugin::Cycle;
+use crate::fits::Obstacle;
+use crate::snapshot::{NodeFacts, Rows};
+
+/// Clears the rows whose node's own facts are in the way.
+fn by_facts(
+    cycle: &Cycle<'_>,
+    rows: Rows<'_>,
+    fits: &mut [bool],
+    rule: impl Fn(&NodeFacts) -> Option<Obstacle>,
+) {
+    for (fits, node) in fits.iter_mut().zip(rows.nodes()) {
+        *fits = *fits && rule(cycle.snapshot().node(node).facts()).is_none();
+    }
+}

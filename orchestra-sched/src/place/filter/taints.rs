@@ -1,0 +1,38 @@
+//! Taints that keep pods away.
+
+use crate::fits::{self, Obstacle};
+use crate::place::plugin::{Cycle, Filter, PodFields, Reach};
+use crate::snapshot::{NodeIx, Rows};
+
+/// Turns down nodes with a taint `NoSchedule` or `NoExecute` that the pod does not tolerate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TaintToleration;
+
+impl Filter for TaintToleration {
+    fn name(&self) -> &'static str {
+        "TaintToleration"
+    }
+
+    fn depends(&self) -> PodFields {
+        PodFields::TOLERATIONS
+    }
+
+    fn reach(&self, cycle: &Cycle<'_>) -> Reach {
+        if cycle.snapshot().hard_tainted() > 0 {
+            Reach::Fixed
+        } else {
+            Reach::Nothing
+        }
+    }
+
+    fn filter(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &mut [bool]) {
+        super::by_facts(cycle, rows, fits, |facts| {
+            fits::taints(facts, &cycle.pod.demand)
+        });
+    }
+
+    fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {
+        let facts = cycle.snapshot().node(node).facts();
+        fits::taints(facts, &cycle.pod.demand).into_iter().collect()
+    }
+}

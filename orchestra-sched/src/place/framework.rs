@@ -1,0 +1,334 @@
+//! The scheduler that is shipped: a profile of plugins, asked as seldom as their declarations
+//! allow.
+
+use std::sync::Arc;
+
+use orchestra_core::time::Timestamp;
+use rand::Rng as _;
+
+use super::plugin::{Cycle, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer};
+use super::share::Groups;
+use super::sweep::Sweep;
+use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
+use crate::explain::{Account, Explanation};
+use crate::fits::Obstacle;
+use crate::snapshot::{Ledger, NodeIx, Snapshot};
+
+/// How many shapes of pod have their answers kept within one plan; the least recently used is
+/// asked again. Each takes some 40 bytes a node.
+pub const SWEEPS_KEPT_MAX: usize = 64;
+
+/// The largest weight of a scorer.
+pub const WEIGHT_MAX: u32 = 100;
+
+/// Which plugins decide, and how much each counts.
+#[derive(Debug)]
+pub struct Profile {
+    pub(super) filters: Vec<Box<dyn Filter>>,
+    pub(super) scorers: Vec<(Box<dyn Scorer>, u32)>,
+    pub(super) reserves: Vec<Box<dyn ReserveFactory>>,
+}
+
+impl Profile {
+    /// No rules: every pod goes anywhere.
+    pub fn empty() -> Self {
+        Self {
+            filters: Vec::new(),
+            scorers: Vec::new(),
+            reserves: Vec::new(),
+        }
+    }
+
+    /// Adds a filter behind those there are. A node counts as turned down by the first that does,
+    /// so what no placement changes comes first.
+    #[must_use]
+    pub fn filter(mut self, filter: impl Filter + 'static) -> Self {
+        self.filters.push(Box::new(filter));
+        self
+    }
+
+    /// Adds a scorer. `weight` is held between 0 and [`WEIGHT_MAX`].
+    #[must_use]
+    pub fn scorer(mut self, scorer: impl Scorer + 'static, weight: u32) -> Self {
+        self.scorers
+            .push((Box::new(scorer), weight.min(WEIGHT_MAX)));
+        self
+    }
+
+    /// Adds a keeper of accounts, asked once a node is chosen.
+    #[must_use]
+    pub fn reserve(mut self, factory: impl ReserveFactory + 'static) -> Self {
+        self.reserves.push(Box::new(factory));
+        self
+    }
+}
+
+impl Default for Profile {
+    /// The rules and weights that Kubernetes' users know.
+    fn default() -> Self {
+        Self::empty()
+            .filter(filter::NodeUnschedulable)
+            .filter(filter::NodeName)
+            .filter(filter::TaintToleration)
+            .filter(filter::NodeAffinity)
+            .filter(filter::NodePorts)
+            .filter(filter::NodeResourcesFit)
+            .scorer(score::TaintToleration, 3)
+            .scorer(score::NodeAffinity, 2)
+            .scorer(score::LeastAllocated::default(), 1)
+            .scorer(score::BalancedAllocation, 1)
+    }
+}
+
+/// The default [`Scheduler`].
+///
+/// Pods are considered by priority, highest first, then by arrival, then by uid and name. Each
+/// goes to the node with the highest weighted score among those that fit; ties go by a hash of the
+/// node's name that the plan's seed stirs, so that they do not follow the order in which nodes
+/// became known. (Should two hashes agree in 44 bits, the lower row wins.)
+#[derive(Debug, Default)]
+pub struct Framework {
+    profile: Profile,
+    unshared: bool,
+}
+
+impl Framework {
+    /// A scheduler with these plugins.
+    pub fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            unshared: false,
+        }
+    }
+
+    /// Asks every plugin about every node for every pod. Plans stay the same, unless a plugin
+    /// depends on more than it declares: for testing plugins.
+    #[must_use]
+    pub fn unshared(mut self) -> Self {
+        self.unshared = true;
+        self
+    }
+
+    /// Why `pod` fits where it does and not elsewhere, with what `ledger` holds.
+    pub fn explain(&self, ledger: &Ledger, pod: &Pending, now: Timestamp) -> Explanation {
+        explain(&self.profile, &Cycle::new(ledger, pod, now), &[])
+    }
+
+    fn fields(&self) -> PodFields {
+        if self.unshared {
+            return PodFields::ALL;
+        }
+        let filters = self.profile.filters.iter().map(|filter| filter.depends());
+        let scorers = self
+            .profile
+            .scorers
+            .iter()
+            .map(|(scorer, _)| scorer.depends());
+        filters
+            .chain(scorers)
+            .fold(PodFields::NONE, PodFields::with)
+    }
+}
+
+impl Scheduler for Framework {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
+        let mut order: Vec<usize> = (0..pending.len()).collect();
+        order.sort_by(|&a, &b| {
+            let (a, b) = (&pending[a], &pending[b]);
+            (b.priority.cmp(&a.priority))
+                .then_with(|| a.arrived.cmp(&b.arrived))
+                .then_with(|| a.id.cmp(&b.id))
+        });
+        let mut groups = Groups::new(self.fields());
+        let group_of: Vec<usize> = order.iter().map(|&at| groups.find(&pending[at])).collect();
+        let mut left = vec![0usize; groups.len()];
+        for &group in &group_of {
+            left[group] += 1;
+        }
+        let mut run = Run {
+            profile: &self.profile,
+            unshared: self.unshared,
+            now: inputs.now,
+            salt: inputs.rng.stream("placement-ties").next_u64(),
+            ledger: Ledger::open(snapshot),
+            log: Vec::new(),
+            books: self
+                .profile
+                .reserves
+                .iter()
+                .map(|factory| factory.open(snapshot))
+                .collect(),
+            sweeps: std::iter::repeat_with(|| None).take(groups.len()).collect(),
+            kept: Vec::new(),
+        };
+        let mut plan = Plan {
+            base: snapshot.base(),
+            ..Plan::default()
+        };
+        let mut lost: Vec<Lost> = Vec::new();
+        plan.placed.reserve(pending.len());
+        for (&at, &group) in order.iter().zip(&group_of) {
+            left[group] -= 1;
+            match run.place(&pending[at], group, left[group] > 0) {
+                Ok((node, score)) => plan.placed.push(Placement {
+                    pending: at,
+                    pod: pending[at].id.clone(),
+                    node: snapshot.node(node).name().clone(),
+                    score,
+                }),
+                Err(refusals) => lost.push(Lost {
+                    pending: at,
+                    group,
+                    refusals,
+                }),
+            }
+        }
+        let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; groups.len()];
+        for Lost {
+            pending: at,
+            group,
+            refusals,
+        } in lost
+        {
+            let cycle = Cycle::new(&run.ledger, &pending[at], inputs.now);
+            let fresh = || Arc::new(explain(&self.profile, &cycle, &refusals));
+            let why = if refusals.is_empty() {
+                Arc::clone(shared[group].get_or_insert_with(fresh))
+            } else {
+                fresh()
+            };
+            plan.unplaced.push(Unplaced {
+                pending: at,
+                pod: pending[at].id.clone(),
+                why,
+            });
+        }
+        plan
+    }
+}
+
+/// A pod that found no node, and which nodes were refused by a keeper of accounts.
+struct Lost {
+    pending: usize,
+    group: usize,
+    refusals: Vec<(NodeIx, Obstacle)>,
+}
+
+/// One plan in the making.
+struct Run<'a> {
+    profile: &'a Profile,
+    unshared: bool,
+    now: Timestamp,
+    salt: u64,
+    ledger: Ledger,
+    /// The rows that placements changed, in order.
+    log: Vec<NodeIx>,
+    books: Vec<Box<dyn Reserve>>,
+    /// By group.
+    sweeps: Vec<Option<Sweep>>,
+    /// The groups whose sweeps are kept, least recently used first.
+    kept: Vec<usize>,
+}
+
+impl Run<'_> {
+    /// Chooses a node, and takes from it what the pod asks.
+    fn place(
+        &mut self,
+        pod: &Pending,
+        group: usize,
+        more_to_come: bool,
+    ) -> Result<(NodeIx, u32), Vec<(NodeIx, Obstacle)>> {
+        let cycle = Cycle::new(&self.ledger, pod, self.now);
+        let mut sweep = match self.sweeps[group].take() {
+            Some(mut sweep) if !self.unshared => {
+                sweep.sync(self.profile, &cycle, self.salt, &self.log);
+                sweep
+            }
+            _ => Sweep::new(self.profile, &cycle, self.salt, self.log.len()),
+        };
+        let mut refusals = Vec::new();
+        let chosen = loop {
+            let Some(node) = sweep.best() else { break None };
+            match reserve(&mut self.books, &cycle, node) {
+                Ok(()) => break Some((node, sweep.weighted(node))),
+                Err(obstacle) => {
+                    refusals.push((node, obstacle));
+                    sweep.exclude(node);
+                }
+            }
+        };
+        if more_to_come {
+            for (node, _) in &refusals {
+                sweep.refresh(self.profile, &cycle, self.salt, *node);
+            }
+            self.keep(group, sweep);
+        }
+        let Some((node, score)) = chosen else {
+            return Err(refusals);
+        };
+        self.ledger.charge(node, &pod.demand);
+        self.log.push(node);
+        Ok((node, score))
+    }
+
+    fn keep(&mut self, group: usize, sweep: Sweep) {
+        self.sweeps[group] = Some(sweep);
+        if self.kept.last() == Some(&group) {
+            return;
+        }
+        self.kept.retain(|&other| other != group);
+        if self.kept.len() == SWEEPS_KEPT_MAX {
+            let oldest = self.kept.remove(0);
+            self.sweeps[oldest] = None;
+        }
+        self.kept.push(group);
+    }
+}
+
+/// Claims from all keepers of accounts, or from none.
+fn reserve(
+    books: &mut [Box<dyn Reserve>],
+    cycle: &Cycle<'_>,
+    node: NodeIx,
+) -> Result<(), Obstacle> {
+    for at in 0..books.len() {
+        if let Err(refusal) = books[at].reserve(cycle, node) {
+            for book in books[..at].iter_mut().rev() {
+                book.release(cycle.pod, node);
+            }
+            return Err(Obstacle::Other {
+                rule: books[at].name(),
+                note: refusal.note,
+                curable: refusal.curable,
+                helped_by: Changes::ANY,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]) -> Explanation {
+    let rows = cycle.ledger.rows();
+    let asked: Vec<(&dyn Filter, Vec<bool>)> = profile
+        .filters
+        .iter()
+        .filter(|filter| filter.reach(cycle) != Reach::Nothing)
+        .map(|filter| {
+            let mut fits = vec![true; rows.len()];
+            filter.filter(cycle, rows, &mut fits);
+            (&**filter, fits)
+        })
+        .collect();
+    let mut account = Account::new();
+    for (node, row) in cycle.snapshot().nodes() {
+        let mut found: Vec<Vec<Obstacle>> = asked
+            .iter()
+            .filter(|(_, fits)| !fits[node.row()])
+            .map(|(filter, _)| filter.obstacles(cycle, node))
+            .collect();
+        let refused = refusals.iter().filter(|(refused, _)| *refused == node);
+        found.extend(refused.map(|(_, obstacle)| vec![obstacle.clone()]));
+        account.node(row.name(), &found);
+    }
+    account.close()
+}

@@ -1,0 +1,142 @@
+//! Which pods are alike, as far as the plugins in use can tell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Pending;
+use super::plugin::PodFields;
+
+/// Sorts pods into groups that share their answers.
+#[derive(Debug)]
+pub(super) struct Groups<'a> {
+    fields: PodFields,
+    /// One pod of each group.
+    first: Vec<&'a Pending>,
+    by_fingerprint: BTreeMap<u64, Vec<usize>>,
+    last: Option<(&'a Pending, usize)>,
+}
+
+impl<'a> Groups<'a> {
+    pub(super) fn new(fields: PodFields) -> Self {
+        Self {
+            fields,
+            first: Vec::new(),
+            by_fingerprint: BTreeMap::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.first.len()
+    }
+
+    /// The group of a pod; the next number if it is the first of its kind.
+    pub(super) fn find(&mut self, pod: &'a Pending) -> usize {
+        // Pods of one owner come in a row.
+        if let Some((last, group)) = self.last
+            && alike(last, pod, self.fields)
+        {
+            return group;
+        }
+        let candidates = self
+            .by_fingerprint
+            .entry(fingerprint(pod, self.fields))
+            .or_default();
+        let known = candidates
+            .iter()
+            .find(|&&group| alike(self.first[group], pod, self.fields));
+        let group = known.copied().unwrap_or_else(|| {
+            candidates.push(self.first.len());
+            self.first.push(pod);
+            self.first.len() - 1
+        });
+        self.last = Some((pod, group));
+        group
+    }
+}
+
+/// Whether two pods agree on `fields`.
+fn alike(one: &Pending, other: &Pending, fields: PodFields) -> bool {
+    let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
+    if differ(PodFields::IDENTITY, one.id == other.id)
+        || differ(PodFields::PRIORITY, one.priority == other.priority)
+    {
+        return false;
+    }
+    let (a, b) = (&one.demand, &other.demand);
+    Arc::ptr_eq(a, b)
+        || !(fields.has(PodFields::REQUESTS) && (a.requests != b.requests || a.scored != b.scored)
+            || differ(PodFields::NODE_NAME, a.node_name == b.node_name)
+            || fields.has(PodFields::NODE_AFFINITY)
+                && (a.node_selector != b.node_selector
+                    || a.node_affinity != b.node_affinity
+                    || a.preferred_nodes != b.preferred_nodes)
+            || differ(PodFields::TOLERATIONS, a.tolerations == b.tolerations)
+            || differ(PodFields::HOST_PORTS, a.host_ports == b.host_ports)
+            || differ(PodFields::NAMESPACE, a.namespace == b.namespace)
+            || differ(PodFields::LABELS, a.labels == b.labels))
+}
+
+/// Equal for pods that are alike, and mostly not for others.
+fn fingerprint(pod: &Pending, fields: PodFields) -> u64 {
+    use std::hash::{Hash, Hasher};
+
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let demand = &pod.demand;
+    if fields.has(PodFields::IDENTITY) {
+        pod.id.hash(&mut hash);
+    }
+    if fields.has(PodFields::PRIORITY) {
+        pod.priority.hash(&mut hash);
+    }
+    if fields.has(PodFields::REQUESTS) {
+        demand.requests.hash(&mut hash);
+        demand.scored.hash(&mut hash);
+    }
+    if fields.has(PodFields::NODE_NAME) {
+        demand.node_name.hash(&mut hash);
+    }
+    if fields.has(PodFields::NODE_AFFINITY) {
+        demand.node_selector.hash(&mut hash);
+        let required = demand
+            .node_affinity
+            .iter()
+            .flat_map(|all| &all.node_selector_terms);
+        let preferred = demand.preferred_nodes.iter().map(|term| &term.preference);
+        for term in required.chain(preferred) {
+            for requirement in term.match_expressions.iter().chain(&term.match_fields) {
+                (&requirement.key, &requirement.values).hash(&mut hash);
+            }
+        }
+    }
+    if fields.has(PodFields::TOLERATIONS) {
+        for toleration in &demand.tolerations {
+            (&toleration.key, &toleration.value).hash(&mut hash);
+        }
+    }
+    if fields.has(PodFields::HOST_PORTS) {
+        demand.host_ports.hash(&mut hash);
+    }
+    if fields.has(PodFields::NAMESPACE) {
+        demand.namespace.hash(&mut hash);
+    }
+    if fields.has(PodFields::LABELS) {
+        demand.labels.hash(&mut hash);
+    }
+    hash.finish()
+}
+
+/// FNV-1a, 64 bits: the same in every process, as std's hashers are not.
+struct Fnv(u64);
+
+impl std::hash::Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,278 @@
+//! Snapshots, kept up to date change by change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orchestra_core::kind::{Node, Pod};
+use orchestra_core::port::store::Revision;
+use smol_str::SmolStr;
+
+use super::{Amounts, Demand, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, hold};
+use crate::place::Changes;
+
+/// How many pods a node takes that does not say.
+const PODS_PER_NODE: i64 = 110;
+
+/// Follows nodes and pods, and hands out what the cluster looks like.
+///
+/// A change costs what it changes: one row, and its node's list of pods. While an older snapshot
+/// is alive the first change after it also copies the columns (48 bytes a node for a pod, as
+/// many more for a node); where snapshots are dropped before the next change nothing is copied.
+///
+/// Nodes and pods may come in any order: pods of a node that is not known count from when it is.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotBuilder {
+    current: Snapshot,
+    /// Every pod that counts, and the node it counts against.
+    pods: BTreeMap<PodId, (SmolStr, Arc<Running>)>,
+    /// Pods of nodes that are not known.
+    waiting: BTreeMap<SmolStr, Vec<Arc<Running>>>,
+}
+
+impl SnapshotBuilder {
+    /// No nodes, no pods.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The cluster as it is now. `base` is the revision of the store up to which changes were
+    /// applied.
+    pub fn snapshot(&self, base: Revision) -> Snapshot {
+        Snapshot {
+            base,
+            ..self.current.clone()
+        }
+    }
+
+    /// Adds a node, or makes it what it is now. Says what changed; nothing if it is what it was.
+    pub fn apply_node(&mut self, node: &Node) -> Changes {
+        self.set_node(NodeFacts::of(node))
+    }
+
+    /// Adds a node by its facts, or makes it what they say.
+    pub fn set_node(&mut self, facts: NodeFacts) -> Changes {
+        let Some(at) = self.current.find(&facts.name) else {
+            self.add_node(facts);
+            return Changes::NODE_ADDED;
+        };
+        let old = Arc::clone(&self.current.node(at).facts);
+        let changes = difference(&old, &facts);
+        if *old == facts {
+            return Changes::NONE;
+        }
+        let current = &mut self.current;
+        Arc::make_mut(&mut current.capacity).set(at.row(), &old, &facts);
+        if old.allocatable != facts.allocatable || old.pods != facts.pods {
+            Arc::make_mut(&mut current.load).resize(at.row(), &old, &facts);
+        }
+        if let Some(row) = current.rows.get_mut(at.row()) {
+            Arc::make_mut(row).facts = Arc::new(facts);
+        }
+        changes
+    }
+
+    /// Takes a node out. Its pods count again if it comes back.
+    pub fn remove_node(&mut self, name: &str) -> Changes {
+        let current = &mut self.current;
+        let Some(at) = current.find(name) else {
+            return Changes::NONE;
+        };
+        current.names.unset(name);
+        let Some(gone) = current.rows.swap_remove(at.row()) else {
+            return Changes::NONE;
+        };
+        Arc::make_mut(&mut current.capacity).swap_remove(at.row(), &gone.facts);
+        Arc::make_mut(&mut current.load).swap_remove(at.row());
+        if let Some(moved) = current.rows.get(at.row()) {
+            current.names.set(&moved.facts.name, at);
+        }
+        if !gone.pods.is_empty() {
+            self.waiting
+                .insert(gone.facts.name.clone(), gone.pods.clone());
+        }
+        Changes::NODE_REMOVED
+    }
+
+    /// Makes a pod count for what it is now: against its node if it has one and has not ended,
+    /// and for nothing otherwise.
+    pub fn apply_pod(&mut self, pod: &Pod) -> Changes {
+        let id = PodId::of(pod);
+        if pod.spec.node_name.is_empty() || pod.is_terminal() {
+            return self.remove_pod(&id);
+        }
+        let running = Running {
+            id,
+            demand: Arc::new(Demand::of(pod)),
+            priority: pod.spec.priority.unwrap_or(0),
+            started: pod.status.start_time,
+        };
+        self.set_pod(&pod.spec.node_name, running)
+    }
+
+    /// Makes a pod count against the node of that name, and no other.
+    pub fn set_pod(&mut self, node: &str, mut running: Running) -> Changes {
+        let mut changes = Changes::POD_ADDED;
+        if let Some((old_node, old)) = self.pods.get(&running.id) {
+            if old_node == node && **old == running {
+                return Changes::NONE;
+            }
+            if old_node == node && old.demand == running.demand {
+                changes = Changes::NONE;
+                running.demand = Arc::clone(&old.demand);
+            } else {
+                changes = changes.with(Changes::POD_REMOVED);
+            }
+            let id = running.id.clone();
+            self.remove_pod(&id);
+        }
+        let running = Arc::new(running);
+        self.pods
+            .insert(running.id.clone(), (node.into(), Arc::clone(&running)));
+        match self.current.find(node) {
+            Some(at) => self.count(at, running),
+            None => self.waiting.entry(node.into()).or_default().push(running),
+        }
+        changes
+    }
+
+    /// Makes a pod count for nothing. Harmless if it did not count.
+    pub fn remove_pod(&mut self, id: &PodId) -> Changes {
+        let Some((node, running)) = self.pods.remove(id) else {
+            return Changes::NONE;
+        };
+        if let Some(at) = self.current.find(&node) {
+            self.discount(at, &running);
+        } else if let Some(waiting) = self.waiting.get_mut(&node) {
+            waiting.retain(|other| other.id != *id);
+            if waiting.is_empty() {
+                self.waiting.remove(&node);
+            }
+        }
+        Changes::POD_REMOVED
+    }
+
+    /// The node a pod counts against.
+    pub fn node_of(&self, id: &PodId) -> Option<&SmolStr> {
+        self.pods.get(id).map(|(node, _)| node)
+    }
+
+    fn add_node(&mut self, facts: NodeFacts) {
+        let current = &mut self.current;
+        let at = NodeIx::from_row(current.rows.len());
+        let pods = self.waiting.remove(&facts.name).unwrap_or_default();
+        Arc::make_mut(&mut current.capacity).push(&facts);
+        Arc::make_mut(&mut current.load).push(&facts);
+        current.names.set(&facts.name, at);
+        current.rows.push(Arc::new(NodeRow {
+            facts: Arc::new(facts),
+            ..NodeRow::default()
+        }));
+        for running in pods {
+            self.count(at, running);
+        }
+    }
+
+    fn count(&mut self, at: NodeIx, running: Arc<Running>) {
+        Arc::make_mut(&mut self.current.load).charge(at.row(), &running.demand);
+        if let Some(row) = self.current.rows.get_mut(at.row()) {
+            Arc::make_mut(row).add(running);
+        }
+    }
+
+    fn discount(&mut self, at: NodeIx, running: &Running) {
+        Arc::make_mut(&mut self.current.load).refund(at.row(), &running.demand);
+        if let Some(row) = self.current.rows.get_mut(at.row()) {
+            Arc::make_mut(row).take(&running.id);
+        }
+    }
+}
+
+impl NodeRow {
+    fn add(&mut self, running: Arc<Running>) {
+        self.count(&running.demand);
+        self.pods.push(running);
+    }
+
+    fn take(&mut self, id: &PodId) {
+        let Some(at) = self.pods.iter().position(|running| running.id == *id) else {
+            return;
+        };
+        let gone = self.pods.swap_remove(at);
+        if gone.demand.has_no_column() {
+            self.extended_used.clear();
+            self.ports.clear();
+            for running in std::mem::take(&mut self.pods) {
+                self.add(running);
+            }
+        }
+    }
+
+    fn count(&mut self, demand: &Demand) {
+        for (name, amount) in &demand.requests.extended {
+            let used = self.extended_used.entry(name.clone()).or_default();
+            *used = used.saturating_add(*amount);
+        }
+        self.ports.extend_from_slice(&demand.host_ports);
+    }
+}
+
+impl NodeFacts {
+    /// What a node says of itself. Without `allocatable` its whole capacity is; without `pods` it
+    /// takes 110.
+    pub fn of(node: &Node) -> Self {
+        let status = &node.status;
+        let list = if status.allocatable.is_empty() {
+            &status.capacity
+        } else {
+            &status.allocatable
+        };
+        Self {
+            name: node.metadata.name.clone(),
+            labels: node.metadata.labels.clone(),
+            taints: node.spec.taints.clone(),
+            unschedulable: node.spec.unschedulable,
+            allocatable: Amounts::of(list),
+            pods: list
+                .get("pods")
+                .map_or(PODS_PER_NODE, |pods| hold(pods.as_int())),
+        }
+    }
+}
+
+/// What kinds of change lead from `old` to `new`.
+fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
+    let (was, is) = (&old.allocatable, &new.allocatable);
+    let more = |old: &NodeFacts, new: &NodeFacts| {
+        let (was, is) = (&old.allocatable, &new.allocatable);
+        let extended = is
+            .extended
+            .iter()
+            .any(|(name, amount)| *amount > was.extended.get(name).copied().unwrap_or(0));
+        is.cpu_milli > was.cpu_milli
+            || is.memory > was.memory
+            || is.storage > was.storage
+            || new.pods > old.pods
+            || extended
+    };
+    let mut changes = Changes::NONE;
+    let mut note = |changed: bool, change| {
+        if changed {
+            changes = changes.with(change);
+        }
+    };
+    if was != is || old.pods != new.pods {
+        note(more(old, new), Changes::NODE_GREW);
+        note(more(new, old), Changes::NODE_SHRANK);
+    }
+    note(old.labels != new.labels, Changes::NODE_LABELS);
+    note(old.taints != new.taints, Changes::NODE_TAINTS);
+    note(
+        old.unschedulable && !new.unschedulable,
+        Changes::NODE_OPENED,
+    );
+    note(
+        !old.unschedulable && new.unschedulable,
+        Changes::NODE_CLOSED,
+    );
+    changes
+}

@@ -1,0 +1,274 @@
+//! What there is and what is free, one column a quantity, one row a node.
+
+use super::demand::Demand;
+use super::{NodeFacts, NodeIx, name_hash};
+
+/// What nodes have and no pod changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Capacity {
+    pub(crate) cpu: Vec<i64>,
+    pub(crate) cpu_inverse: Vec<u64>,
+    pub(crate) memory: Vec<i64>,
+    pub(crate) memory_inverse: Vec<u64>,
+    /// Settles ties between nodes of equal score: a hash of the name.
+    pub(crate) name_hash: Vec<u64>,
+    /// How many nodes carry a taint that only scores.
+    pub(crate) softly_tainted: usize,
+    /// How many carry a taint that keeps pods away, or are closed to new pods.
+    pub(crate) hard_tainted: usize,
+}
+
+impl Capacity {
+    pub(crate) fn push(&mut self, facts: &NodeFacts) {
+        self.cpu.push(0);
+        self.cpu_inverse.push(0);
+        self.memory.push(0);
+        self.memory_inverse.push(0);
+        self.name_hash.push(name_hash(&facts.name));
+        self.set(self.cpu.len() - 1, &NodeFacts::default(), facts);
+    }
+
+    /// Makes row `at` show `new` instead of `old`.
+    pub(crate) fn set(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
+        self.cpu[at] = new.allocatable.cpu_milli;
+        self.cpu_inverse[at] = inverse(self.cpu[at]);
+        self.memory[at] = new.allocatable.memory;
+        self.memory_inverse[at] = inverse(self.memory[at]);
+        self.softly_tainted += usize::from(new.is_softly_tainted());
+        self.softly_tainted -= usize::from(old.is_softly_tainted());
+        self.hard_tainted += usize::from(new.is_hard_tainted());
+        self.hard_tainted -= usize::from(old.is_hard_tainted());
+    }
+
+    pub(crate) fn swap_remove(&mut self, at: usize, old: &NodeFacts) {
+        self.set(at, old, &NodeFacts::default());
+        self.cpu.swap_remove(at);
+        self.cpu_inverse.swap_remove(at);
+        self.memory.swap_remove(at);
+        self.memory_inverse.swap_remove(at);
+        self.name_hash.swap_remove(at);
+    }
+}
+
+/// What pods leave of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) cpu_free: Vec<i64>,
+    pub(crate) memory_free: Vec<i64>,
+    pub(crate) storage_free: Vec<i64>,
+    pub(crate) pods_free: Vec<i64>,
+    pub(crate) cpu_scored: Vec<i64>,
+    pub(crate) memory_scored: Vec<i64>,
+}
+
+impl Load {
+    pub(crate) fn push(&mut self, facts: &NodeFacts) {
+        let total = &facts.allocatable;
+        self.cpu_free.push(total.cpu_milli);
+        self.memory_free.push(total.memory);
+        self.storage_free.push(total.storage);
+        self.pods_free.push(facts.pods);
+        self.cpu_scored.push(0);
+        self.memory_scored.push(0);
+    }
+
+    /// What is free moves with what there is.
+    pub(crate) fn resize(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
+        let grow = |free: &mut i64, old: i64, new: i64| *free = free.wrapping_add(new - old);
+        grow(
+            &mut self.cpu_free[at],
+            old.allocatable.cpu_milli,
+            new.allocatable.cpu_milli,
+        );
+        grow(
+            &mut self.memory_free[at],
+            old.allocatable.memory,
+            new.allocatable.memory,
+        );
+        grow(
+            &mut self.storage_free[at],
+            old.allocatable.storage,
+            new.allocatable.storage,
+        );
+        grow(&mut self.pods_free[at], old.pods, new.pods);
+    }
+
+    pub(crate) fn swap_remove(&mut self, at: usize) {
+        self.cpu_free.swap_remove(at);
+        self.memory_free.swap_remove(at);
+        self.storage_free.swap_remove(at);
+        self.pods_free.swap_remove(at);
+        self.cpu_scored.swap_remove(at);
+        self.memory_scored.swap_remove(at);
+    }
+
+    /// Takes what `demand` asks from row `at`.
+    pub(crate) fn charge(&mut self, at: usize, demand: &Demand) {
+        self.shift(at, demand, i64::wrapping_sub, i64::wrapping_add);
+    }
+
+    /// Gives back what `demand` took from row `at`.
+    pub(crate) fn refund(&mut self, at: usize, demand: &Demand) {
+        self.shift(at, demand, i64::wrapping_add, i64::wrapping_sub);
+    }
+
+    /// Wraps, so that a refund undoes a charge exactly whatever was asked.
+    fn shift(
+        &mut self,
+        at: usize,
+        demand: &Demand,
+        free: fn(i64, i64) -> i64,
+        scored: fn(i64, i64) -> i64,
+    ) {
+        let asked = &demand.requests;
+        self.cpu_free[at] = free(self.cpu_free[at], asked.cpu_milli);
+        self.memory_free[at] = free(self.memory_free[at], asked.memory);
+        self.storage_free[at] = free(self.storage_free[at], asked.storage);
+        self.pods_free[at] = free(self.pods_free[at], 1);
+        self.cpu_scored[at] = scored(self.cpu_scored[at], demand.scored.cpu_milli);
+        self.memory_scored[at] = scored(self.memory_scored[at], demand.scored.memory);
+    }
+}
+
+/// A run of consecutive nodes, by column: the whole cluster, one thread's share of it, or one
+/// node. All columns are of one length.
+///
+/// What is free is what is allocatable less what pods request, and is below zero where a node
+/// has shrunk under its pods. What is *scored* is what pods are taken to use when nodes are ranked: as
+/// requested, and a guess for containers that say nothing.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Rows<'a> {
+    first: u32,
+    /// Allocatable thousandths of a core.
+    pub cpu_total: &'a [i64],
+    /// 2^64 divided by `cpu_total`, so that a share is a multiplication: see [`percent`].
+    pub cpu_inverse: &'a [u64],
+    /// Free thousandths of a core.
+    pub cpu_free: &'a [i64],
+    /// Scored thousandths of a core.
+    pub cpu_scored: &'a [i64],
+    /// Allocatable bytes of memory.
+    pub memory_total: &'a [i64],
+    /// 2^64 divided by `memory_total`.
+    pub memory_inverse: &'a [u64],
+    /// Free bytes of memory.
+    pub memory_free: &'a [i64],
+    /// Scored bytes of memory.
+    pub memory_scored: &'a [i64],
+    /// Free bytes of ephemeral storage.
+    pub storage_free: &'a [i64],
+    /// How many more pods may run.
+    pub pods_free: &'a [i64],
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn all(capacity: &'a Capacity, load: &'a Load) -> Self {
+        Self {
+            first: 0,
+            cpu_total: &capacity.cpu,
+            cpu_inverse: &capacity.cpu_inverse,
+            cpu_free: &load.cpu_free,
+            cpu_scored: &load.cpu_scored,
+            memory_total: &capacity.memory,
+            memory_inverse: &capacity.memory_inverse,
+            memory_free: &load.memory_free,
+            memory_scored: &load.memory_scored,
+            storage_free: &load.storage_free,
+            pods_free: &load.pods_free,
+        }
+    }
+
+    /// Row `node` alone.
+    pub(crate) fn one(capacity: &'a Capacity, load: &'a Load, node: NodeIx) -> Self {
+        let at = node.row();
+        let run = at..at + 1;
+        Self {
+            first: node.0,
+            cpu_total: &capacity.cpu[run.clone()],
+            cpu_inverse: &capacity.cpu_inverse[run.clone()],
+            cpu_free: &load.cpu_free[run.clone()],
+            cpu_scored: &load.cpu_scored[run.clone()],
+            memory_total: &capacity.memory[run.clone()],
+            memory_inverse: &capacity.memory_inverse[run.clone()],
+            memory_free: &load.memory_free[run.clone()],
+            memory_scored: &load.memory_scored[run.clone()],
+            storage_free: &load.storage_free[run.clone()],
+            pods_free: &load.pods_free[run],
+        }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.cpu_total.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cpu_total.is_empty()
+    }
+
+    /// The node of row `i` of this run.
+    pub fn node(&self, i: usize) -> NodeIx {
+        NodeIx(self.first + i as u32)
+    }
+
+    /// The nodes of this run, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeIx> + use<> {
+        (self.first..self.first + self.len() as u32).map(NodeIx)
+    }
+}
+
+/// 2^64 divided by `total`, for [`percent`]; 0 where there is nothing to divide by.
+pub fn inverse(total: i64) -> u64 {
+    u64::try_from(total)
+        .ok()
+        .filter(|&total| total > 0)
+        .map_or(0, |total| u64::MAX / total)
+}
+
+/// `100 * part / total`, rounded down, exactly, without a division. `inverse` is
+/// [`inverse`]`(total)`. Parts below zero and empty totals give 0, parts past the total 100.
+#[inline]
+pub fn percent(part: i64, total: i64, inverse: u64) -> u32 {
+    if part <= 0 || total <= 0 {
+        return 0;
+    }
+    if part >= total {
+        return 100;
+    }
+    let (part, total) = (part as u64, total as u64);
+    let Some(hundredfold) = part.checked_mul(100) else {
+        return (u128::from(part) * 100 / u128::from(total)) as u32;
+    };
+    // Too small by at most one: the inverse is short of 2^64 / total by less than 1 in 2^64.
+    let short = ((u128::from(hundredfold) * u128::from(inverse)) >> 64) as u64;
+    (short + u64::from(hundredfold - short * total >= total)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn a_percentage_is_the_division_it_replaces(
+            total in prop_oneof![1i64..200, 1..=i64::MAX, (0u32..63).prop_map(|n| 1i64 << n)],
+            part in prop_oneof![-2i64..200, 0..=i64::MAX],
+        ) {
+            let plain = if part <= 0 { 0 } else { (part as i128 * 100 / total as i128).min(100) };
+            prop_assert_eq!(i128::from(percent(part, total, inverse(total))), plain);
+            let part = part % total;
+            let plain = if part <= 0 { 0 } else { part as i128 * 100 / total as i128 };
+            prop_assert_eq!(i128::from(percent(part, total, inverse(total))), plain);
+        }
+    }
+
+    #[test]
+    fn nothing_is_a_share_of_nothing() {
+        assert_eq!(percent(5, 0, inverse(0)), 0);
+        assert_eq!(percent(5, -1, inverse(-1)), 0);
+    }
+}
