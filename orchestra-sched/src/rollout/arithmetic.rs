@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use orchestra_core::int_or::{IntOrPercent, Rounding};
+use orchestra_core::kind::{DeploymentStrategy, StrategyType};
 use serde::{Deserialize, Serialize};
 
 /// How fast a deployment may move.
@@ -29,6 +30,21 @@ pub enum Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self::rolling(IntOrPercent::Percent(25), IntOrPercent::Percent(25))
+    }
+}
+
+impl From<&DeploymentStrategy> for Pace {
+    /// A limit that is not said is 25 % for a rolling update that says nothing at all, and else
+    /// 0. (Objects from the API always say.)
+    fn from(strategy: &DeploymentStrategy) -> Self {
+        match (strategy.kind, &strategy.rolling_update) {
+            (StrategyType::Recreate, _) => Self::Recreate,
+            (_, None) => Self::default(),
+            (_, Some(rolling)) => Self::rolling(
+                rolling.max_surge.unwrap_or_default(),
+                rolling.max_unavailable.unwrap_or_default(),
+            ),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ mod sets;
 pub use recreate::Recreate;
 pub use rolling::RollingUpdate;
 
-use arithmetic::Counts;
+use arithmetic::{Counts, Pace};
 
 /// The number of a revision of the pod template: of two, the greater is newer. Rolling back
 /// gives an old template a new, greater number.
@@ -248,3 +248,21 @@ pub trait RolloutStrategy: fmt::Debug + Send + Sync + 'static {
 }
 
 const _: Option<&dyn RolloutStrategy> = None;
+
+impl From<Pace> for Box<dyn RolloutStrategy> {
+    /// The strategy that moves at that pace.
+    fn from(pace: Pace) -> Self {
+        match pace {
+            Pace::Rolling {
+                max_surge,
+                max_unavailable,
+                partition,
+            } => Box::new(RollingUpdate {
+                max_surge,
+                max_unavailable,
+                partition,
+            }),
+            Pace::Recreate => Box::new(Recreate),
+        }
+    }
+}

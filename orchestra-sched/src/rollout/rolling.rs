@@ -124,19 +124,11 @@ pub(super) fn scale(
 }
 
 fn roll(pace: Pace, view: RolloutView<'_>, sets: &Sets<'_>) -> BTreeMap<Generation, u32> {
-    let mut generations: Vec<Generation> = sets.old().collect();
-    let mut old: Vec<SetState> = generations.iter().map(|old| sets.state(*old)).collect();
-    if old.is_empty() && pace.new_limit(view.wanted) < view.wanted {
-        // With a partition the old revision must live on, even if none of its pods does.
-        let last = view
-            .memo
-            .sizes
-            .keys()
-            .rev()
-            .find(|known| **known != view.target);
-        generations.extend(last.copied());
-        old.extend(last.map(|_| SetState::default()));
+    let generations: Vec<Generation> = sets.old().collect();
+    if generations.is_empty() && pace.new_limit(view.wanted) < view.wanted {
+        return only_new(pace, view, sets);
     }
+    let old: Vec<SetState> = generations.iter().map(|old| sets.state(*old)).collect();
     let new = sets.state(view.target);
     let old_total = old.iter().map(|set| set.size).sum();
     let size = arithmetic::reconcile_new(pace, view.wanted, new.size, old_total);
@@ -150,6 +142,22 @@ fn roll(pace: Pace, view: RolloutView<'_>, sets: &Sets<'_>) -> BTreeMap<Generati
     let mut sizes: BTreeMap<Generation, u32> = generations.into_iter().zip(old_sizes).collect();
     sizes.insert(view.target, size);
     sizes
+}
+
+/// With a partition and no old pod left: the old revision is started again where it is known
+/// which one that was; else there is nothing to stop short of.
+fn only_new(pace: Pace, view: RolloutView<'_>, sets: &Sets<'_>) -> BTreeMap<Generation, u32> {
+    let new = sets.state(view.target).size;
+    let old = view
+        .memo
+        .sizes
+        .keys()
+        .rev()
+        .find(|known| **known != view.target);
+    let new_limit = old.map_or(view.wanted, |_| pace.new_limit(view.wanted).max(new));
+    let new_limit = new_limit.min(view.wanted);
+    let old = old.map(|old| (*old, view.wanted - new_limit));
+    old.into_iter().chain([(view.target, new_limit)]).collect()
 }
 
 fn waits(pace: Pace, view: RolloutView<'_>, sets: &Sets<'_>) -> Option<String> {
