@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 use smol_str::SmolStr;
 
+use super::rules::{Path, data_keys, data_size};
 use super::wire::{Field, kind};
 use super::{Invalid, Resource, Scope};
 use crate::meta::ObjectMeta;
@@ -91,8 +92,12 @@ impl Resource for ConfigMap {
 
     fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::new();
-        super::rules::data_keys(&mut invalid, "data", self.data.keys());
-        super::rules::data_keys(&mut invalid, "binaryData", self.binary_data.keys());
+        data_keys(&mut invalid, Path::root("data"), self.data.keys());
+        data_keys(
+            &mut invalid,
+            Path::root("binaryData"),
+            self.binary_data.keys(),
+        );
         for key in self
             .binary_data
             .keys()
@@ -107,7 +112,7 @@ impl Resource for ConfigMap {
         }
         let texts = self.data.values().map(String::len);
         let bytes = self.binary_data.values().map(|value| value.0.len());
-        super::rules::data_size(&mut invalid, "data", texts.chain(bytes).sum());
+        data_size(&mut invalid, Path::root("data"), texts.chain(bytes).sum());
         invalid.into_result()
     }
 

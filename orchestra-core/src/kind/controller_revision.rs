@@ -50,6 +50,9 @@ impl Resource for ControllerRevision {
         if self.revision < 0 {
             invalid.refuse("revision", self.revision, "is negative", "count from 1");
         }
+        if self.data.is_null() {
+            invalid.missing("data", "write the snapshot");
+        }
         invalid.into_result()
     }
 

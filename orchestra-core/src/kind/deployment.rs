@@ -2,7 +2,9 @@
 
 use smol_str::SmolStr;
 
-use super::pod::{Container, PodTemplateSpec};
+use super::object_rules::template_meta;
+use super::pod::{Container, PodTemplateSpec, RestartPolicy};
+use super::rules::Path;
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::int_or::IntOrPercent;
@@ -137,15 +139,17 @@ impl Deployment {
         self
     }
 
-    /// Takes the template's spec and adds its labels to those already there.
+    /// Takes the template's spec and adds its labels to those already there. Where the selector
+    /// names one of them, it follows.
     #[must_use]
     pub fn template(mut self, template: impl Into<PodTemplateSpec>) -> Self {
         let template = template.into();
-        self.spec
-            .template
-            .metadata
-            .labels
-            .extend(template.metadata.labels);
+        for (key, value) in template.metadata.labels {
+            if let Some(selected) = self.spec.selector.match_labels.get_mut(&key) {
+                selected.clone_from(&value);
+            }
+            self.spec.template.metadata.labels.insert(key, value);
+        }
         self.spec
             .template
             .metadata
@@ -197,6 +201,81 @@ impl Deployment {
     }
 }
 
+impl DeploymentSpec {
+    fn check_selector(&self, invalid: &mut Invalid, path: Path<'_>) {
+        let at = path.field("selector");
+        if self.selector.is_empty() {
+            let remedy = "write matchLabels with a label of the template, such as app: web";
+            invalid.missing(at, remedy);
+            return;
+        }
+        self.selector.validate(&at.to_string(), invalid);
+        if !self.selector.matches(&self.template.metadata.labels) {
+            let template = path.field("template");
+            let metadata = template.field("metadata");
+            invalid.refuse(
+                metadata.field("labels"),
+                LabelSelector::of(self.template.metadata.labels.clone()),
+                format!("does not match spec.selector, {}", self.selector),
+                "give the template the labels that the selector asks for",
+            );
+        }
+    }
+
+    /// Its pods live until they are replaced.
+    fn check_lives(&self, invalid: &mut Invalid, path: Path<'_>) {
+        let pod = &self.template.spec;
+        if pod.restart_policy != RestartPolicy::Always {
+            let remedy = "write Always, or run it as a Pod of its own";
+            let problem = "is not for a Deployment";
+            invalid.refuse(
+                path.field("restartPolicy"),
+                pod.restart_policy,
+                problem,
+                remedy,
+            );
+        }
+        if let Some(seconds) = pod.active_deadline_seconds {
+            let remedy = "leave it out: the pods of a Deployment have no end";
+            let problem = "is not for a Deployment";
+            invalid.refuse(
+                path.field("activeDeadlineSeconds"),
+                seconds,
+                problem,
+                remedy,
+            );
+        }
+    }
+}
+
+impl DeploymentStrategy {
+    fn check(&self, invalid: &mut Invalid, path: Path<'_>) {
+        let at = path.field("rollingUpdate");
+        let Some(bounds) = &self.rolling_update else {
+            return;
+        };
+        if self.kind == StrategyType::Recreate {
+            let remedy = "leave it out, or write type: RollingUpdate";
+            invalid.refuse(at, "", "stands beside type: Recreate", remedy);
+        }
+        if let Some(IntOrPercent::Percent(percent @ 101..)) = bounds.max_unavailable {
+            let remedy = "write 100% or less";
+            let value = format!("{percent}%");
+            invalid.refuse(
+                at.field("maxUnavailable"),
+                value,
+                "is more than all",
+                remedy,
+            );
+        }
+        let zero = |bound: Option<IntOrPercent>| bound.is_some_and(IntOrPercent::is_zero);
+        if zero(bounds.max_unavailable) && zero(bounds.max_surge) {
+            let remedy = "raise one of them: with both at zero nothing can ever change";
+            invalid.refuse(at, "", "has maxUnavailable and maxSurge at zero", remedy);
+        }
+    }
+}
+
 impl Resource for Deployment {
     const API_VERSION: &'static str = "apps/v1";
     const KIND: &'static str = "Deployment";
@@ -227,7 +306,38 @@ impl Resource for Deployment {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        let path = Path::root("spec");
+        self.spec.check_selector(&mut invalid, path);
+        let template = path.field("template");
+        template_meta(
+            &mut invalid,
+            template.field("metadata"),
+            &self.spec.template.metadata,
+        );
+        self.spec
+            .template
+            .spec
+            .check(&mut invalid, template.field("spec"));
+        self.spec.check_lives(&mut invalid, template.field("spec"));
+        self.spec
+            .strategy
+            .check(&mut invalid, path.field("strategy"));
+        let deadline = self.spec.progress_deadline_seconds;
+        if let Some(deadline) = deadline.filter(|it| *it <= self.spec.min_ready_seconds) {
+            let problem = format!(
+                "is not above minReadySeconds, {}",
+                self.spec.min_ready_seconds
+            );
+            let remedy = "raise it, or lower minReadySeconds";
+            invalid.refuse(
+                path.field("progressDeadlineSeconds"),
+                deadline,
+                problem,
+                remedy,
+            );
+        }
+        invalid.into_result()
     }
 
     fn take_status(&mut self, current: &Self) {

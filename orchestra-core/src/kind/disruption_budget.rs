@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
+use super::rules::Path;
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::int_or::IntOrPercent;
@@ -127,6 +128,24 @@ impl Resource for PodDisruptionBudget {
                 },
                 "write exactly one of them",
             );
+        }
+        let path = Path::root("spec");
+        for (field, bound) in [
+            ("minAvailable", self.spec.min_available),
+            ("maxUnavailable", self.spec.max_unavailable),
+        ] {
+            if let Some(IntOrPercent::Percent(percent @ 101..)) = bound {
+                let value = format!("{percent}%");
+                invalid.refuse(
+                    path.field(field),
+                    value,
+                    "is more than all",
+                    "write 100% or less",
+                );
+            }
+        }
+        if let Some(selector) = &self.spec.selector {
+            selector.validate("spec.selector", &mut invalid);
         }
         invalid.into_result()
     }

@@ -1,10 +1,11 @@
 //! An endpoint slice: where a service answers.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smol_str::SmolStr;
 
 use super::event::ObjectReference;
+use super::rules::{Path, dns_label, is_dns_subdomain, port, unique};
 use super::service::Protocol;
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
@@ -118,6 +119,40 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    fn check(&self, invalid: &mut Invalid, path: Path<'_>, kind: AddressType) {
+        let addresses = path.field("addresses");
+        if self.addresses.is_empty() {
+            invalid.missing(addresses, "write at least one address");
+        } else if self.addresses.len() > EndpointSlice::ADDRESSES_MAX {
+            let count = format!("{} entries", self.addresses.len());
+            let problem = format!("has more than {}", EndpointSlice::ADDRESSES_MAX);
+            invalid.refuse(
+                addresses,
+                count,
+                problem,
+                "keep the first: they are the same place",
+            );
+            return;
+        }
+        for (index, address) in self.addresses.iter().enumerate() {
+            let fits = match kind {
+                AddressType::IPv4 => address.parse::<Ipv4Addr>().is_ok(),
+                AddressType::IPv6 => address.parse::<Ipv6Addr>().is_ok(),
+                AddressType::Fqdn => is_dns_subdomain(address),
+            };
+            if !fits {
+                let problem = format!("is not of the slice's address type, {kind}");
+                let remedy = "write such an address, or put it into a slice of its own type";
+                invalid.refuse(addresses.index(index), address, problem, remedy);
+            }
+        }
+        if !self.hostname.is_empty() {
+            dns_label(invalid, path.field("hostname"), &self.hostname);
+        }
+    }
+}
+
 impl EndpointSlice {
     /// The label that names the service of a slice.
     pub const SERVICE_NAME_LABEL: &'static str = "kubernetes.io/service-name";
@@ -151,7 +186,33 @@ impl Resource for EndpointSlice {
     fn set_defaults(&mut self) {}
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        let (endpoints, ports) = (Path::root("endpoints"), Path::root("ports"));
+        let bounds = [
+            (endpoints, self.endpoints.len(), Self::ENDPOINTS_MAX),
+            (ports, self.ports.len(), Self::PORTS_MAX),
+        ];
+        for (path, count, most) in bounds {
+            if count > most {
+                let remedy = "spread them over several slices";
+                let problem = format!("has more than {most}");
+                invalid.refuse(path, format!("{count} entries"), problem, remedy);
+                return invalid.into_result();
+            }
+        }
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            endpoint.check(&mut invalid, endpoints.index(index), self.address_type);
+        }
+        for (index, slice_port) in self.ports.iter().enumerate() {
+            let at = ports.index(index);
+            if !slice_port.name.is_empty() {
+                dns_label(&mut invalid, at.field("name"), &slice_port.name);
+            }
+            port(&mut invalid, at.field("port"), slice_port.port);
+        }
+        let names = self.ports.iter().map(|port| port.name.as_str());
+        unique(&mut invalid, ports, "name", names);
+        invalid.into_result()
     }
 
     fn take_status(&mut self, _current: &Self) {}

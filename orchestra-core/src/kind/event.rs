@@ -2,6 +2,7 @@
 
 use smol_str::SmolStr;
 
+use super::rules::Path;
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::meta::{ObjectMeta, Uid};
@@ -115,7 +116,18 @@ impl Resource for Event {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        let path = Path::root("involvedObject");
+        let (theirs, own) = (&self.involved_object.namespace, &self.metadata.namespace);
+        if !theirs.is_empty() && !own.is_empty() && theirs != own {
+            let problem = format!("is not the event's namespace, {own}");
+            let remedy = "write the event into the namespace of its object";
+            invalid.refuse(path.field("namespace"), theirs, problem, remedy);
+        }
+        if self.involved_object.kind.is_empty() {
+            invalid.missing(path.field("kind"), "name the kind of the object");
+        }
+        invalid.into_result()
     }
 
     fn take_status(&mut self, _current: &Self) {}

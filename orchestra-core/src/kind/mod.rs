@@ -12,6 +12,7 @@ mod event;
 mod lease;
 mod namespace;
 mod node;
+mod object_rules;
 pub mod pod;
 mod priority_class;
 mod resource;
@@ -40,9 +41,11 @@ pub use node::{
     ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeSpec, NodeStatus,
     NodeSystemInfo, Taint, TaintEffect,
 };
+pub use object_rules::validate_object;
 pub use pod::{Container, Pod, PodSpec, PodStatus, PodTemplateSpec, Probe, Toleration};
 pub use priority_class::PriorityClass;
 pub use resource::{FieldError, Invalid, Resource, Scope};
+pub use rules::{ANNOTATIONS_BYTES_MAX, DATA_BYTES_MAX, LABELS_MAX};
 pub use secret::Secret;
 pub use service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Protocol, Service, ServicePort,

@@ -2,6 +2,7 @@
 
 use smol_str::SmolStr;
 
+use super::rules::{Path, dns_label};
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::meta::{Condition, ObjectMeta};
@@ -44,6 +45,9 @@ words! {
 }
 
 impl Namespace {
+    /// The label that holds the namespace's own name.
+    pub const NAME_LABEL: &'static str = "kubernetes.io/metadata.name";
+
     /// A namespace of that name.
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self {
@@ -68,11 +72,21 @@ impl Resource for Namespace {
     }
 
     fn set_defaults(&mut self) {
+        let name = self.metadata.name.clone();
+        if !name.is_empty() {
+            // Selectors of namespaces can name one by this.
+            self.metadata.labels.insert(Self::NAME_LABEL.into(), name);
+        }
         self.status.phase.get_or_insert_default();
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        if !self.metadata.name.is_empty() {
+            let path = Path::root("metadata");
+            dns_label(&mut invalid, path.field("name"), &self.metadata.name);
+        }
+        invalid.into_result()
     }
 
     fn take_status(&mut self, current: &Self) {

@@ -1,11 +1,15 @@
 //! A node: a machine that runs pods.
 
+use std::net::IpAddr;
+
 use smol_str::SmolStr;
 
+use super::rules::{Path, label_key, resources};
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::meta::{Condition, ObjectMeta, condition_holds};
 use crate::quantity::{Quantity, ResourceList};
+use crate::selector::label_value_problem;
 use crate::time::Timestamp;
 
 kind! {
@@ -155,6 +159,29 @@ impl Taint {
     }
 }
 
+impl Taint {
+    fn check(&self, invalid: &mut Invalid, path: Path<'_>) {
+        label_key(invalid, path.field("key"), &self.key);
+        if let Some(problem) = label_value_problem(&self.value) {
+            let problem = format!("is no value of a taint: {problem}");
+            let remedy = "write up to 63 letters, digits, '-', '_' and '.'";
+            invalid.refuse(path.field("value"), &self.value, problem, remedy);
+        }
+    }
+}
+
+fn is_address_range(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let bits_max = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    bits.parse::<u8>().is_ok_and(|bits| bits <= bits_max)
+}
+
 impl Node {
     /// The label that names a node's zone.
     pub const ZONE_LABEL: &'static str = "topology.kubernetes.io/zone";
@@ -206,7 +233,7 @@ impl Node {
     #[must_use]
     pub fn capacity(self, cpu_milli: u32, memory_mib: u32, pods: u32) -> Self {
         self.resource("cpu", Quantity::from_milli(cpu_milli.into()))
-            .resource("memory", Quantity::from_int(i64::from(memory_mib) << 20))
+            .resource("memory", Quantity::from_bytes(i64::from(memory_mib) << 20))
             .resource("pods", Quantity::from_int(pods.into()))
     }
 
@@ -254,7 +281,44 @@ impl Resource for Node {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        let path = Path::root("spec");
+        let taints = path.field("taints");
+        for (index, taint) in self.spec.taints.iter().enumerate() {
+            let at = taints.index(index);
+            taint.check(&mut invalid, at);
+            let same = |other: &Taint| other.key == taint.key && other.effect == taint.effect;
+            if self.spec.taints[..index].iter().any(same) {
+                let problem = format!("is already there with {}", taint.effect);
+                let remedy = "keep one taint for each key and effect";
+                invalid.refuse(at.field("key"), &taint.key, problem, remedy);
+            }
+        }
+        let one = std::iter::once(&self.spec.pod_cidr).filter(|range| !range.is_empty());
+        for range in one
+            .chain(&self.spec.pod_cidrs)
+            .filter(|range| !is_address_range(range))
+        {
+            let remedy = "write one like 10.244.0.0/24";
+            invalid.refuse(
+                path.field("podCIDR"),
+                range,
+                "is no range of addresses",
+                remedy,
+            );
+        }
+        let status = Path::root("status");
+        resources(
+            &mut invalid,
+            status.field("capacity"),
+            &self.status.capacity,
+        );
+        resources(
+            &mut invalid,
+            status.field("allocatable"),
+            &self.status.allocatable,
+        );
+        invalid.into_result()
     }
 
     fn take_status(&mut self, current: &Self) {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 use zeroize::Zeroizing;
 
+use super::rules::{Path, data_keys, data_size};
 use super::wire::{is_blank, read};
 use super::{ApiVersion, Invalid, KindName, Resource, Scope};
 use crate::meta::ObjectMeta;
@@ -194,10 +195,20 @@ impl Resource for Secret {
 
     fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::new();
-        super::rules::data_keys(&mut invalid, "data", self.data.keys());
-        super::rules::data_size(
+        data_keys(&mut invalid, Path::root("data"), self.data.keys());
+        let needed: &[&str] = match self.purpose.as_str() {
+            "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+            "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+            "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+            _ => &[],
+        };
+        for key in needed.iter().filter(|key| !self.data.contains_key(**key)) {
+            let remedy = format!("a Secret of type {} needs it", self.purpose);
+            invalid.missing(Path::root("data").key(key), remedy);
+        }
+        data_size(
             &mut invalid,
-            "data",
+            Path::root("data"),
             self.data.values().map(SecretBytes::len).sum(),
         );
         invalid.into_result()

@@ -1,9 +1,12 @@
 //! A service: a stable name and address before a changing set of pods.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use smol_str::SmolStr;
 
+use super::pod::target_port;
+use super::rules::{Path, dns_label, dns_subdomain, labels, port, unique};
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::int_or::IntOrString;
@@ -166,6 +169,9 @@ words! {
 }
 
 impl Service {
+    /// What `cluster_ip` holds for a service without an address.
+    pub const NO_CLUSTER_IP: &'static str = "None";
+
     /// A service of that name, without selector and ports yet.
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self {
@@ -220,9 +226,6 @@ impl Service {
         self
     }
 
-    /// What `cluster_ip` holds for a service without an address.
-    pub const NO_CLUSTER_IP: &'static str = "None";
-
     /// Whether it has no address of its own by its own wish.
     pub fn is_headless(&self) -> bool {
         self.spec.cluster_ip == Self::NO_CLUSTER_IP
@@ -231,6 +234,112 @@ impl Service {
     /// Its address, once it has one.
     pub fn cluster_ip(&self) -> Option<IpAddr> {
         self.spec.cluster_ip.parse().ok()
+    }
+}
+
+impl ClientIpConfig {
+    /// How long connections of one address stay together where nothing is said: three hours.
+    pub const TIMEOUT_SECONDS: u32 = 10_800;
+    /// The longest they may: a day.
+    pub const TIMEOUT_SECONDS_MAX: u32 = 86_400;
+}
+
+impl ServiceSpec {
+    fn check(&self, invalid: &mut Invalid, path: Path<'_>) {
+        labels(invalid, path.field("selector"), &self.selector);
+        let elsewhere = self.exposure == ServiceType::ExternalName;
+        if elsewhere {
+            dns_subdomain(invalid, path.field("externalName"), &self.external_name);
+        }
+        let headless = self.cluster_ip == Service::NO_CLUSTER_IP;
+        if self.ports.is_empty() && !headless && !elsewhere {
+            invalid.missing(path.field("ports"), "write at least one port");
+        }
+        let at = path.field("clusterIP");
+        if elsewhere && !self.cluster_ip.is_empty() {
+            let remedy = "leave it out: an ExternalName has no address";
+            invalid.refuse(at, &self.cluster_ip, "stands in an ExternalName", remedy);
+        } else if headless && self.exposure != ServiceType::ClusterIp {
+            let remedy = "leave it out, or write type: ClusterIP";
+            invalid.refuse(
+                at,
+                &self.cluster_ip,
+                "is only for the type ClusterIP",
+                remedy,
+            );
+        } else if !headless
+            && !self.cluster_ip.is_empty()
+            && self.cluster_ip.parse::<IpAddr>().is_err()
+        {
+            let remedy = "leave it out to be given one, or write an address or None";
+            invalid.refuse(
+                at,
+                &self.cluster_ip,
+                "is neither an IP address nor None",
+                remedy,
+            );
+        }
+        self.check_ports(invalid, path.field("ports"));
+        let by_address = self
+            .session_affinity_config
+            .as_ref()
+            .and_then(|it| it.client_ip.as_ref());
+        let span = 1..=ClientIpConfig::TIMEOUT_SECONDS_MAX;
+        if let Some(seconds) = by_address.and_then(|it| it.timeout_seconds)
+            && !span.contains(&seconds)
+        {
+            let at = path.field("sessionAffinityConfig");
+            let at = at.field("clientIP");
+            let remedy = "write 1 to 86400";
+            invalid.refuse(
+                at.field("timeoutSeconds"),
+                seconds,
+                "is out of range",
+                remedy,
+            );
+        }
+    }
+
+    fn check_ports(&self, invalid: &mut Invalid, path: Path<'_>) {
+        let on_nodes = matches!(
+            self.exposure,
+            ServiceType::NodePort | ServiceType::LoadBalancer
+        );
+        let mut taken = BTreeSet::new();
+        for (index, service_port) in self.ports.iter().enumerate() {
+            let at = path.index(index);
+            if !service_port.name.is_empty() {
+                dns_label(invalid, at.field("name"), &service_port.name);
+            } else if self.ports.len() > 1 {
+                let remedy = "name each port when there are several";
+                invalid.missing(at.field("name"), remedy);
+            }
+            port(invalid, at.field("port"), service_port.port);
+            if service_port.port != 0 && !taken.insert((service_port.protocol, service_port.port)) {
+                let problem = format!("is taken twice for {}", service_port.protocol);
+                let remedy = "give each its own number";
+                invalid.refuse(at.field("port"), service_port.port, problem, remedy);
+            }
+            if let Some(target) = &service_port.target_port {
+                target_port(invalid, at.field("targetPort"), target);
+            }
+            if service_port.node_port != 0 && !on_nodes {
+                let remedy = "leave it out, or write type: NodePort";
+                let problem = "is only for the types NodePort and LoadBalancer";
+                invalid.refuse(
+                    at.field("nodePort"),
+                    service_port.node_port,
+                    problem,
+                    remedy,
+                );
+            }
+        }
+        unique(
+            invalid,
+            path,
+            "name",
+            self.ports.iter().map(|port| port.name.as_str()),
+        );
     }
 }
 
@@ -249,15 +358,50 @@ impl Resource for Service {
     }
 
     fn set_defaults(&mut self) {
-        for port in &mut self.spec.ports {
+        let spec = &mut self.spec;
+        for port in &mut spec.ports {
             let number = port.port;
-            port.target_port
-                .get_or_insert_with(|| IntOrString::from(number));
+            let target = port.target_port.get_or_insert_default();
+            if matches!(target, IntOrString::Int(0))
+                || matches!(target, IntOrString::String(name) if name.is_empty())
+            {
+                *target = IntOrString::from(number);
+            }
+        }
+        if spec.session_affinity == SessionAffinity::ClientIp {
+            let config = spec.session_affinity_config.get_or_insert_default();
+            let by_address = config.client_ip.get_or_insert_default();
+            by_address
+                .timeout_seconds
+                .get_or_insert(ClientIpConfig::TIMEOUT_SECONDS);
+        }
+        if spec.exposure != ServiceType::ExternalName {
+            spec.internal_traffic_policy.get_or_insert_default();
+        }
+        if matches!(
+            spec.exposure,
+            ServiceType::NodePort | ServiceType::LoadBalancer
+        ) {
+            spec.external_traffic_policy.get_or_insert_default();
+        }
+        if spec.exposure == ServiceType::LoadBalancer {
+            spec.allocate_load_balancer_node_ports.get_or_insert(true);
         }
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        let name = &self.metadata.name;
+        if !name.is_empty() {
+            let path = Path::root("metadata");
+            dns_label(&mut invalid, path.field("name"), name);
+            if name.starts_with(|c: char| c.is_ascii_digit()) {
+                let remedy = "start with a letter: the name becomes a host name";
+                invalid.refuse(path.field("name"), name, "starts with a digit", remedy);
+            }
+        }
+        self.spec.check(&mut invalid, Path::root("spec"));
+        invalid.into_result()
     }
 
     fn take_status(&mut self, current: &Self) {

@@ -67,7 +67,7 @@ part! {
 
     /// A port a container listens on.
     pub struct ContainerPort {
-        /// Its name, unique within the pod; services may refer to it. May be empty.
+        /// Its name, unique within the container; services may refer to it. May be empty.
         pub name: SmolStr,
         /// The number in the container.
         pub container_port: u16,
@@ -221,10 +221,6 @@ words! {
         /// Whenever it ends: a sidecar.
         #[default]
         Always = "Always",
-        /// When it fails.
-        OnFailure = "OnFailure",
-        /// Not at all.
-        Never = "Never",
     }
 
     /// Where the exit message of a container comes from.
@@ -317,7 +313,7 @@ impl Container {
     /// Needs that many MiB of memory.
     #[must_use]
     pub fn memory_mib(self, mib: u32) -> Self {
-        self.request("memory", Quantity::from_int(i64::from(mib) << 20))
+        self.request("memory", Quantity::from_bytes(i64::from(mib) << 20))
     }
 
     /// Needs that much of a resource.

@@ -2,15 +2,21 @@
 
 mod affinity;
 mod container;
+mod container_rules;
+mod defaults;
+mod placement_rules;
 mod probe;
 mod requests;
+mod rules;
 mod security;
 mod status;
 mod toleration;
 mod volume;
+mod volume_rules;
 
 use smol_str::SmolStr;
 
+use super::rules::Path;
 use super::wire::{kind, part, words};
 use super::{Invalid, Resource, Scope};
 use crate::meta::{Condition, ObjectMeta, condition, condition_holds};
@@ -21,12 +27,15 @@ pub use affinity::{
     Affinity, NodeAffinity, NodeInclusionPolicy, PodAffinity, PodAffinityTerm,
     TopologySpreadConstraint, WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
+pub(super) use container_rules::target_port;
+
 pub use container::{
     Container, ContainerPort, ContainerResizePolicy, ContainerRestartPolicy, EnvFromSource, EnvVar,
     EnvVarSource, KeySelector, Lifecycle, LifecycleHandler, ObjectFieldSelector, PullPolicy,
     ResourceClaimRef, ResourceFieldSelector, ResourceRequirements, SleepAction, SourceRef,
     TerminationMessagePolicy,
 };
+pub use defaults::{DEFAULT_TOLERATION_SECONDS, add_default_tolerations};
 pub use probe::{
     ExecAction, GrpcAction, HttpGetAction, HttpHeader, Probe, ProbeAction, TcpSocketAction,
     UriScheme,
@@ -449,7 +458,9 @@ impl Resource for Pod {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        Ok(())
+        let mut invalid = Invalid::new();
+        self.spec.check(&mut invalid, Path::root("spec"));
+        invalid.into_result()
     }
 
     fn take_status(&mut self, current: &Self) {
@@ -458,13 +469,5 @@ impl Resource for Pod {
 
     fn same_spec(&self, other: &Self) -> bool {
         self.spec == other.spec
-    }
-}
-
-impl PodSpec {
-    /// Fills in what was left out.
-    fn set_defaults(&mut self) {
-        self.termination_grace_period_seconds
-            .get_or_insert(Pod::GRACE_SECONDS);
     }
 }

@@ -213,28 +213,4 @@ impl Probe {
     pub fn timeout_span(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds.into())
     }
-
-    pub(super) fn set_defaults(&mut self) {
-        for (number, default) in [
-            (&mut self.timeout_seconds, 1),
-            (&mut self.period_seconds, 10),
-            (&mut self.success_threshold, 1),
-            (&mut self.failure_threshold, 3),
-        ] {
-            if *number == 0 {
-                *number = default;
-            }
-        }
-        if let Some(get) = &mut self.http_get {
-            get.set_defaults();
-        }
-    }
-}
-
-impl HttpGetAction {
-    pub(super) fn set_defaults(&mut self) {
-        if self.path.is_empty() {
-            self.path = "/".to_owned();
-        }
-    }
 }

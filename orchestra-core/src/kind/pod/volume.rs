@@ -371,25 +371,4 @@ impl Volume {
         .filter(|set| *set)
         .count()
     }
-
-    pub(super) fn set_defaults(&mut self) {
-        if self.sources() == 0 {
-            self.empty_dir = Some(EmptyDirVolume::default());
-        }
-        let modes = [
-            self.config_map
-                .as_mut()
-                .map(|source| &mut source.default_mode),
-            self.secret.as_mut().map(|source| &mut source.default_mode),
-            self.downward_api
-                .as_mut()
-                .map(|source| &mut source.default_mode),
-            self.projected
-                .as_mut()
-                .map(|source| &mut source.default_mode),
-        ];
-        for mode in modes.into_iter().flatten() {
-            mode.get_or_insert(Self::DEFAULT_MODE);
-        }
-    }
 }
