@@ -10,5 +10,7 @@
 mod ring;
 mod table;
 
+#[cfg(unix)]
+pub mod process;
 pub mod sim;
 pub mod task;
