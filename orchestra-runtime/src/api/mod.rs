@@ -6,6 +6,7 @@
 //! * [`ApiError`]: what failed, about what, and what to do next.
 
 mod admission;
+mod apply;
 mod client;
 mod commit;
 mod deletion;
@@ -13,6 +14,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod list;
+mod merge;
 mod object;
 mod params;
 mod shelf;
@@ -20,8 +22,10 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod watch;
 
 pub use admission::{Admission, AdmissionRequest};
+pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;
 pub use commit::{Commit, Landed};
 pub use error::{ApiError, ApiErrorKind};
@@ -33,3 +37,4 @@ pub use params::{
     Propagation,
 };
 pub use typed::{Api, Deleted};
+pub use watch::{ApiWatch, WatchEvent};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestra_core::kind::{FieldError, Namespace, Resource, Scope};
+use orchestra_core::kind::{FieldError, Namespace, Resource, Scope, validate_object};
 use orchestra_core::meta::{ObjectKey, ObjectMeta, Uid};
 use orchestra_core::port::store::{Guard, Key, Revision, Txn, Write};
 use smol_str::SmolStr;
@@ -327,7 +327,7 @@ fn check_uid<K: Resource>(
 }
 
 fn check<K: Resource>(object: &K, op: &'static str) -> Result<(), ApiError> {
-    object.validate().map_err(|invalid| {
+    validate_object(object).map_err(|invalid| {
         ApiError::new(
             ApiErrorKind::Invalid(invalid),
             op,

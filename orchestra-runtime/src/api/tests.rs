@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
+use orchestra_core::kind::Pod;
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
@@ -13,6 +14,8 @@ use orchestra_core::port::store::{
     Txn, Versioned, Watch, Write,
 };
 use orchestra_core::selector::LabelSelector;
+
+use serde_json::json;
 
 use super::fixture::{Widget, client, client_of, widget};
 use super::*;
@@ -508,6 +511,216 @@ async fn hooks_change_refuse_and_add_to_the_transaction() {
             .contains("refused by at-most-10: size is past 10"),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_patch_changes_what_it_names() {
+    let api = client().api::<Widget>();
+    let mut object = widget("a");
+    object.metadata.labels = [("x".into(), "1".into()), ("y".into(), "2".into())].into();
+    object.spec.size = 4;
+    let first = api.create(object).await.unwrap();
+    let patch = json!({"metadata": {"labels": {"x": null}}, "spec": {"size": 5},
+        "status": {"made": 9}});
+    let patched = api.patch(&key("a"), &patch).await.unwrap();
+    assert_eq!(patched.metadata.labels.len(), 1);
+    assert_eq!((patched.spec.size, patched.status.made), (5, 0));
+    let patched = api
+        .patch_status(&key("a"), &json!({"status": {"made": 9}}))
+        .await
+        .unwrap();
+    assert_eq!((patched.spec.size, patched.status.made), (5, 9));
+
+    let stale = json!({"metadata": {"resourceVersion": first.metadata.resource_version.to_string()},
+        "spec": {"size": 6}});
+    assert!(
+        api.patch(&key("a"), &stale)
+            .await
+            .unwrap_err()
+            .is_conflict()
+    );
+    for bad in [
+        json!({"metadata": {"name": "b"}}),
+        json!({"spec": {"size": "much"}}),
+    ] {
+        let error = api.patch(&key("a"), &bad).await.unwrap_err();
+        assert!(matches!(error.kind(), ApiErrorKind::Invalid(_)), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn apply_creates_changes_takes_out_and_then_rests() {
+    let store = Arc::new(MemoryStore::new());
+    let api = client_of(store.clone()).api::<Widget>();
+    let mut wanted = widget("a");
+    wanted.metadata.labels = [("mine".into(), "1".into()), ("old".into(), "1".into())].into();
+    wanted.spec.containers = vec![json!({"name": "web", "image": "1"})];
+    api.apply(wanted.clone()).await.unwrap();
+    // Somebody else adds a label, a container, and a status.
+    api.update(&key("a"), |w| {
+        w.metadata.labels.insert("theirs".into(), "1".into());
+        w.spec.containers.push(json!({"name": "sidecar"}));
+    })
+    .await
+    .unwrap();
+    api.update_status(&key("a"), |w| w.status.made = 3)
+        .await
+        .unwrap();
+
+    wanted.metadata.labels.remove("old");
+    wanted.spec.size = 7;
+    let applied = api.apply(wanted.clone()).await.unwrap();
+    let labels: Vec<_> = applied.metadata.labels.keys().map(|k| k.as_str()).collect();
+    assert_eq!(labels, ["mine", "theirs"]);
+    assert_eq!(applied.spec.containers.len(), 2);
+    assert_eq!((applied.spec.size, applied.status.made), (7, 3));
+
+    let before = store.stats().revision;
+    assert_eq!(api.apply(wanted.clone()).await.unwrap(), applied);
+    assert_eq!(
+        store.stats().revision,
+        before,
+        "the same again commits nothing"
+    );
+    // As read from a manifest that was dumped from the API.
+    wanted.metadata.uid = applied.metadata.uid;
+    wanted.metadata.resource_version = Revision(1);
+    assert!(api.apply(wanted).await.unwrap_err().is_conflict());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_what_is_selected_and_what_no_longer_is() {
+    let api = client().api::<Widget>();
+    let labels: Labels = [("on".into(), "yes".into())].into();
+    let list = api.list(ListParams::default()).await.unwrap();
+    let params = ListParams::default().matching(LabelSelector::of(labels.clone()));
+    let mut watch = api.watch(params, list.revision).await.unwrap();
+    let mut object = widget("a");
+    object.metadata.labels = labels;
+    let made = api.create(object).await.unwrap();
+    api.create(widget("b")).await.unwrap();
+    api.update(&key("b"), |w| w.spec.size = 3).await.unwrap();
+    let off = api
+        .update(&key("a"), |w| w.metadata.labels.clear())
+        .await
+        .unwrap();
+    api.delete(&key("b"), DeleteParams::now()).await.unwrap();
+    api.delete(&key("a"), DeleteParams::now()).await.unwrap();
+    let end = api.update_status(&key("a"), |_| ()).await.unwrap_err();
+    assert!(end.is_not_found());
+
+    let mut events = Vec::new();
+    while events.last() != Some(&WatchEvent::Bookmark(Revision(6))) {
+        let event = watch.next().await.unwrap();
+        if !matches!(event, WatchEvent::Bookmark(at) if at < Revision(6)) {
+            events.push(event);
+        }
+    }
+    let expected = [
+        WatchEvent::Applied(made),
+        WatchEvent::Deleted {
+            key: key("b"),
+            revision: Revision(2),
+        },
+        WatchEvent::Deleted {
+            key: key("a"),
+            revision: off.metadata.resource_version,
+        },
+        WatchEvent::Bookmark(Revision(6)),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_labels_are_refused_by_name() {
+    let api = client().api::<Widget>();
+    let labels = |n: usize| {
+        (0..n)
+            .map(|n| (format!("l{n}").into(), "".into()))
+            .collect()
+    };
+    let mut object = widget("a");
+    object.metadata.labels = labels(1_000);
+    let made = api.create(object.clone()).await.unwrap();
+    assert_eq!(made.metadata.labels.len(), 1_000);
+    object.metadata.name = "b".into();
+    object.metadata.labels = labels(100_000);
+    let error = api.create(object).await.unwrap_err();
+    let ApiErrorKind::Invalid(invalid) = error.kind() else { panic!("{error}") };
+    assert_eq!(invalid.errors[0].path, "metadata.labels");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bound_pod_ends_with_grace_and_others_go_at_once() {
+    let client = client();
+    let api = client.api::<Pod>();
+    let pod = |name: &str, node: &str| {
+        let body = json!({"metadata": {"name": name}, "spec": {"nodeName": node,
+            "containers": [{"name": "c", "image": "i"}]}});
+        serde_json::from_value::<Pod>(body).unwrap()
+    };
+    api.create(pod("waiting", "")).await.unwrap();
+    let gone = api
+        .delete(&key("waiting"), DeleteParams::default())
+        .await
+        .unwrap();
+    assert!(matches!(gone, Deleted::Removed(_)));
+
+    api.create(pod("runs", "n1")).await.unwrap();
+    let deleted = api
+        .delete(&key("runs"), DeleteParams::default())
+        .await
+        .unwrap();
+    let Deleted::Marked(marked) = deleted else {
+        panic!("{deleted:?}")
+    };
+    assert_eq!(marked.metadata.deletion_grace_period_seconds, Some(30));
+    let shorter = DeleteParams {
+        grace_seconds: Some(5),
+        ..DeleteParams::default()
+    };
+    let longer = DeleteParams {
+        grace_seconds: Some(50),
+        ..DeleteParams::default()
+    };
+    for params in [shorter, longer] {
+        let Deleted::Marked(marked) = api.delete(&key("runs"), params).await.unwrap() else {
+            panic!("gone")
+        };
+        assert_eq!(marked.metadata.deletion_grace_period_seconds, Some(5));
+    }
+    // A status written meanwhile does not end it; its agent does.
+    api.update_status(&key("runs"), |p| p.status.message = "ending".into())
+        .await
+        .unwrap();
+    let gone = api.delete(&key("runs"), DeleteParams::now()).await.unwrap();
+    assert!(matches!(gone, Deleted::Removed(_)));
+}
+
+/// Two who take their finalizers off at once: the object goes, and exactly one sees it go.
+#[tokio::test(start_paused = true)]
+async fn racing_for_the_last_finalizer_leaves_nothing() {
+    let api = client().api::<Widget>();
+    let mut object = widget("a");
+    object.metadata.finalizers = (0..8).map(|n| format!("x/{n}").into()).collect();
+    api.create(object).await.unwrap();
+    api.delete(&key("a"), DeleteParams::default())
+        .await
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let api = api.clone();
+        tasks.spawn(async move {
+            let mine = format!("x/{n}");
+            let a = key("a");
+            let done = api.update(&a, |w| w.metadata.finalizers.retain(|f| *f != *mine));
+            done.await.unwrap().metadata.finalizers.len()
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert!(api.find(&key("a")).await.unwrap().is_none());
 }
 
 /// Loses the answers of the first commits: with `lands`, after they landed.

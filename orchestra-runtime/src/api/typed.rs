@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use orchestra_core::kind::Resource;
 use orchestra_core::meta::ObjectKey;
+use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
 use super::client::Client;
@@ -14,12 +15,13 @@ use super::error::{ApiError, ApiErrorKind};
 use super::list::{List, ListParams, list};
 use super::object::{decode, store_key, subject};
 use super::params::DeleteParams;
+use super::watch::ApiWatch;
 
 /// How often a create under a generated name tries another name.
 const GENERATED_NAME_TRIES_MAX: u32 = 8;
 
 /// How often a read-change-write is repeated because somebody else wrote in between.
-const UPDATE_TRIES_MAX: u32 = 16;
+pub(super) const UPDATE_TRIES_MAX: u32 = 16;
 
 /// The objects of one kind. Cheap to clone.
 ///
@@ -91,6 +93,16 @@ impl<K: Resource> Api<K> {
         list(&self.client, &self.within(params)).await
     }
 
+    /// Follows what `params` select, from the revision `from`: that of a listing, so that nothing
+    /// is missed.
+    ///
+    /// # Errors
+    ///
+    /// [`Gone`](ApiErrorKind::Gone) if that revision is no longer kept: list again.
+    pub async fn watch(&self, params: ListParams, from: Revision) -> Result<ApiWatch<K>, ApiError> {
+        ApiWatch::open(self.client.clone(), self.within(params), from).await
+    }
+
     /// Creates `object` and returns it as stored: see [`Commit::create`].
     ///
     /// # Errors
@@ -149,6 +161,7 @@ impl<K: Resource> Api<K> {
     ) -> Result<Arc<K>, ApiError> {
         self.retrying(
             key,
+            UPDATE_TRIES_MAX,
             |object| {
                 change(object);
                 Ok(())
@@ -170,6 +183,7 @@ impl<K: Resource> Api<K> {
     ) -> Result<Arc<K>, ApiError> {
         self.retrying(
             key,
+            UPDATE_TRIES_MAX,
             |object| {
                 change(object);
                 Ok(())
@@ -231,6 +245,7 @@ impl<K: Resource> Api<K> {
     pub(super) async fn retrying(
         &self,
         key: &ObjectKey,
+        tries_max: u32,
         mut change: impl FnMut(&mut K) -> Result<(), ApiError> + Send,
         write: impl Fn(Commit, K) -> Commit + Send,
     ) -> Result<Arc<K>, ApiError> {
@@ -241,7 +256,7 @@ impl<K: Resource> Api<K> {
             drop(current);
             change(&mut object)?;
             match self.send(write(self.client.commit(), object)).await {
-                Err(error) if error.is_conflict() && tries < UPDATE_TRIES_MAX => tries += 1,
+                Err(error) if error.is_conflict() && tries < tries_max => tries += 1,
                 answer => return answer,
             }
         }
@@ -250,6 +265,10 @@ impl<K: Resource> Api<K> {
     pub(super) async fn send(&self, commit: Commit) -> Result<Arc<K>, ApiError> {
         let landed = commit.send_all().await?;
         Ok(landed.object(0).expect("the one write is of a K"))
+    }
+
+    pub(super) fn default_namespace(&self) -> Option<SmolStr> {
+        self.namespace.clone()
     }
 
     pub(super) fn within(&self, mut params: ListParams) -> ListParams {
