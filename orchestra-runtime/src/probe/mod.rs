@@ -1,9 +1,12 @@
 //! Looking at workloads: a prober per kind of probe, and the wheel that turns them all.
 
 mod exec;
+mod health;
 #[cfg(feature = "http")]
 mod http;
+mod spec;
 mod tcp;
+mod wheel;
 
 use std::sync::Arc;
 
@@ -14,9 +17,12 @@ use orchestra_core::port::probe::{
 };
 
 pub use exec::ExecProber;
+pub use health::{ContainerHealth, ContainerState, WheelHandle, WheelStats};
 #[cfg(feature = "http")]
 pub use http::HttpProber;
+pub use spec::{WatchedProbe, WatchedProbes};
 pub use tcp::TcpProber;
+pub use wheel::{ProbeWheel, WheelLimits};
 
 /// A prober for every kind of probe. A kind without one is answered with
 /// [`ProbeErrorKind::Unsupported`].
