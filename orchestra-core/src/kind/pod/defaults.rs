@@ -202,3 +202,150 @@ impl Volume {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::kind::{Resource, Toleration};
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        let mut pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        pod.set_defaults();
+        let once = pod.clone();
+        pod.set_defaults();
+        assert_eq!(pod, once, "defaults are idempotent");
+        pod
+    }
+
+    #[test]
+    fn a_bare_pod_gets_the_documented_numbers() {
+        let pod = pod(json!({
+            "containers": [{
+                "name": "web", "image": "web",
+                "ports": [{"containerPort": 80}],
+                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}},
+                "livenessProbe": {"httpGet": {"port": 80}},
+            }],
+            "volumes": [
+                {"name": "scratch"},
+                {"name": "config", "configMap": {"name": "config"}},
+                {"name": "token", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}},
+            ],
+            "serviceAccount": "web",
+        }));
+        let written = serde_json::to_value(&pod.spec).unwrap();
+        assert_eq!(
+            written,
+            json!({
+                "restartPolicy": "Always",
+                "dnsPolicy": "ClusterFirst",
+                "terminationGracePeriodSeconds": 30,
+                "schedulerName": "default-scheduler",
+                "enableServiceLinks": true,
+                "serviceAccount": "web",
+                "serviceAccountName": "web",
+                "containers": [{
+                    "name": "web", "image": "web", "imagePullPolicy": "Always",
+                    "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                    "env": [{"name": "IP", "valueFrom":
+                        {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
+                    "resources": {
+                        "limits": {"cpu": "1", "memory": "1Gi"},
+                        "requests": {"cpu": "500m", "memory": "1Gi"},
+                    },
+                    "livenessProbe": {
+                        "httpGet": {"path": "/", "port": 80, "scheme": "HTTP"},
+                        "timeoutSeconds": 1, "periodSeconds": 10,
+                        "successThreshold": 1, "failureThreshold": 3,
+                    },
+                    "terminationMessagePath": "/dev/termination-log",
+                    "terminationMessagePolicy": "File",
+                }],
+                "volumes": [
+                    {"name": "scratch", "emptyDir": {}},
+                    {"name": "config", "configMap": {"name": "config", "defaultMode": 420}},
+                    {"name": "token", "projected": {"defaultMode": 420, "sources":
+                        [{"serviceAccountToken": {"path": "t", "expirationSeconds": 3600}}]}},
+                ],
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let pod = pod(json!({
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "hostNetwork": true,
+            "containers": [{
+                "name": "web", "image": "web:1.2",
+                "ports": [{"containerPort": 80}, {"containerPort": 81, "hostPort": 81}],
+                "readinessProbe": {"tcpSocket": {"port": "web"}, "periodSeconds": 3},
+            }],
+        }));
+        assert_eq!(pod.spec.termination_grace_period_seconds, Some(0));
+        let web = &pod.spec.containers[0];
+        assert_eq!(web.image_pull_policy, Some(PullPolicy::IfNotPresent));
+        assert_eq!(
+            web.ports[0].host_port, 80,
+            "on the host's network they are the same"
+        );
+        assert_eq!(web.readiness_probe.as_ref().unwrap().period_seconds, 3);
+    }
+
+    #[test]
+    fn images_without_a_fixed_tag_are_fetched_each_time() {
+        for (image, policy) in [
+            ("nginx", PullPolicy::Always),
+            ("nginx:latest", PullPolicy::Always),
+            ("registry:5000/nginx", PullPolicy::Always),
+            ("registry:5000/nginx:1.27", PullPolicy::IfNotPresent),
+            ("nginx@sha256:0123", PullPolicy::IfNotPresent),
+        ] {
+            assert_eq!(PullPolicy::for_image(image), policy, "{image}");
+        }
+    }
+
+    #[test]
+    fn default_tolerations_are_added_once_and_never_over_own_ones() {
+        let mut spec = PodSpec::default();
+        add_default_tolerations(&mut spec);
+        add_default_tolerations(&mut spec);
+        let keys: Vec<_> = spec
+            .tolerations
+            .iter()
+            .map(|own| own.key.as_str())
+            .collect();
+        assert_eq!(keys, [Taint::NOT_READY, Taint::UNREACHABLE]);
+        assert!(
+            spec.tolerations
+                .iter()
+                .all(|own| own.toleration_seconds == Some(300))
+        );
+
+        let own = Toleration::exists(Taint::UNREACHABLE)
+            .effect(TaintEffect::NoExecute)
+            .seconds(5);
+        let mut spec = PodSpec {
+            tolerations: vec![own],
+            ..PodSpec::default()
+        };
+        add_default_tolerations(&mut spec);
+        assert_eq!(spec.tolerations.len(), 2);
+        let mut spec = PodSpec {
+            tolerations: vec![Toleration::exists("")],
+            ..PodSpec::default()
+        };
+        add_default_tolerations(&mut spec);
+        assert_eq!(
+            spec.tolerations.len(),
+            1,
+            "it tolerates everything for ever already"
+        );
+    }
+}

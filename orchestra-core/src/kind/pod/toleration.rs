@@ -76,16 +76,15 @@ impl Toleration {
         if self.effect.is_some_and(|effect| effect != taint.effect) {
             return false;
         }
-        if self.key.is_empty() {
-            return self.operator == TolerationOperator::Exists;
+        if !self.key.is_empty() && self.key != taint.key {
+            return false;
         }
-        self.key == taint.key
-            && match self.operator {
-                TolerationOperator::Exists => true,
-                TolerationOperator::Equal => self.value == taint.value,
-                TolerationOperator::Lt => self.compares(taint, |taint, own| taint < own),
-                TolerationOperator::Gt => self.compares(taint, |taint, own| taint > own),
-            }
+        match self.operator {
+            TolerationOperator::Exists => true,
+            TolerationOperator::Equal => self.value == taint.value,
+            TolerationOperator::Lt => self.compares(taint, |taint, own| taint < own),
+            TolerationOperator::Gt => self.compares(taint, |taint, own| taint > own),
+        }
     }
 
     /// Values that are not whole numbers never compare.
@@ -102,4 +101,60 @@ pub(super) fn whole(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = text == "0" || (digits.starts_with(|c: char| c.is_ascii_digit() && c != '0'));
     if plain { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TaintEffect::{NoExecute, NoSchedule};
+    use TolerationOperator::{Equal, Exists, Gt, Lt};
+
+    #[test]
+    fn a_toleration_fits_by_key_effect_and_operator() {
+        let taint = Taint {
+            key: "sla".into(),
+            value: "950".into(),
+            effect: NoSchedule,
+            time_added: None,
+        };
+        for (key, operator, value, effect, tolerates) in [
+            ("sla", Equal, "950", None, true),
+            ("sla", Equal, "950", Some(NoSchedule), true),
+            ("sla", Equal, "950", Some(NoExecute), false),
+            ("sla", Equal, "95", None, false),
+            ("other", Equal, "950", None, false),
+            ("sla", Exists, "", None, true),
+            ("", Exists, "", None, true),
+            ("", Exists, "", Some(NoExecute), false),
+            ("other", Exists, "", None, false),
+            ("sla", Gt, "900", None, true),
+            ("sla", Gt, "950", None, false),
+            ("sla", Lt, "951", None, true),
+            ("sla", Lt, "950", None, false),
+            ("sla", Gt, "0900", None, false),
+            ("sla", Gt, "+9", None, false),
+            ("sla", Gt, "many", None, false),
+            ("sla", Gt, "-5", None, true),
+        ] {
+            let (key, value) = (key.into(), value.into());
+            let own = Toleration {
+                key,
+                operator,
+                value,
+                effect,
+                toleration_seconds: None,
+            };
+            assert_eq!(own.tolerates(&taint), tolerates, "{own:?}");
+        }
+        let worded = Taint {
+            value: "gold".into(),
+            ..taint
+        };
+        let own = Toleration {
+            operator: Lt,
+            value: "1".into(),
+            ..Toleration::exists("sla")
+        };
+        assert!(!own.tolerates(&worded));
+    }
 }
