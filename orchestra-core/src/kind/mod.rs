@@ -52,3 +52,8 @@ pub use service::{
     ServiceSpec, ServiceStatus, ServiceType, SessionAffinity, SessionAffinityConfig, TrafficPolicy,
 };
 pub use type_meta::{ApiVersion, KindName};
+
+#[cfg(test)]
+mod manifests_test;
+#[cfg(test)]
+mod rules_test;
