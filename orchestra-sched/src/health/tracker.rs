@@ -286,6 +286,19 @@ impl HealthTracker {
         self.changed_from(before)
     }
 
+    /// The pod has come to its end: nothing is probed any more, and what the probes had come to
+    /// stays. Returns the health if that changed.
+    pub fn handle_ended(&mut self) -> Option<Health> {
+        let before = self.health();
+        self.running = false;
+        self.restart = None;
+        for probe in &mut self.probes {
+            probe.in_flight = false;
+            probe.finished = true;
+        }
+        self.changed_from(before)
+    }
+
     /// The pod is being deleted: startup and liveness end with a success, so that nothing is
     /// restarted any more; readiness goes on. Returns the health if that changed.
     pub fn handle_deleted(&mut self) -> Option<Health> {
@@ -551,6 +564,21 @@ mod tests {
         assert!(!tracker.handle_stopped(false).unwrap().ready);
         assert!(!tracker.is_probing(Readiness));
         assert_eq!(tracker.poll_timeout(), None);
+    }
+
+    #[test]
+    fn an_ended_pod_is_not_probed_and_not_ready() {
+        let mut tracker = HealthTracker::new(all());
+        tracker.handle_started(at(0));
+        probe(&mut tracker, 0, Sample::Pass);
+        assert_eq!(tracker.handle_ended(), Some(Health::default()));
+        assert_eq!(tracker.result(Readiness), Some(ProbeResult::Success));
+        assert_eq!(tracker.poll_timeout(), None);
+        assert!(
+            ![Startup, Liveness, Readiness]
+                .iter()
+                .any(|kind| tracker.is_probing(*kind))
+        );
     }
 
     #[test]
