@@ -37,3 +37,70 @@ impl Clock for TokioClock {
         self.start + self.created.elapsed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orchestra_core::conformance::clock::run;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_keeps_the_contract_under_paused_time() {
+        let fresh = || Arc::new(TokioClock::starting_at(Timestamp::EPOCH)) as Arc<dyn Clock>;
+        run(fresh, tokio::time::sleep).await.assert_passed();
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_contract_on_the_wall() {
+        let fresh = || Arc::new(TokioClock::wall()) as Arc<dyn Clock>;
+        run(fresh, tokio::time::sleep).await.assert_passed();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_with_tokios_timers() {
+        let clock = TokioClock::starting_at(Timestamp::from_secs(100));
+        tokio::time::sleep(Duration::from_hours(24)).await;
+        assert_eq!(clock.now(), Timestamp::from_secs(100 + 86_400));
+    }
+
+    /// Clocks that each break one sentence, by what the `n`th reading gives.
+    #[derive(Debug)]
+    struct Broken(fn(i64) -> i64, AtomicI64);
+
+    impl Clock for Broken {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros((self.0)(self.1.fetch_add(1, Ordering::Relaxed)))
+        }
+    }
+
+    /// Tells the time since each thread first asked.
+    #[derive(Debug)]
+    struct OnePerThread;
+
+    impl Clock for OnePerThread {
+        fn now(&self) -> Timestamp {
+            thread_local!(static READINGS: AtomicI64 = const { AtomicI64::new(0) });
+            READINGS.with(|n| Timestamp::from_millis(n.fetch_add(1, Ordering::Relaxed)))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_suite_finds_each_planted_bug() {
+        let broken = |f: fn(i64) -> i64| Arc::new(Broken(f, AtomicI64::new(0))) as Arc<dyn Clock>;
+        let bugs: [(Arc<dyn Clock>, &str); 4] = [
+            (broken(|_| 7), "moves_with_time"),
+            (broken(|n| n % 1_000), "never_backwards"),
+            (broken(|n| -n), "never_backwards"),
+            (Arc::new(OnePerThread), "never_backwards_across_threads"),
+        ];
+        for (clock, check) in bugs {
+            let report = run(|| Arc::clone(&clock), tokio::time::sleep).await;
+            assert!(
+                report.failed().any(|failed| failed.name == check),
+                "{clock:?}\n{report}"
+            );
+        }
+    }
+}

@@ -8,6 +8,8 @@ pub mod control;
 pub mod driver;
 pub mod ids;
 pub mod loops;
+pub mod meter;
 pub mod net;
 pub mod probe;
+pub mod secret;
 pub mod store;

@@ -129,3 +129,205 @@ impl EndpointWatch for MemoryWatch {
         Ok(self.receiver.borrow_and_update().clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use orchestra_core::conformance::registry::run;
+    use orchestra_core::meta::Uid;
+    use orchestra_core::port::registry::Endpoint;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn it_keeps_the_contract() {
+        let fresh = || async { Arc::new(MemoryRegistry::new()) as Arc<dyn ServiceRegistry> };
+        run(fresh, tokio::time::sleep).await.assert_passed();
+    }
+
+    #[tokio::test]
+    async fn what_no_registry_may_publish_is_refused_by_name() {
+        let registry = MemoryRegistry::new();
+        let endpoint = |pod: u128| Endpoint {
+            pod: Uid(pod),
+            pod_name: format!("web-{pod}").into(),
+            address: [127, 0, 0, 1].into(),
+            ports: Arc::new([]),
+            ready: true,
+            terminating: false,
+            node: "".into(),
+            zone: "".into(),
+        };
+        for (generation, pods, word) in [
+            (0, [1, 2], "start at 1"),
+            (1, [2, 1], "web-1"),
+            (1, [2, 2], "twice"),
+        ] {
+            let all = pods.map(endpoint).into();
+            let set = Endpoints {
+                generation: SetGeneration(generation),
+                all,
+            };
+            let error = registry
+                .apply(&ServiceName::new("ns", "web"), set)
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), RegistryErrorKind::Invalid);
+            let text = orchestra_core::error::report(&error).to_string();
+            assert!(
+                text.starts_with("apply ns/web: ") && text.contains(word),
+                "{text}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_follower_of_a_dropped_registry_is_told() {
+        let registry = MemoryRegistry::new();
+        let mut watch = registry
+            .follow(&ServiceName::new("ns", "web"))
+            .await
+            .unwrap();
+        watch.next().await.unwrap();
+        drop(registry);
+        assert_eq!(
+            watch.next().await.unwrap_err().kind(),
+            RegistryErrorKind::Unavailable
+        );
+    }
+
+    /// Registries that each break one sentence.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Bug {
+        AcceptsLateSets,
+        AcceptsAnotherSetAsNew,
+        DropsEmptySets,
+        MixesNamespaces,
+        FollowersMissTheCurrentSet,
+        FollowersHearTwice,
+        FollowersGoBack,
+        DroppedWaitsLoseASet,
+    }
+
+    /// A plain registry: one list of sets a service, looked at by turns.
+    #[derive(Debug)]
+    struct Broken(Bug, Arc<Mutex<BTreeMap<ServiceName, Vec<Endpoints>>>>);
+
+    impl Broken {
+        fn key(&self, service: &ServiceName) -> ServiceName {
+            match self.0 {
+                Bug::MixesNamespaces => ServiceName::new("", service.name.clone()),
+                _ => service.clone(),
+            }
+        }
+    }
+
+    fn newest(sets: Option<&Vec<Endpoints>>) -> Endpoints {
+        sets.and_then(|sets| sets.last().cloned())
+            .unwrap_or_default()
+    }
+
+    #[async_trait]
+    impl ServiceRegistry for Broken {
+        async fn apply(
+            &self,
+            service: &ServiceName,
+            endpoints: Endpoints,
+        ) -> Result<Applied, RegistryError> {
+            let mut services = self.1.lock().unwrap();
+            let sets = services.entry(self.key(service)).or_default();
+            let current = newest(Some(sets)).generation;
+            let refused = match self.0 {
+                Bug::AcceptsLateSets => endpoints.generation == current,
+                Bug::AcceptsAnotherSetAsNew => endpoints.generation < current,
+                _ => endpoints.generation <= current,
+            };
+            if refused {
+                return Ok(Applied::Superseded(current));
+            }
+            if self.0 != Bug::DropsEmptySets || !endpoints.all.is_empty() {
+                sets.push(endpoints);
+            }
+            Ok(Applied::Published)
+        }
+
+        async fn lookup(&self, service: &ServiceName) -> Result<Endpoints, RegistryError> {
+            Ok(newest(self.1.lock().unwrap().get(&self.key(service))))
+        }
+
+        async fn follow(
+            &self,
+            service: &ServiceName,
+        ) -> Result<Box<dyn EndpointWatch>, RegistryError> {
+            let last = match self.0 {
+                Bug::FollowersMissTheCurrentSet => Some(self.lookup(service).await?),
+                _ => None,
+            };
+            Ok(Box::new(BrokenWatch {
+                bug: self.0,
+                service: self.key(service),
+                sets: Arc::clone(&self.1),
+                last,
+                calls: 0,
+            }))
+        }
+    }
+
+    struct BrokenWatch {
+        bug: Bug,
+        service: ServiceName,
+        sets: Arc<Mutex<BTreeMap<ServiceName, Vec<Endpoints>>>>,
+        last: Option<Endpoints>,
+        calls: usize,
+    }
+
+    #[async_trait]
+    impl EndpointWatch for BrokenWatch {
+        async fn next(&mut self) -> Result<Endpoints, RegistryError> {
+            loop {
+                let now = newest(self.sets.lock().unwrap().get(&self.service));
+                self.calls += 1;
+                if self.bug == Bug::FollowersGoBack && self.calls % 3 == 0 {
+                    let old = self.sets.lock().unwrap().get(&self.service).cloned();
+                    return Ok(old
+                        .and_then(|sets| sets.first().cloned())
+                        .unwrap_or_default());
+                }
+                let is_new = self.last.as_ref() != Some(&now);
+                if is_new || (self.bug == Bug::FollowersHearTwice && self.calls % 2 == 0) {
+                    self.last = Some(now.clone());
+                    if self.bug == Bug::DroppedWaitsLoseASet {
+                        tokio::task::yield_now().await; // dropped here, it counts as told
+                    }
+                    return Ok(now);
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_suite_finds_each_planted_bug() {
+        for (bug, check) in [
+            (Bug::AcceptsLateSets, "a_late_set_is_refused"),
+            (Bug::AcceptsAnotherSetAsNew, "repeating_changes_nothing"),
+            (Bug::DropsEmptySets, "an_empty_set_is_a_set"),
+            (Bug::MixesNamespaces, "services_are_apart"),
+            (
+                Bug::FollowersMissTheCurrentSet,
+                "a_follower_starts_with_the_current_set",
+            ),
+            (Bug::FollowersHearTwice, "a_follower_hears_of_nothing_twice"),
+            (Bug::FollowersGoBack, "a_follower_never_goes_back"),
+            (Bug::DroppedWaitsLoseASet, "a_dropped_wait_loses_nothing"),
+        ] {
+            let fresh =
+                || async move { Arc::new(Broken(bug, Arc::default())) as Arc<dyn ServiceRegistry> };
+            let report = run(fresh, tokio::time::sleep).await;
+            assert!(
+                report.failed().any(|failed| failed.name == check),
+                "{bug:?}\n{report}"
+            );
+        }
+    }
+}

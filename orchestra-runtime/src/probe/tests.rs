@@ -3,10 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use orchestra_core::conformance::probe::{Cases, run};
 use orchestra_core::meta::Uid;
-use orchestra_core::port::driver::WorkloadId;
+use orchestra_core::port::driver::{
+    DriverError, DriverErrorKind, ExecOutput, ExecSource, Exit, LogSource, Observed, UsageSource,
+    Workload, WorkloadId,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -58,6 +63,200 @@ async fn what_cannot_be_asked_is_an_error_with_a_remedy() {
     };
     let error = probers.probe(&nowhere, &tcp(1)).await.unwrap_err();
     assert_eq!(error.kind(), ProbeErrorKind::Invalid);
+}
+
+/// A driver whose commands do what their first word says.
+#[derive(Debug)]
+struct Commands;
+
+#[async_trait]
+impl ExecSource for Commands {
+    async fn exec(&self, id: &WorkloadId, command: &[String]) -> Result<ExecOutput, DriverError> {
+        let fail = |kind| Err(DriverError::new(kind, "exec").about(id.to_string()));
+        match command[0].as_str() {
+            "true" => Ok(ExecOutput {
+                code: 0,
+                output: String::new(),
+            }),
+            "false" => Ok(ExecOutput {
+                code: 3,
+                output: format!(" disk full{}", "!".repeat(9_999)),
+            }),
+            "hang" => std::future::pending().await,
+            "gone" => fail(DriverErrorKind::Unknown),
+            "busy" => fail(DriverErrorKind::Exhausted),
+            _ => fail(DriverErrorKind::Invalid),
+        }
+    }
+}
+
+#[async_trait]
+impl WorkloadDriver for Commands {
+    async fn ensure(&self, want: &Workload) -> Result<Observed, DriverError> {
+        Err(DriverError::new(DriverErrorKind::Invalid, "ensure").about(want.id.to_string()))
+    }
+    async fn wait(&self, id: &WorkloadId) -> Result<Exit, DriverError> {
+        Err(DriverError::new(DriverErrorKind::Unknown, "wait").about(id.to_string()))
+    }
+    async fn stop(&self, _: &WorkloadId, _: Duration) -> Result<(), DriverError> {
+        Ok(())
+    }
+    async fn remove(&self, _: &WorkloadId) -> Result<(), DriverError> {
+        Ok(())
+    }
+    async fn survey(&self) -> Result<Vec<Observed>, DriverError> {
+        Ok(Vec::new())
+    }
+    fn exec(&self) -> Option<&dyn ExecSource> {
+        Some(self)
+    }
+    fn logs(&self) -> Option<&dyn LogSource> {
+        None
+    }
+    fn usage(&self) -> Option<&dyn UsageSource> {
+        None
+    }
+}
+
+fn exec(program: &str) -> ProbeSpec {
+    ProbeSpec::Exec {
+        command: vec![program.into()],
+    }
+}
+
+#[tokio::test]
+async fn the_exec_prober_keeps_the_contract() {
+    let cases = Cases {
+        well: (target(), exec("true")),
+        sick: ["false", "gone", "nonsense"]
+            .map(|program| (target(), exec(program)))
+            .into(),
+        silent: Some((target(), exec("hang"))),
+        unknown: Some((target(), tcp(1))),
+    };
+    let prober = Arc::new(ExecProber::new(Arc::new(Commands)));
+    run(prober, cases, tokio::time::sleep).await.assert_passed();
+}
+
+#[tokio::test]
+async fn a_command_says_why_it_failed_in_few_words_and_a_busy_host_is_no_failure() {
+    let prober = ExecProber::new(Arc::new(Commands));
+    let Verdict::Fail { reason } = prober.probe(&target(), &exec("false")).await.unwrap() else {
+        panic!("exit code 3 is a failure")
+    };
+    assert!(
+        reason.starts_with("false exited with 3: disk full!!"),
+        "{reason}"
+    );
+    assert!(reason.len() < 300);
+    let error = prober.probe(&target(), &exec("busy")).await.unwrap_err();
+    assert_eq!(error.kind(), ProbeErrorKind::Exhausted);
+}
+
+/// Accepts and never answers.
+async fn silent() -> (TcpListener, u16) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
+#[tokio::test]
+async fn the_tcp_prober_keeps_the_contract() {
+    let (_open, port) = silent().await;
+    let closed = silent().await.1;
+    let cases = Cases {
+        well: (target(), tcp(port)),
+        sick: vec![(target(), tcp(closed))],
+        silent: None,
+        unknown: Some((target(), exec("true"))),
+    };
+    run(Arc::new(TcpProber), cases, tokio::time::sleep)
+        .await
+        .assert_passed();
+}
+
+/// Probers that each break one sentence.
+#[derive(Clone, Copy, Debug)]
+enum Bug {
+    AlwaysPasses,
+    SickIsAnError,
+    NoReason,
+    GuessesUnknownKinds,
+    OneAtATime,
+    GivesUpByItself,
+    KeepsWhatWasDropped,
+}
+
+#[derive(Debug)]
+struct Broken(Bug, Semaphore);
+
+#[async_trait]
+impl Prober for Broken {
+    async fn probe(&self, target: &ProbeTarget, spec: &ProbeSpec) -> Result<Verdict, ProbeError> {
+        let inner = ExecProber::new(Arc::new(Commands));
+        let hangs = *spec == exec("hang");
+        let _permit = match self.0 {
+            Bug::OneAtATime => Some(self.1.acquire().await.unwrap()),
+            Bug::KeepsWhatWasDropped => {
+                self.1.acquire().await.unwrap().forget();
+                None
+            }
+            _ => None,
+        };
+        if matches!(self.0, Bug::GivesUpByItself) && hangs {
+            return Ok(Verdict::Fail {
+                reason: "too long".into(),
+            });
+        }
+        let verdict = inner.probe(target, spec).await;
+        if matches!(self.0, Bug::KeepsWhatWasDropped) {
+            self.1.add_permits(1);
+        }
+        match (self.0, verdict) {
+            (Bug::AlwaysPasses, Ok(_)) => Ok(Verdict::Pass {
+                took: Duration::ZERO,
+            }),
+            (Bug::SickIsAnError, Ok(Verdict::Fail { .. })) => {
+                Err(ProbeError::new(ProbeErrorKind::Invalid, "probe"))
+            }
+            (Bug::NoReason, Ok(Verdict::Fail { .. })) => Ok(Verdict::Fail { reason: " ".into() }),
+            (Bug::GuessesUnknownKinds, Err(_)) => Ok(Verdict::Pass {
+                took: Duration::ZERO,
+            }),
+            (_, verdict) => verdict,
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_suite_finds_each_planted_bug() {
+    for (bug, check) in [
+        (Bug::AlwaysPasses, "sick_fails_with_a_reason"),
+        (Bug::SickIsAnError, "sick_fails_with_a_reason"),
+        (Bug::NoReason, "sick_fails_with_a_reason"),
+        (Bug::GuessesUnknownKinds, "unknown_is_unsupported"),
+        (Bug::OneAtATime, "others_do_not_wait"),
+        (Bug::GivesUpByItself, "a_silent_target_is_waited_for"),
+        (Bug::KeepsWhatWasDropped, "dropped_probes_leave_nothing"),
+    ] {
+        let cases = Cases {
+            well: (target(), exec("true")),
+            sick: vec![(target(), exec("false"))],
+            silent: Some((target(), exec("hang"))),
+            unknown: Some((target(), tcp(1))),
+        };
+        let slots = if matches!(bug, Bug::OneAtATime) {
+            1
+        } else {
+            100
+        };
+        let prober = Arc::new(Broken(bug, Semaphore::new(slots)));
+        let report = run(prober, cases, tokio::time::sleep).await;
+        assert!(
+            report.failed().any(|failed| failed.name == check),
+            "{bug:?}\n{report}"
+        );
+    }
 }
 
 #[cfg(feature = "http")]
@@ -248,5 +447,24 @@ mod http {
             .await
             .unwrap()
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_http_prober_keeps_the_contract() {
+        let well = server(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        let sick = server(|_| b"HTTP/1.1 500 X\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+        let garbage = server(|_| b"hello\r\n\r\n".to_vec()).await;
+        let closed = super::silent().await.1;
+        let (_silent, silent) = super::silent().await;
+        let case = |port| (target(), get(port, "/"));
+        let cases = Cases {
+            well: case(well),
+            sick: vec![case(sick), case(garbage), case(closed)],
+            silent: Some(case(silent)),
+            unknown: Some((target(), tcp(1))),
+        };
+        run(Arc::new(HttpProber), cases, tokio::time::sleep)
+            .await
+            .assert_passed();
     }
 }
