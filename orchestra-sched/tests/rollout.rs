@@ -285,11 +285,11 @@ proptest! {
             }
         }
         world.paused = true;
-        world.step();
+        let _ = world.step();
         world.calm();
         world.target += 1;
         for _ in 0..5 {
-            world.step();
+            let _ = world.step();
             world.calm();
         }
         prop_assert_eq!(world.of(world.target), 0);
@@ -372,7 +372,7 @@ fn new_pods_that_never_get_ready_stop_the_rollout_where_it_hurts_nobody() {
     world.settle();
     world.target = 2;
     for _ in 0..20 {
-        world.step();
+        let _ = world.step();
         world.now = world.now + Duration::from_secs(1);
         world.pods.retain(|pod| !pod.terminating);
     }
@@ -426,12 +426,12 @@ fn scaling_in_the_middle_is_shared_in_proportion() {
     let mut world = World::new(Pace::default(), 8);
     world.settle();
     world.target = 2;
-    world.step();
+    let _ = world.step();
     assert_eq!((world.of(1), world.of(2)), (6, 2));
-    world.step();
+    let _ = world.step();
     assert_eq!((world.of(1), world.of(2)), (6, 4));
     world.wanted = 16;
-    world.step();
+    let _ = world.step();
     assert_eq!((world.of(1), world.of(2)), (12, 8));
     world.settle();
 }
@@ -441,7 +441,7 @@ fn recreate_waits_for_the_last_old_pod() {
     let mut world = World::new(Pace::Recreate, 3);
     world.settle();
     world.target = 2;
-    world.step();
+    let _ = world.step();
     assert_eq!(world.total(), 0);
     world.pods.truncate(1);
     let step = world.step();
@@ -452,7 +452,7 @@ fn recreate_waits_for_the_last_old_pod() {
         step.note
     );
     world.pods.clear();
-    world.step();
+    let _ = world.step();
     assert_eq!((world.of(1), world.of(2)), (0, 3));
     world.settle();
 }
@@ -472,7 +472,7 @@ fn a_partition_keeps_the_rest_old_and_alive() {
     world.strategy = pace.into();
     world.target = 2;
     for _ in 0..40 {
-        world.step();
+        let _ = world.step();
         world.calm();
     }
     assert_eq!((world.of(1), world.of(2)), (7, 3));
@@ -486,7 +486,7 @@ fn a_partition_keeps_the_rest_old_and_alive() {
     );
     world.pods.retain(|pod| pod.generation == Generation(2));
     for _ in 0..20 {
-        world.step();
+        let _ = world.step();
         world.calm();
     }
     assert_eq!(

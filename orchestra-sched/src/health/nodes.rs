@@ -241,7 +241,13 @@ mod tests {
                 .map(|t| format!("{}:{:?}@{}", t.key, t.effect, at(t)))
                 .collect()
         };
-        let mut node = taints(&[own.clone()], NodeState::Unknown, false, false, at(1));
+        let mut node = taints(
+            std::slice::from_ref(&own),
+            NodeState::Unknown,
+            false,
+            false,
+            at(1),
+        );
         assert_eq!(
             describe(&node),
             [

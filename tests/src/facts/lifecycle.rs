@@ -10,7 +10,7 @@ use orchestra_sched::budget;
 use orchestra_sched::health::backoff::BackoffPolicy;
 use orchestra_sched::health::nodes::{DEFAULT_TOLERATION_SECONDS, NodePolicy};
 use orchestra_sched::health::tracker::{
-    HealthPolicy, HealthTracker, ProbeKind, ProbePolicy, ProbeResult, Sample,
+    HealthPolicy, HealthTracker, ProbeKind, ProbePolicy, ProbeResult, Sample, Ticket,
 };
 use orchestra_sched::health::zones::{ZoneNodes, ZonePolicy};
 use serde::Deserialize;
@@ -61,6 +61,8 @@ struct Bench {
     kind: ProbeKind,
     tracker: HealthTracker,
     now: Timestamp,
+    /// A startup probe under way, whose success is still to come.
+    gate: Option<Ticket>,
 }
 
 impl Bench {
@@ -69,7 +71,7 @@ impl Bench {
         let mut all = HealthPolicy::default();
         if !started {
             all.startup = Some(ProbePolicy {
-                initial_delay: Duration::MAX,
+                success_threshold: 1,
                 ..policy
             });
         }
@@ -78,15 +80,30 @@ impl Bench {
             ProbeKind::Liveness => all.liveness = Some(policy),
             ProbeKind::Readiness => all.readiness = Some(policy),
         }
+        let tracker = HealthTracker::new(all);
         Self {
             kind,
-            tracker: HealthTracker::new(all),
+            tracker,
             now: Timestamp::from_secs(1_000),
+            gate: None,
         }
     }
 
     fn start(&mut self) {
-        self.tracker.handle_started(self.now);
+        let _ = self.tracker.handle_started(self.now);
+        let gated = self.kind != ProbeKind::Startup && !self.tracker.health().started;
+        self.gate = if gated {
+            self.tracker.poll_probe(self.now)
+        } else {
+            None
+        };
+    }
+
+    /// The startup probe that is not the one on the bench succeeds.
+    fn open_gate(&mut self) {
+        if let Some(ticket) = self.gate.take() {
+            let _ = self.tracker.handle_result(ticket, Sample::Pass, self.now);
+        }
     }
 
     /// Runs what is due now, then lets time pass; a probe that rests does not run.
@@ -128,13 +145,18 @@ fn timeline(row: &Value) -> Result<(), Complaint> {
             default,
             alias = "newContainerId",
             alias = "newContainerID",
+            alias = "containerId",
+            alias = "containerID",
             alias = "containerRestarted",
             alias = "restarted",
             alias = "restart"
         )]
         new_container: Option<Value>,
         event: Option<String>,
-        #[serde(alias = "note")]
+        /// Whether the container has started: its startup probe has succeeded.
+        #[serde(alias = "containerStarted")]
+        started: Option<bool>,
+        #[serde(rename = "name", alias = "note", alias = "message", alias = "msg")]
         _name: Option<String>,
     }
     fn one() -> u32 {
@@ -152,7 +174,12 @@ fn timeline(row: &Value) -> Result<(), Complaint> {
         failure_threshold: row.failure_threshold,
         ..ProbePolicy::default()
     };
-    let mut bench = Bench::new(kind_named(&row.r#type)?, policy, row.started);
+    let started = row
+        .steps
+        .iter()
+        .find_map(|step| step.started)
+        .unwrap_or(row.started);
+    let mut bench = Bench::new(kind_named(&row.r#type)?, policy, started);
     bench.start();
     for (n, step) in row.steps.iter().enumerate() {
         let anew = step
@@ -170,11 +197,14 @@ fn timeline(row: &Value) -> Result<(), Complaint> {
             bench.tracker.handle_stopped(true);
             bench.start();
         }
+        if step.started == Some(true) {
+            bench.open_gate();
+        }
         match step.probe.as_deref() {
             None | Some("none") => {}
             Some("success" | "warning") => bench.probe(Sample::Pass),
             Some("failure") => bench.probe(Sample::Fail),
-            Some("error" | "unknown") => bench.probe(Sample::Error),
+            Some("error" | "unknown" | "panic" | "crash") => bench.probe(Sample::Error),
             Some(other) => return Err(Complaint::Unreadable(format!("probe {other:?}"))),
         }
         let got = (
@@ -222,10 +252,10 @@ fn single_step(row: &Value) -> Result<(), Complaint> {
             result => result.as_str(),
         };
         let result = match result {
-            None | Some("unchanged" | "unset" | "none" | "not set") => "unchanged",
             // A result that was there before is that result as well.
             Some(result) if got == "unchanged" && result == before => "unchanged",
-            Some(result) => result,
+            Some(result @ ("Success" | "Failure" | "Unknown")) => result,
+            None | Some(_) => "unchanged",
         };
         let going_on = bench.tracker.is_probing(bench.kind);
         same(
@@ -288,7 +318,8 @@ fn situated(
         };
         let mut bench = Bench::new(kind, delayed, true);
         bench.start();
-        if says(&["after", "elapsed", "passed", "over"]) && !denied {
+        let past = says(&["after", "elapsed", "passed", "over"]);
+        if past && !denied && !says(&["before", "during", "within"]) {
             bench.now = bench.now + delayed.initial_delay;
         }
         return Ok((bench, |bench| bench.probe(Sample::Pass)));

@@ -285,8 +285,16 @@ fn history(row: &Value) -> Result<(), Complaint> {
     struct Set {
         spec_replicas: u32,
         status_replicas: u32,
-        #[serde(default, alias = "deleted", alias = "terminating")]
-        deleting: bool,
+        #[serde(
+            default,
+            alias = "deleted",
+            alias = "alreadyDeleted",
+            alias = "beingDeleted",
+            alias = "deletionTimestamp",
+            alias = "deletionTimestampSet",
+            alias = "terminating"
+        )]
+        deleting: Value,
     }
     let sets: Vec<Set> = read(&row["oldReplicaSets"])?;
     let old: Vec<OldRevision> = sets
@@ -294,7 +302,7 @@ fn history(row: &Value) -> Result<(), Complaint> {
         .map(|set| OldRevision {
             wanted: set.spec_replicas,
             current: set.status_replicas,
-            deleting: set.deleting,
+            deleting: !matches!(set.deleting, Value::Null | Value::Bool(false)),
         })
         .collect();
     let got = forgettable(&old, read(&row["revisionHistoryLimit"])?).len();
