@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
@@ -22,18 +23,22 @@ impl Uid {
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0;
-        write!(
-            f,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            n >> 96,
-            (n >> 80) & 0xffff,
-            (n >> 64) & 0xffff,
-            (n >> 48) & 0xffff,
-            n & 0xffff_ffff_ffff
-        )
+        // By hand: every stored object carries some of these.
+        let mut text = [b'-'; UUID_BYTES];
+        let mut rest = self.0;
+        for (at, digit) in text.iter_mut().enumerate().rev() {
+            if !UUID_DASHES.contains(&at) {
+                *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
+                rest >>= 4;
+            }
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
+
+/// How long a UUID is as text, and where its dashes stand.
+const UUID_BYTES: usize = 36;
+const UUID_DASHES: [usize; 4] = [8, 13, 18, 23];
 
 /// A text is not a UUID.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -46,21 +51,24 @@ impl FromStr for Uid {
     type Err = ParseUidError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let dashes_right = text.len() == 36
-            && text.bytes().enumerate().all(|(at, b)| match at {
-                8 | 13 | 18 | 23 => b == b'-',
-                _ => b.is_ascii_hexdigit(),
-            });
-        if !dashes_right {
-            return Err(ParseUidError {
-                text: text.to_owned(),
-            });
+        let error = || ParseUidError {
+            text: text.to_owned(),
+        };
+        if text.len() != UUID_BYTES {
+            return Err(error());
         }
-        u128::from_str_radix(&text.replace('-', ""), 16)
-            .map(Self)
-            .map_err(|_| ParseUidError {
-                text: text.to_owned(),
-            })
+        let mut number = 0_u128;
+        for (at, byte) in text.bytes().enumerate() {
+            if UUID_DASHES.contains(&at) {
+                if byte != b'-' {
+                    return Err(error());
+                }
+                continue;
+            }
+            let digit = char::from(byte).to_digit(16).ok_or_else(error)?;
+            number = number << 4 | u128::from(digit);
+        }
+        Ok(Self(number))
     }
 }
 
@@ -72,11 +80,13 @@ impl Serialize for Uid {
 
 impl<'de> Deserialize<'de> for Uid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Ok(Self::NIL);
-        }
-        text.parse().map_err(serde::de::Error::custom)
+        read_text(deserializer, "a UUID", |text| {
+            if text.is_empty() {
+                Ok(Self::NIL)
+            } else {
+                text.parse()
+            }
+        })
     }
 }
 
@@ -308,6 +318,33 @@ pub fn set_condition(conditions: &mut Vec<Condition>, mut new: Condition, now: T
     }
 }
 
+/// Reads a value from a text where it stands, without a copy of the text.
+pub(crate) fn read_text<'de, D, T, E>(
+    deserializer: D,
+    expected: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    E: fmt::Display,
+{
+    struct Text<P>(&'static str, P);
+
+    impl<T, E: fmt::Display, P: FnOnce(&str) -> Result<T, E>> Visitor<'_> for Text<P> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<X: serde::de::Error>(self, text: &str) -> Result<T, X> {
+            (self.1)(text).map_err(X::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected, parse))
+}
+
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -323,7 +360,7 @@ where
 
 mod resource_version {
     use super::Revision;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::{Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(
         revision: &Revision,
@@ -335,14 +372,15 @@ mod resource_version {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Revision, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Ok(Revision(0));
-        }
-        text.parse().map(Revision).map_err(|_| {
-            serde::de::Error::custom(format!(
-                "resourceVersion {text:?} is not a number; leave it out, or take it from a read"
-            ))
+        super::read_text(deserializer, "a number in quotes", |text| {
+            if text.is_empty() {
+                return Ok(Revision(0));
+            }
+            text.parse().map(Revision).map_err(|_| {
+                format!(
+                    "resourceVersion {text:?} is not a number; leave it out, or take it from a read"
+                )
+            })
         })
     }
 }

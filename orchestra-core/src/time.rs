@@ -20,7 +20,7 @@ impl Timestamp {
     pub const EPOCH: Self = Self(0);
     /// The last instant that can be written as RFC 3339 (the end of the year 9999), for
     /// "never".
-    pub const MAX: Self = Self(253_402_207_200_999_999);
+    pub const MAX: Self = Self(253_402_207_200_000_000);
     const MIN: Self = Self(-377_705_023_201_000_000);
 
     /// The instant `micros` microseconds after the epoch, held within the years -9999 to 9999.
@@ -109,8 +109,11 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::meta::read_text(
+            deserializer,
+            "an instant like 2026-11-23T09:00:00Z",
+            str::parse,
+        )
     }
 }
 

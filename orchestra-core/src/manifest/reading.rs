@@ -1,5 +1,7 @@
 //! Reads one object out of its tree.
 
+use std::collections::BTreeSet;
+
 use smol_str::SmolStr;
 
 use super::loader::Loader;
@@ -7,9 +9,7 @@ use super::object::Object;
 use super::report::{Place, Problem, Reason, Unhonoured};
 use super::tree::{Node, Segment, Value, write_path};
 use super::{typed, unhonoured};
-use crate::kind::{FieldError, Resource, Scope};
-use crate::meta::ObjectMeta;
-use crate::selector::{is_dns_subdomain, label_key_problem, label_value_problem};
+use crate::kind::{FieldError, Resource, Scope, validate_object};
 
 /// The most wrong types that are looked for in one object: each costs another reading of it.
 const TYPE_ERRORS_MAX: usize = 20;
@@ -99,15 +99,19 @@ impl Reading<'_> {
             _ => {}
         }
         object.set_defaults();
-        let mut broken = metadata_errors(object.metadata());
-        if let Err(invalid) = object.validate() {
-            broken.extend(invalid.errors);
+        match validate_object(&object) {
+            Ok(()) => Some(object),
+            Err(invalid) => {
+                // Of several broken rules for one field the first says enough.
+                let mut paths = BTreeSet::new();
+                for error in invalid.errors {
+                    if paths.insert(error.path.clone()) {
+                        self.problem(node, error);
+                    }
+                }
+                None
+            }
         }
-        let valid = broken.is_empty();
-        for error in broken {
-            self.problem(node, error);
-        }
-        valid.then_some(object)
     }
 
     /// Reads the types. After a wrong one it goes on without that field, to find the others.
@@ -134,11 +138,14 @@ impl Reading<'_> {
             let value = value_at(node, &path)
                 .map(Node::describe)
                 .unwrap_or_default();
-            let remedy = remedy_for(&error.message);
-            self.problem(
-                node,
-                FieldError::new(written, value, error.message.clone(), remedy),
-            );
+            // Our own types say the remedy themselves, and begin with the value.
+            let message = error.message.strip_prefix(&format!("{value:?} "));
+            let message = message.unwrap_or(&error.message);
+            let (problem, remedy) = match message.split_once("; ") {
+                Some(said) => said,
+                None => (message, remedy_for(message)),
+            };
+            self.problem(node, FieldError::new(written, value, problem, remedy));
             if !rest.take_out(&path) {
                 break;
             }
@@ -210,58 +217,4 @@ fn remedy_for(message: &str) -> &'static str {
     } else {
         "write what is expected, or leave the field out"
     }
-}
-
-/// What is wrong with the metadata, whatever the kind.
-fn metadata_errors(metadata: &ObjectMeta) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if metadata.name.is_empty() && metadata.generate_name.is_empty() {
-        let remedy = "name the object";
-        errors.push(FieldError::new(
-            "metadata.name",
-            "",
-            "it is missing",
-            remedy,
-        ));
-    }
-    let remedy = "use up to 253 lower-case letters, digits, '-' and '.'";
-    for (path, name, generated) in [
-        ("metadata.name", &metadata.name, false),
-        ("metadata.generateName", &metadata.generate_name, true),
-        ("metadata.namespace", &metadata.namespace, false),
-    ] {
-        let bare = if generated {
-            name.trim_end_matches('-')
-        } else {
-            name
-        };
-        if !name.is_empty() && !is_dns_subdomain(bare) {
-            errors.push(FieldError::new(
-                path,
-                name,
-                "it is no DNS subdomain name",
-                remedy,
-            ));
-        }
-    }
-    for (key, value) in &metadata.labels {
-        let problem = label_key_problem(key).or_else(|| label_value_problem(value));
-        if let Some(problem) = problem {
-            let path = format!("metadata.labels[{key}]");
-            let remedy = "use up to 63 letters, digits, '-', '_' and '.' for name and value";
-            errors.push(FieldError::new(path, value, problem, remedy));
-        }
-    }
-    for key in metadata.annotations.keys() {
-        if let Some(problem) = label_key_problem(key) {
-            let path = format!("metadata.annotations[{key}]");
-            errors.push(FieldError::new(
-                path,
-                "",
-                problem,
-                "write it like example.com/name",
-            ));
-        }
-    }
-    errors
 }

@@ -195,15 +195,15 @@ kind: Pod
     let expected = [
         "document 1, line 5, Pod a: metadata.annotations.count: \"3\" invalid type: integer `3`, \
          expected a string; write it in quotes",
-        "document 1, line 10, Pod a: spec.containers[0].resources.requests.cpu: \"lots\" \"lots\" \
-         is not a quantity: it has no number",
+        "document 1, line 10, Pod a: spec.containers[0].resources.requests.cpu: \"lots\" is \
+         not a quantity: it has no number; write it like",
         "document 1, line 11, Pod a: spec.containers[0].ports[0].containerPort: \"99999\"",
         "document 2, line 13, Deployment b: apiVersion: \"apps/v1beta1\" Deployment is not known \
          in this version; write apps/v1",
         "document 3, line 18, Namspace c: kind: \"Namspace\" no such kind; did you mean Namespace?",
         "document 5, line 27, Namespace d: metadata.name: \"d\" the same object stands at \
          document 4, line 21, Namespace d already; keep one",
-        "document 6, line 31, Namespace Not_A_Name: metadata.name: \"Not_A_Name\" it is no DNS",
+        "document 6, line 31, Namespace Not_A_Name: metadata.name: \"Not_A_Name\" is not a DNS",
         "document 7, line 33: \"just text\": it is no object",
         "document 8, line 35: apiVersion: it is missing or no text",
     ];

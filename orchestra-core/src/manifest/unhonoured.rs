@@ -173,7 +173,7 @@ fn walk_to(node: &Node, path: &str, then: impl FnOnce(&Node)) {
 }
 
 /// Calls `hit` for each thing at `pattern`, where `*` is any item of a list. What says nothing
-/// (`null`, an empty mapping) is no hit.
+/// (`null`, `false`, an empty mapping) is no hit.
 fn walk(node: &Node, pattern: &str, path: String, hit: &mut dyn FnMut(String)) {
     let (first, rest) = pattern.split_once('.').unwrap_or((pattern, ""));
     let mut descend = |below: &Node, path: String| {
@@ -197,7 +197,7 @@ fn walk(node: &Node, pattern: &str, path: String, hit: &mut dyn FnMut(String)) {
 
 fn says_nothing(node: &Node) -> bool {
     match &node.value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
         Value::Map(entries) => entries.is_empty(),
         Value::Seq(items) => items.is_empty(),
         Value::String(text) => text.is_empty(),

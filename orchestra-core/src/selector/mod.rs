@@ -55,7 +55,7 @@ fn label_text_problem(text: &str) -> Option<&'static str> {
     }
 }
 
-pub(crate) fn is_dns_subdomain(text: &str) -> bool {
+fn is_dns_subdomain(text: &str) -> bool {
     text.len() <= 253
         && text.split('.').all(|part| {
             let bytes = part.as_bytes();
