@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Kit;
 use super::follow::Follower;
+use super::lists::ensure_behind;
 use super::model::{Model, broken, under};
 use crate::conformance::{
     Finding, SplitMix64, Stop, Suite, ensure, ensure_eq, fail, join_all, yield_now,
@@ -159,9 +160,11 @@ impl Record<'_> {
             let first_page_ended = self.tick();
             while let Some(from) = next.take() {
                 pause(&mut rng).await;
+                let after = from.after.clone();
                 request.from = Some(from);
                 match self.store.list(request.clone()).await {
                     Ok(mut page) => {
+                        ensure_behind(&after, &page)?;
                         ensure_eq("revision of a later page", page.revision, revision)?;
                         items.append(&mut page.items);
                         next = page.next;

@@ -2,9 +2,10 @@
 
 use super::Kit;
 use super::model::{Model, under};
-use crate::conformance::{Finding, Suite, ensure, ensure_eq, fail};
+use crate::conformance::{Finding, Stop, Suite, ensure, ensure_eq, fail};
 use crate::port::store::{
-    Key, ListRequest, Page, StateStore, StateStoreExt, StoreErrorKind, Txn, Versioned, Write,
+    Key, ListRequest, Page, StateStore, StateStoreExt, StoreError, StoreErrorKind, Txn, Versioned,
+    Write,
 };
 
 pub(super) async fn checks(suite: &mut Suite, kit: &Kit<'_>) {
@@ -91,18 +92,36 @@ async fn page_after(
     prefix: &str,
     limit: usize,
     page: &Page,
-) -> Result<Option<Page>, crate::port::store::StoreError> {
+) -> Result<Result<Option<Page>, StoreError>, Stop> {
     let Some(from) = page.next.clone() else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
-    store
-        .list(ListRequest {
-            prefix: prefix.into(),
-            limit,
-            from: Some(from),
-        })
-        .await
-        .map(Some)
+    let after = from.after.clone();
+    let request = ListRequest {
+        prefix: prefix.into(),
+        limit,
+        from: Some(from),
+    };
+    let page = match store.list(request).await {
+        Ok(page) => page,
+        Err(error) => return Ok(Err(error)),
+    };
+    ensure_behind(&after, &page)?;
+    Ok(Ok(Some(page)))
+}
+
+/// A page that goes on behind `after` must lie behind it, or a listing never ends.
+pub(super) fn ensure_behind(after: &Key, page: &Page) -> Finding {
+    ensure(
+        page.items.iter().all(|item| item.key > *after),
+        format!("only keys behind {after} on the next page"),
+        page.items.iter().map(|item| &item.key).collect::<Vec<_>>(),
+    )?;
+    ensure(
+        page.next.as_ref().is_none_or(|next| next.after > *after),
+        format!("a page that ends behind {after}"),
+        &page.next,
+    )
 }
 
 async fn pages(kit: &Kit<'_>) -> Finding {
@@ -145,7 +164,7 @@ async fn pages(kit: &Kit<'_>) -> Finding {
                 store.commit(txn).await?;
             }
             n = n.saturating_add(1);
-            match page_after(&*store, "p/", limit, &page).await {
+            match page_after(&*store, "p/", limit, &page).await? {
                 Ok(Some(next)) => page = next,
                 Ok(None) => break,
                 Err(error) => match error.kind() {
@@ -182,7 +201,7 @@ async fn old_page(kit: &Kit<'_>) -> Finding {
         value[..4].copy_from_slice(&n.to_be_bytes());
         store.put("p/4".into(), value).await?;
     }
-    match page_after(&*store, "p/", 9, &first).await {
+    match page_after(&*store, "p/", 9, &first).await? {
         Ok(Some(page)) => {
             let seen: Vec<_> = page
                 .items

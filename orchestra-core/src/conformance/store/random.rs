@@ -2,6 +2,7 @@
 
 use super::Kit;
 use super::follow::Follower;
+use super::lists::ensure_behind;
 use super::model::{Model, broken, under};
 use crate::conformance::{Finding, SplitMix64, Suite, ensure, ensure_eq, fail};
 use crate::port::store::{
@@ -236,6 +237,7 @@ impl<'a, 'k> History<'a, 'k> {
             next,
             seen,
         } = self.listings.swap_remove(n);
+        let after = next.after.clone();
         let limit = self.pick(&[1, 2, 3]);
         let request = ListRequest {
             prefix: prefix.into(),
@@ -244,6 +246,7 @@ impl<'a, 'k> History<'a, 'k> {
         };
         match self.store.list(request).await {
             Ok(page) => {
+                ensure_behind(&after, &page)?;
                 ensure_eq("revision of a later page", page.revision, at)?;
                 self.take_page((prefix, at, seen), page, limit)
             }

@@ -161,17 +161,28 @@ async fn fresh() -> Arc<dyn StateStore> {
 
 #[tokio::test(start_paused = true)]
 async fn it_keeps_the_contract() {
-    conformance::store::run(fresh, tokio::time::sleep).await.assert_passed();
+    conformance::store::run(fresh, tokio::time::sleep)
+        .await
+        .assert_passed();
 }
 
 #[tokio::test(start_paused = true)]
 async fn it_keeps_the_contract_on_many_seeds_and_with_little_history() {
     for seed in 2..40 {
-        let options = Options { seed, rounds: 2, churn: 300, ..Options::default() };
-        conformance::store::run_with(fresh, tokio::time::sleep, options).await.assert_passed();
+        let options = Options {
+            seed,
+            rounds: 2,
+            churn: 300,
+            ..Options::default()
+        };
+        conformance::store::run_with(fresh, tokio::time::sleep, options)
+            .await
+            .assert_passed();
         let small = || async {
             Arc::new(MemoryStore::builder().history_entries(40).build()) as Arc<dyn StateStore>
         };
-        conformance::store::run_with(small, tokio::time::sleep, options).await.assert_passed();
+        conformance::store::run_with(small, tokio::time::sleep, options)
+            .await
+            .assert_passed();
     }
 }
