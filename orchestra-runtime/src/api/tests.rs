@@ -646,7 +646,9 @@ async fn a_hundred_thousand_labels_are_refused_by_name() {
     object.metadata.name = "b".into();
     object.metadata.labels = labels(100_000);
     let error = api.create(object).await.unwrap_err();
-    let ApiErrorKind::Invalid(invalid) = error.kind() else { panic!("{error}") };
+    let ApiErrorKind::Invalid(invalid) = error.kind() else {
+        panic!("{error}")
+    };
     assert_eq!(invalid.errors[0].path, "metadata.labels");
 }
 
