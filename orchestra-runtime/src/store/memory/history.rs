@@ -67,10 +67,6 @@ impl History {
         self.log_bytes
     }
 
-    pub(super) fn entries_max(&self) -> usize {
-        self.entries_max
-    }
-
     /// The key as it stands.
     pub(super) fn get(&self, key: &Key) -> Option<&Versioned> {
         self.slots.get(key).and_then(|slot| existing(&slot.newest))
