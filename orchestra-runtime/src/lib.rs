@@ -6,6 +6,7 @@ pub mod cache;
 pub mod clock;
 pub mod control;
 pub mod driver;
+pub mod events;
 pub mod ids;
 pub mod loops;
 pub mod meter;

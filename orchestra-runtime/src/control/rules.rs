@@ -232,7 +232,7 @@ mod tests {
             // For each key: the earliest instant by which somebody wants a pass to begin.
             let mut wanted: BTreeMap<u8, i64> = BTreeMap::new();
             let mut now = 0;
-            let mut begin = |key: u8, now: i64, running: &mut Vec<u8>,
+            let begin = |key: u8, now: i64, running: &mut Vec<u8>,
                              wanted: &mut BTreeMap<u8, i64>| {
                 prop_assert!(!running.contains(&key), "{} twice at once", key);
                 let by = wanted.remove(&key);
