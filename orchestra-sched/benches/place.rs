@@ -1,0 +1,110 @@
+//! Placement, one thread: nodes of 4 CPU, 32 GiB and 110 pods; pods of 100m and 500Mi.
+//!
+//! `cargo bench -p orchestra-sched --bench place`
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use orchestra_core::port::store::Revision;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::fixture::Cluster;
+use orchestra_sched::place::{Framework, PlanInputs, Scheduler};
+use orchestra_sched::rng::PlanRng;
+use orchestra_sched::snapshot::{Running, SnapshotBuilder};
+
+const INPUTS: PlanInputs = PlanInputs {
+    now: Timestamp::EPOCH,
+    rng: PlanRng::new(1),
+};
+
+/// `nodes` nodes on which 1,000 pods run, and `pods` more that want to.
+fn cluster(nodes: usize, pods: usize) -> (SnapshotBuilder, Cluster) {
+    let text = format!(
+        "node n*{nodes} cpu=4 memory=32Gi pods=110\npod p*{} cpu=100m memory=500Mi",
+        pods + 1_000
+    );
+    let mut cluster: Cluster = text.parse().unwrap();
+    for (n, pod) in cluster.pods.iter_mut().take(1_000).enumerate() {
+        pod.spec.node_name = format!("n-{}", n % nodes + 1).into();
+    }
+    (cluster.builder(), cluster)
+}
+
+/// Ten thousand like pods in one plan.
+fn batch(c: &mut Criterion) {
+    let mut group = c.benchmark_group("batch of 10,000 like pods");
+    group
+        .throughput(Throughput::Elements(10_000))
+        .measurement_time(Duration::from_secs(3));
+    for nodes in [1_000, 5_000, 15_000, 100_000] {
+        let (builder, cluster) = cluster(nodes, 10_000);
+        let (snapshot, pending) = (builder.snapshot(Revision(1)), cluster.pending());
+        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+            b.iter(|| black_box(Framework::default().plan(&snapshot, &pending, INPUTS)));
+        });
+    }
+    group.finish();
+}
+
+/// A thousand pods of twenty shapes in one plan.
+fn shapes(c: &mut Criterion) {
+    let mut text = String::from("node n*10000 cpu=4 memory=32Gi pods=110\n");
+    for nth in 0..50 {
+        for shape in 1..=20 {
+            text.push_str(&format!(
+                "pod p{nth}-{shape} cpu={}m memory=500Mi\n",
+                shape * 10
+            ));
+        }
+    }
+    let cluster: Cluster = text.parse().unwrap();
+    let (snapshot, pending) = (cluster.snapshot(), cluster.pending());
+    let mut group = c.benchmark_group("1,000 pods of 20 shapes, interleaved");
+    group
+        .throughput(Throughput::Elements(1_000))
+        .measurement_time(Duration::from_secs(3));
+    group.bench_function(BenchmarkId::from_parameter(10_000), |b| {
+        b.iter(|| black_box(Framework::default().plan(&snapshot, &pending, INPUTS)));
+    });
+    group.finish();
+}
+
+/// One pod after another, each on the state the last one left: snapshot, plan, apply.
+fn one_by_one(c: &mut Criterion) {
+    let mut group = c.benchmark_group("one pod after another, all nodes looked at");
+    group
+        .throughput(Throughput::Elements(100))
+        .measurement_time(Duration::from_secs(3));
+    for nodes in [1_000, 5_000, 15_000] {
+        let (builder, cluster) = cluster(nodes, 100);
+        let pending = cluster.pending();
+        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
+            b.iter_batched_ref(
+                || builder.clone(),
+                |builder| {
+                    for pod in &pending {
+                        let snapshot = builder.snapshot(Revision(1));
+                        let plan =
+                            Framework::default().plan(&snapshot, std::slice::from_ref(pod), INPUTS);
+                        drop(snapshot);
+                        let running = Running {
+                            id: pod.id.clone(),
+                            demand: pod.demand.clone(),
+                            priority: pod.priority,
+                            started: None,
+                        };
+                        builder.set_pod(&plan.placed[0].node, running);
+                    }
+                },
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, batch, shapes, one_by_one);
+criterion_main!(benches);

@@ -1,0 +1,296 @@
+//! Clusters written as a few lines of text, for tests of schedulers and plugins.
+//!
+//! ```
+//! use orchestra_sched::fixture::Cluster;
+//!
+//! let cluster: Cluster = "
+//!     node small*2 cpu=2 memory=4Gi zone=a
+//!     node big cpu=8 memory=32Gi example.com/gpu=2 taint=dedicated=gpu:NoSchedule
+//!     pod db on=small-1 cpu=1500m memory=1Gi port=5432
+//!     pod web*3 cpu=500m memory=1Gi label=app=web select=disk=ssd tolerate=dedicated=gpu priority=5
+//! ".parse()?;
+//! assert_eq!((cluster.nodes.len(), cluster.pods.len()), (3, 4));
+//! assert_eq!(cluster.snapshot().len(), 3);
+//! assert_eq!(cluster.pending().len(), 3);
+//! # Ok::<(), orchestra_sched::fixture::FixtureError>(())
+//! ```
+//!
+//! A line is a node or a pod, its name, and words. `name*3` stands for `name-1` to `name-3`. Empty
+//! lines and what follows a `#` do not count.
+//!
+//! | word | on a node | on a pod |
+//! |---|---|---|
+//! | `cpu=`, `memory=`, `ephemeral-storage=`, `example.com/gpu=` | has | requests |
+//! | `pods=` | takes so many, 110 if not said | |
+//! | `label=key=value` | has | has |
+//! | `zone=a` | is there | |
+//! | `taint=key=value:Effect` | has | |
+//! | `closed` | to new pods | |
+//! | `on=node` | | runs there; without it the pod is pending |
+//! | `select=key=value` | | wants a node with that label |
+//! | `tolerate=key=value:Effect` | | tolerates; without value or effect, any |
+//! | `port=8080` | | takes that TCP port of its node |
+//! | `priority=5` | | has |
+
+use std::str::FromStr;
+
+use orchestra_core::kind::pod::{Container, ContainerPort, Toleration};
+use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
+use orchestra_core::meta::Uid;
+use orchestra_core::port::store::Revision;
+use orchestra_core::quantity::Quantity;
+use orchestra_core::time::Timestamp;
+
+use crate::place::Pending;
+use crate::snapshot::{Snapshot, SnapshotBuilder};
+
+/// The most nodes or pods that one line may stand for.
+pub const REPEAT_MAX: usize = 100_000;
+
+/// Nodes and pods, in the order they were written. The n-th pod has uid n and was created n
+/// seconds after the epoch.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// The pods, with and without a node.
+    pub pods: Vec<Pod>,
+}
+
+impl Cluster {
+    /// Follows these nodes and pods.
+    pub fn builder(&self) -> SnapshotBuilder {
+        let mut builder = SnapshotBuilder::new();
+        for node in &self.nodes {
+            builder.apply_node(node);
+        }
+        for pod in &self.pods {
+            builder.apply_pod(pod);
+        }
+        builder
+    }
+
+    /// The cluster at revision 1.
+    pub fn snapshot(&self) -> Snapshot {
+        self.builder().snapshot(Revision(1))
+    }
+
+    /// The pods without a node.
+    pub fn pending(&self) -> Vec<Pending> {
+        let unbound = self.pods.iter().filter(|pod| pod.node_name().is_none());
+        unbound
+            .map(|pod| Pending::of(pod, Timestamp::EPOCH))
+            .collect()
+    }
+}
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}: {word:?} {problem}")]
+pub struct FixtureError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The word in it.
+    pub word: String,
+    /// What is wrong with it, and what to write instead.
+    pub problem: &'static str,
+}
+
+impl FromStr for Cluster {
+    type Err = FixtureError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut cluster = Self::default();
+        for (at, line) in text.lines().enumerate() {
+            let mut words = line.split('#').next().unwrap_or("").split_whitespace();
+            let Some(kind) = words.next() else { continue };
+            let wrong = |(word, problem): (&str, &'static str)| FixtureError {
+                line: at + 1,
+                word: word.to_owned(),
+                problem,
+            };
+            let name = words
+                .next()
+                .ok_or_else(|| wrong((kind, "needs a name behind it")))?;
+            let names = names(name).map_err(wrong)?;
+            let words: Vec<&str> = words.collect();
+            match kind {
+                "node" => {
+                    for name in names {
+                        cluster.nodes.push(node(&name, &words).map_err(wrong)?);
+                    }
+                }
+                "pod" => {
+                    for name in names {
+                        let mut pod = pod(&name, &words).map_err(wrong)?;
+                        let nth = cluster.pods.len() + 1;
+                        pod.metadata.uid = Uid(nth as u128);
+                        pod.metadata.creation_timestamp = Some(Timestamp::from_secs(nth as i64));
+                        cluster.pods.push(pod);
+                    }
+                }
+                _ => return Err(wrong((kind, "is no kind; write node or pod"))),
+            }
+        }
+        Ok(cluster)
+    }
+}
+
+type Wrong<'a> = (&'a str, &'static str);
+
+/// What a name and its repetition stand for.
+fn names(word: &str) -> Result<Vec<String>, Wrong<'_>> {
+    let Some((name, times)) = word.split_once('*') else {
+        return Ok(vec![word.to_owned()]);
+    };
+    match times.parse::<usize>() {
+        Ok(times) if times <= REPEAT_MAX => {
+            Ok((1..=times).map(|nth| format!("{name}-{nth}")).collect())
+        }
+        _ => Err((word, "does not say how often; write name*3, at most 100000")),
+    }
+}
+
+fn node<'a>(name: &str, words: &[&'a str]) -> Result<Node, Wrong<'a>> {
+    let mut node = Node::new(name).resource("pods", Quantity::from_int(110));
+    for &word in words {
+        node = match split(word) {
+            ("closed", None) => {
+                node.spec.unschedulable = true;
+                node
+            }
+            ("zone", Some(zone)) => node.zone(zone),
+            ("label", Some(label)) => {
+                let (key, value) = pair(word, label)?;
+                node.label(key, value)
+            }
+            ("taint", Some(taint)) => {
+                let (key, value, effect) = taint_parts(word, taint)?;
+                let effect =
+                    effect.ok_or((word, "has no effect; write taint=key=value:NoSchedule"))?;
+                node.taint(Taint {
+                    value: value.into(),
+                    ..Taint::new(key, effect)
+                })
+            }
+            (resource, Some(amount)) if is_resource(resource) || resource == "pods" => {
+                node.resource(resource, quantity(word, amount)?)
+            }
+            _ => return Err((word, "is no word for a node")),
+        };
+    }
+    Ok(node)
+}
+
+fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
+    let mut pod = Pod::builder(name).namespace("default");
+    let mut main = Container::new("main", "main");
+    for &word in words {
+        match split(word) {
+            ("on", Some(node)) => pod = pod.on_node(node),
+            ("priority", Some(priority)) => {
+                let priority = priority.parse().map_err(|_| (word, "is no whole number"))?;
+                pod = pod.priority(priority);
+            }
+            ("label", Some(label)) => {
+                let (key, value) = pair(word, label)?;
+                pod = pod.label(key, value);
+            }
+            ("select", Some(label)) => {
+                let (key, value) = pair(word, label)?;
+                pod = pod.node_selector(key, value);
+            }
+            ("tolerate", Some(taint)) => {
+                let (key, value, effect) = taint_parts(word, taint)?;
+                let toleration = match value {
+                    "" => Toleration::exists(key),
+                    _ => Toleration::equal(key, value),
+                };
+                pod = pod.toleration(Toleration {
+                    effect,
+                    ..toleration
+                });
+            }
+            ("port", Some(port)) => {
+                let port = port
+                    .parse()
+                    .map_err(|_| (word, "is no port; write 1 to 65535"))?;
+                main.ports.push(ContainerPort {
+                    container_port: port,
+                    host_port: port,
+                    ..ContainerPort::default()
+                });
+            }
+            (resource, Some(amount)) if is_resource(resource) => {
+                main.resources
+                    .requests
+                    .insert(resource.into(), quantity(word, amount)?);
+            }
+            _ => return Err((word, "is no word for a pod")),
+        }
+    }
+    Ok(pod.container(main))
+}
+
+fn split(word: &str) -> (&str, Option<&str>) {
+    word.split_once('=')
+        .map_or((word, None), |(key, value)| (key, Some(value)))
+}
+
+fn is_resource(word: &str) -> bool {
+    matches!(word, "cpu" | "memory" | "ephemeral-storage") || word.contains('/')
+}
+
+fn quantity<'a>(word: &'a str, amount: &str) -> Result<Quantity, Wrong<'a>> {
+    amount
+        .parse()
+        .map_err(|_| (word, "is no amount; write 500m, 2 or 4Gi"))
+}
+
+fn pair<'a>(word: &'a str, label: &'a str) -> Result<(&'a str, &'a str), Wrong<'a>> {
+    label
+        .split_once('=')
+        .ok_or((word, "has no value; write label=key=value"))
+}
+
+/// Key, value and effect of `key=value:Effect`, of which the last two may be left out.
+fn taint_parts<'a>(
+    word: &'a str,
+    taint: &'a str,
+) -> Result<(&'a str, &'a str, Option<TaintEffect>), Wrong<'a>> {
+    let (rest, effect) = match taint.rsplit_once(':') {
+        Some((rest, "NoSchedule")) => (rest, Some(TaintEffect::NoSchedule)),
+        Some((rest, "PreferNoSchedule")) => (rest, Some(TaintEffect::PreferNoSchedule)),
+        Some((rest, "NoExecute")) => (rest, Some(TaintEffect::NoExecute)),
+        Some(_) => {
+            return Err((
+                word,
+                "has no such effect; write NoSchedule, PreferNoSchedule or NoExecute",
+            ));
+        }
+        None => (taint, None),
+    };
+    let (key, value) = rest.split_once('=').unwrap_or((rest, ""));
+    Ok((key, value, effect))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_named_by_line_and_word() {
+        for (text, line, word) in [
+            ("node a\nnod b", 2, "nod"),
+            ("pod", 1, "pod"),
+            ("node a cpu=x", 1, "cpu=x"),
+            ("node a*0x", 1, "a*0x"),
+            ("\n# nothing\nnode a taint=k=v", 3, "taint=k=v"),
+            ("pod a port=70000", 1, "port=70000"),
+            ("pod a closed", 1, "closed"),
+        ] {
+            let error = text.parse::<Cluster>().expect_err(text);
+            assert_eq!((error.line, error.word.as_str()), (line, word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Small clusters whose parts often meet, and changes to them.
+
+use orchestra_core::kind::pod::{
+    Affinity, Container, ContainerPort, NodeAffinity, PodPhase, Toleration,
+};
+use orchestra_core::kind::{Node, Pod, Protocol, Taint, TaintEffect};
+use orchestra_core::meta::Uid;
+use orchestra_core::quantity::Quantity;
+use orchestra_core::selector::{
+    NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm,
+    PreferredSchedulingTerm,
+};
+use orchestra_core::time::Timestamp;
+use orchestra_sched::place::Changes;
+use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+
+const GPU: &str = "example.com/gpu";
+
+/// Nodes, and pods of which some run on them.
+pub(crate) fn cluster() -> impl Strategy<Value = (Vec<Node>, Vec<Pod>)> {
+    (
+        vec(node_body(), 0..7),
+        vec((pod_body(), weighted(0.4, 0usize..8)), 0..24),
+    )
+        .prop_map(|(nodes, pods)| {
+            let nodes: Vec<Node> = nodes
+                .into_iter()
+                .enumerate()
+                .map(|(n, node)| name_node(n, node))
+                .collect();
+            let pods = pods.into_iter().enumerate().map(|(n, (pod, on))| {
+                let mut pod = name_pod(n, pod);
+                pod.spec.node_name = on.map(|on| format!("n{on}").into()).unwrap_or_default();
+                pod
+            });
+            (nodes, pods.collect())
+        })
+}
+
+/// The `n`-th pod.
+pub(crate) fn pod(n: usize) -> impl Strategy<Value = Pod> {
+    pod_body().prop_map(move |pod| name_pod(n, pod))
+}
+
+fn name_node(n: usize, mut node: Node) -> Node {
+    node.metadata.name = format!("n{n}").into();
+    node
+}
+
+fn name_pod(n: usize, mut pod: Pod) -> Pod {
+    pod.metadata.name = format!("p{n}").into();
+    pod.metadata.uid = Uid(n as u128 + 1);
+    pod
+}
+
+fn node_body() -> impl Strategy<Value = Node> {
+    let taint = (0..2usize, 0..2usize, 0..3usize).prop_map(|(key, value, effect)| Taint {
+        value: ["", "x"][value].into(),
+        ..Taint::new(
+            ["t0", "t1"][key],
+            [
+                TaintEffect::NoSchedule,
+                TaintEffect::NoExecute,
+                TaintEffect::PreferNoSchedule,
+            ][effect],
+        )
+    });
+    let labels = vec((0..2usize, 0..3usize), 0..3);
+    let amounts = (0i64..5, 0i64..6, 0i64..4, 0i64..3, weighted(0.8, 0i64..6));
+    (
+        amounts,
+        labels,
+        vec(taint, 0..3),
+        proptest::bool::weighted(0.1),
+    )
+        .prop_map(|((cpu, memory, disk, gpu, pods), labels, taints, closed)| {
+            let mut node = Node::new("n")
+                .resource("cpu", Quantity::from_milli(cpu * 500))
+                .resource("memory", Quantity::from_bytes(memory << 28))
+                .resource("ephemeral-storage", Quantity::from_bytes(disk << 20))
+                .resource(GPU, Quantity::from_int(gpu));
+            if let Some(pods) = pods {
+                node = node.resource("pods", Quantity::from_int(pods));
+            }
+            for (key, value) in labels {
+                node = node.label(["l0", "l1"][key], ["1", "2", "x"][value]);
+            }
+            node.spec.taints = taints;
+            node.spec.unschedulable = closed;
+            node
+        })
+}
+
+fn pod_body() -> impl Strategy<Value = Pod> {
+    let container = || {
+        let amounts = (
+            weighted(0.8, 0i64..5),
+            weighted(0.8, 0i64..5),
+            weighted(0.2, 0i64..3),
+            weighted(0.2, 0i64..2),
+        );
+        amounts.prop_map(|(cpu, memory, disk, gpu)| {
+            let mut container = Container::new("c", "i");
+            let requests = &mut container.resources.requests;
+            requests.extend(cpu.map(|n| ("cpu".into(), Quantity::from_milli(n * 100))));
+            requests.extend(memory.map(|n| ("memory".into(), Quantity::from_bytes(n << 26))));
+            requests
+                .extend(disk.map(|n| ("ephemeral-storage".into(), Quantity::from_bytes(n << 20))));
+            requests.extend(gpu.map(|n| (GPU.into(), Quantity::from_int(n))));
+            container
+        })
+    };
+    let port =
+        (0..2usize, 0..3usize, 80u16..82).prop_map(|(protocol, ip, host_port)| ContainerPort {
+            container_port: 1,
+            host_port,
+            host_ip: ["", "10.0.0.1", "10.0.0.2"][ip].into(),
+            protocol: [Protocol::Tcp, Protocol::Udp][protocol],
+            ..ContainerPort::default()
+        });
+    let toleration = (0..4usize, 0..4usize).prop_map(|(what, effect)| {
+        let toleration = match what {
+            0 => Toleration::exists(""),
+            1 => Toleration::exists("t0"),
+            2 => Toleration::equal("t1", "x"),
+            _ => Toleration::exists(Taint::UNSCHEDULABLE),
+        };
+        let effects = [
+            None,
+            Some(TaintEffect::NoSchedule),
+            Some(TaintEffect::NoExecute),
+            Some(TaintEffect::PreferNoSchedule),
+        ];
+        Toleration {
+            effect: effects[effect],
+            ..toleration
+        }
+    });
+    let affinity = (
+        weighted(0.2, vec(term(), 0..3)),
+        vec((1i32..100, term()), 0..3),
+    );
+    (
+        vec(container(), 1..3),
+        weighted(0.3, container()),
+        vec(port, 0..2),
+        vec(toleration, 0..3),
+        weighted(0.2, (0..2usize, 0..3usize)),
+        weighted(0.4, affinity),
+        (0..3i32, 0i64..3, 0..3usize),
+    )
+        .prop_map(
+            |(containers, init, ports, tolerations, selector, affinity, rest)| {
+                let mut pod = Pod::builder("p").namespace("default").priority(rest.0);
+                pod.metadata.creation_timestamp = Some(Timestamp::from_secs(rest.1));
+                pod = pod.label("app", ["a", "b", "c"][rest.2]);
+                pod.spec.containers = containers;
+                pod.spec.init_containers = init.into_iter().collect();
+                // Ports are rarer than pods, else little runs together.
+                if rest.2 == 0 {
+                    pod.spec.containers[0].ports = ports;
+                }
+                pod.spec.tolerations = tolerations;
+                if let Some((key, value)) = selector {
+                    pod = pod.node_selector(["l0", "l1"][key], ["1", "2", "x"][value]);
+                }
+                if let Some((required, preferred)) = affinity {
+                    let node_affinity = NodeAffinity {
+                        required: required.map(|node_selector_terms| NodeSelector {
+                            node_selector_terms,
+                        }),
+                        preferred: preferred
+                            .into_iter()
+                            .map(|(weight, preference)| PreferredSchedulingTerm {
+                                weight,
+                                preference,
+                            })
+                            .collect(),
+                    };
+                    let affinity = Affinity {
+                        node_affinity: Some(node_affinity),
+                        ..Affinity::default()
+                    };
+                    pod.spec.affinity = Some(Box::new(affinity));
+                }
+                pod
+            },
+        )
+}
+
+fn term() -> impl Strategy<Value = NodeSelectorTerm> {
+    use NodeSelectorOperator::{DoesNotExist, Exists, Gt, In, Lt, NotIn};
+    vec((0..2usize, 0..6usize, 0..2usize), 0..3).prop_map(|expressions| NodeSelectorTerm {
+        match_expressions: expressions
+            .into_iter()
+            .map(|(key, operator, value)| {
+                let operator = [In, NotIn, Exists, DoesNotExist, Gt, Lt][operator];
+                let values = match operator {
+                    Exists | DoesNotExist => vec![],
+                    _ => vec![["1", "2"][value].into()],
+                };
+                NodeSelectorRequirement {
+                    key: ["l0", "l1"][key].into(),
+                    operator,
+                    values,
+                }
+            })
+            .collect(),
+        match_fields: vec![],
+    })
+}
+
+/// Something that happens to a cluster.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// A node appears, or becomes another.
+    SetNode(usize, Box<Node>),
+    /// A node goes.
+    RemoveNode(usize),
+    /// A pod goes.
+    RemovePod(usize),
+    /// A pod ends.
+    Finish(usize),
+    /// A pod runs there.
+    Run(usize, usize),
+}
+
+/// Any change.
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        (0usize..8, node_body()).prop_map(|(n, node)| Change::SetNode(n, Box::new(node))),
+        (0usize..8).prop_map(Change::RemoveNode),
+        (0usize..24).prop_map(Change::RemovePod),
+        (0usize..24).prop_map(Change::Finish),
+        (0usize..24, 0usize..8).prop_map(|(pod, node)| Change::Run(pod, node)),
+    ]
+}
+
+impl Change {
+    /// Does it to the lists and to the builder.
+    pub(crate) fn apply(
+        &self,
+        nodes: &mut Vec<Node>,
+        pods: &mut Vec<Pod>,
+        builder: &mut SnapshotBuilder,
+    ) -> Changes {
+        let pod_at = |pods: &[Pod], n: usize| {
+            pods.iter()
+                .position(|pod| pod.metadata.name == format!("p{n}"))
+        };
+        match self {
+            Self::SetNode(n, node) => {
+                let node = name_node(*n, (**node).clone());
+                nodes.retain(|other| other.metadata.name != node.metadata.name);
+                nodes.push(node.clone());
+                builder.apply_node(&node)
+            }
+            Self::RemoveNode(n) => {
+                let name = format!("n{n}");
+                nodes.retain(|other| other.metadata.name != name);
+                builder.remove_node(&name)
+            }
+            Self::RemovePod(n) => match pod_at(pods, *n) {
+                Some(at) => builder.remove_pod(&PodId::of(&pods.swap_remove(at))),
+                None => Changes::NONE,
+            },
+            Self::Finish(n) => match pod_at(pods, *n) {
+                Some(at) => {
+                    pods[at].status.phase = PodPhase::Succeeded;
+                    builder.apply_pod(&pods[at])
+                }
+                None => Changes::NONE,
+            },
+            Self::Run(n, node) => match pod_at(pods, *n) {
+                Some(at) => {
+                    pods[at].spec.node_name = format!("n{node}").into();
+                    builder.apply_pod(&pods[at])
+                }
+                None => Changes::NONE,
+            },
+        }
+    }
+}
