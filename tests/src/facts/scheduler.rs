@@ -1,7 +1,323 @@
-//! Placement: filters, scores, preemption.
+//! Placement: the filters and scores of `orchestra_sched::place`, each by itself.
 
-use super::Check;
+use std::collections::BTreeMap;
 
-pub(super) fn check_for(_section: &str) -> Option<Check> {
-    None
+use orchestra_core::kind::pod::{Affinity, Container, ContainerPort, NodeAffinity};
+use orchestra_core::kind::{Node, Pod, Protocol};
+use orchestra_core::meta::Uid;
+use orchestra_core::port::store::Revision;
+use orchestra_core::quantity::{Quantity, ResourceList};
+use orchestra_core::time::Timestamp;
+use orchestra_sched::fits::{Obstacle, Verdict};
+use orchestra_sched::place::plugin::{Cycle, Filter, Scorer};
+use orchestra_sched::place::score::Weights;
+use orchestra_sched::place::{Pending, filter, score, scores, verdicts};
+use orchestra_sched::snapshot::{Ledger, SnapshotBuilder};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Check, Complaint, read, same};
+
+pub(super) fn check_for(section: &str) -> Option<Check> {
+    Some(match section {
+        "taint_toleration_filter" => taint_toleration_filter,
+        "taint_toleration_score" => taint_toleration_score,
+        "node_affinity_filter" => node_affinity_filter,
+        "node_affinity_score" => node_affinity_score,
+        "node_resources_fit" => node_resources_fit,
+        "node_ports" => node_ports,
+        "least_allocated_score" => least_allocated,
+        "most_allocated_score" => most_allocated,
+        _ => return None,
+    })
+}
+
+fn taint_toleration_filter(row: &Value) -> Result<(), Complaint> {
+    let found = filtered(
+        &filter::TaintToleration,
+        &part(row, "node")?,
+        &[],
+        &part(row, "pod")?,
+    );
+    expect_code(row, found.0)
+}
+
+fn node_affinity_filter(row: &Value) -> Result<(), Complaint> {
+    let node = part(row, "node")?;
+    let verdict = filtered(&filter::NodeAffinity, &node, &[], &part(row, "pod")?).0;
+    // What an operator requires of every pod binds like what the pod requires.
+    let Some(added) = row.get("addedAffinity") else {
+        return expect_code(row, verdict);
+    };
+    let mut pod = Pod::default();
+    pod.spec.affinity = Some(Box::new(Affinity {
+        node_affinity: Some(read::<NodeAffinity>(added)?),
+        ..Affinity::default()
+    }));
+    expect_code(
+        row,
+        verdict.max(filtered(&filter::NodeAffinity, &node, &[], &pod).0),
+    )
+}
+
+fn taint_toleration_score(row: &Value) -> Result<(), Complaint> {
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    expect_scores(
+        row,
+        scored(&score::TaintToleration, &nodes, &[], &part(row, "pod")?),
+    )
+}
+
+fn node_affinity_score(row: &Value) -> Result<(), Complaint> {
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    let pod: Pod = part(row, "pod").or_else(|complaint| match row.get("pod") {
+        None | Some(Value::Null) => Ok(Pod::default()),
+        Some(_) => Err(complaint),
+    })?;
+    expect_scores(row, scored(&score::NodeAffinity, &nodes, &[], &pod))
+}
+
+/// A pod by what its containers request.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Requests {
+    containers: Vec<BTreeMap<String, Value>>,
+    init_containers: Vec<BTreeMap<String, Value>>,
+    overhead: BTreeMap<String, Value>,
+}
+
+impl Requests {
+    fn pod(&self) -> Result<Pod, Complaint> {
+        let container = |list| -> Result<Container, Complaint> {
+            let mut container = Container::default();
+            container.resources.requests = amounts(list)?;
+            Ok(container)
+        };
+        let mut pod = Pod::default();
+        pod.spec.containers = self
+            .containers
+            .iter()
+            .map(container)
+            .collect::<Result<_, _>>()?;
+        pod.spec.init_containers = self
+            .init_containers
+            .iter()
+            .map(container)
+            .collect::<Result<_, _>>()?;
+        pod.spec.overhead = amounts(&self.overhead)?;
+        Ok(pod)
+    }
+}
+
+/// `cpuMilli` in thousandths of a core, everything else in whole units or as a quantity.
+fn amounts(list: &BTreeMap<String, Value>) -> Result<ResourceList, Complaint> {
+    let amount = |(name, amount): (&String, &Value)| {
+        let (name, quantity) = match (name.as_str(), amount.as_i64()) {
+            ("cpuMilli", Some(milli)) => ("cpu", Quantity::from_milli(milli)),
+            (name, Some(whole)) => (name, Quantity::from_int(whole)),
+            (name, None) => (name, read(amount)?),
+        };
+        Ok((name.into(), quantity))
+    };
+    list.iter().map(amount).collect()
+}
+
+fn node_resources_fit(row: &Value) -> Result<(), Complaint> {
+    let running: Vec<Requests> = part(row, "podsOnNode")?;
+    let running = running
+        .iter()
+        .map(Requests::pod)
+        .collect::<Result<Vec<_>, _>>()?;
+    let node = sized("node", &part(row, "allocatable")?)?;
+    let pod = part::<Requests>(row, "pod")?.pod()?;
+    let (verdict, obstacles) = filtered(&filter::NodeResourcesFit, &node, &running, &pod);
+    expect_code(row, verdict)?;
+    let Some(expected) = row["expect"].get("reasons") else {
+        return Ok(());
+    };
+    let mut expected: Vec<String> = read(expected)?;
+    let mut reasons: Vec<String> = obstacles.iter().map(reason).collect();
+    expected.sort();
+    reasons.sort();
+    same(&expected, &reasons)
+}
+
+/// What upstream's table calls it.
+fn reason(obstacle: &Obstacle) -> String {
+    match obstacle {
+        Obstacle::Lacks { resource, .. } if resource == "pods" => "Too many pods".to_owned(),
+        Obstacle::Lacks { resource, .. } => format!("Insufficient {resource}"),
+        other => other.to_string(),
+    }
+}
+
+fn node_ports(row: &Value) -> Result<(), Complaint> {
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Ports {
+        host_ports: Vec<Port>,
+    }
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Port {
+        protocol: Protocol,
+        #[serde(rename = "hostIP")]
+        host_ip: String,
+        host_port: u16,
+    }
+    let pod = |ports: &Ports| {
+        let port = |port: &Port| ContainerPort {
+            protocol: port.protocol,
+            host_ip: port.host_ip.as_str().into(),
+            host_port: port.host_port,
+            ..ContainerPort::default()
+        };
+        let mut container = Container::default();
+        container.ports = ports.host_ports.iter().map(port).collect();
+        Pod::default().container(container)
+    };
+    let running: Vec<Ports> = part(row, "podsOnNode")?;
+    let running: Vec<Pod> = running.iter().map(pod).collect();
+    let asking = pod(&part(row, "pod")?);
+    let node = Node::new("node");
+    expect_code(
+        row,
+        filtered(&filter::NodePorts, &node, &running, &asking).0,
+    )
+}
+
+fn least_allocated(row: &Value) -> Result<(), Complaint> {
+    allocated(
+        row,
+        &score::LeastAllocated {
+            weights: weights(row)?,
+        },
+    )
+}
+
+fn most_allocated(row: &Value) -> Result<(), Complaint> {
+    allocated(
+        row,
+        &score::MostAllocated {
+            weights: weights(row)?,
+        },
+    )
+}
+
+fn weights(row: &Value) -> Result<Weights, Complaint> {
+    let said: BTreeMap<String, u32> = match row.get("weights") {
+        Some(weights) => read(weights)?,
+        None => return Ok(Weights::default()),
+    };
+    let of = |name: &str| said.get(name).copied().unwrap_or(0);
+    Ok(Weights {
+        cpu: of("cpu"),
+        memory: of("memory"),
+    })
+}
+
+fn allocated(row: &Value, scorer: &dyn Scorer) -> Result<(), Complaint> {
+    #[derive(Debug, Deserialize)]
+    struct Machine {
+        name: String,
+        #[serde(flatten)]
+        amounts: BTreeMap<String, Value>,
+    }
+    #[derive(Debug, Deserialize)]
+    struct On {
+        node: String,
+        requests: BTreeMap<String, Value>,
+    }
+    let asking = |requests: BTreeMap<String, Value>| {
+        Requests {
+            containers: vec![requests],
+            ..Requests::default()
+        }
+        .pod()
+    };
+    let machines: Vec<Machine> = part(row, "nodes")?;
+    let nodes: Vec<Node> = machines
+        .iter()
+        .map(|machine| sized(&machine.name, &machine.amounts))
+        .collect::<Result<_, _>>()?;
+    let mut running = Vec::new();
+    for On { node, requests } in part::<Vec<On>>(row, "running")? {
+        running.push(asking(requests)?.on_node(node));
+    }
+    let pod = asking(part(row, "incomingRequests")?)?;
+    expect_scores(row, scored(scorer, &nodes, &running, &pod))
+}
+
+fn sized(name: &str, allocatable: &BTreeMap<String, Value>) -> Result<Node, Complaint> {
+    let mut node = Node::new(name);
+    node.status.allocatable = amounts(allocatable)?;
+    Ok(node)
+}
+
+/// A member of a row.
+fn part<T: serde::de::DeserializeOwned>(row: &Value, name: &str) -> Result<T, Complaint> {
+    read(row.get(name).unwrap_or(&Value::Null)).map_err(|complaint| match complaint {
+        Complaint::Unreadable(why) => Complaint::Unreadable(format!("{name}: {why}")),
+        differs => differs,
+    })
+}
+
+/// What a filter alone says of a node and a pod.
+fn filtered(
+    filter: &dyn Filter,
+    node: &Node,
+    running: &[Pod],
+    pod: &Pod,
+) -> (Verdict, Vec<Obstacle>) {
+    let name = node.metadata.name.clone();
+    let running: Vec<Pod> = running
+        .iter()
+        .map(|pod| pod.clone().on_node(name.clone()))
+        .collect();
+    let ledger = ledger(std::slice::from_ref(node), &running);
+    let pod = Pending::of(pod, Timestamp::EPOCH);
+    let answers = verdicts(filter, &Cycle::new(&ledger, &pod, Timestamp::EPOCH));
+    answers
+        .into_iter()
+        .next()
+        .map_or((Verdict::Success, Vec::new()), |(_, v, o)| (v, o))
+}
+
+/// What a scorer alone makes of each node.
+fn scored(
+    scorer: &dyn Scorer,
+    nodes: &[Node],
+    running: &[Pod],
+    pod: &Pod,
+) -> BTreeMap<String, u32> {
+    let ledger = ledger(nodes, running);
+    let pod = Pending::of(pod, Timestamp::EPOCH);
+    scores(scorer, &Cycle::new(&ledger, &pod, Timestamp::EPOCH))
+        .into_iter()
+        .map(|(node, score)| (ledger.snapshot().node(node).name().to_string(), score))
+        .collect()
+}
+
+fn ledger(nodes: &[Node], running: &[Pod]) -> Ledger {
+    let mut builder = SnapshotBuilder::new();
+    for node in nodes {
+        builder.apply_node(node);
+    }
+    for (nth, pod) in running.iter().enumerate() {
+        let mut pod = pod.clone();
+        pod.metadata.uid = Uid(nth as u128 + 1);
+        builder.apply_pod(&pod);
+    }
+    Ledger::open(&builder.snapshot(Revision(1)))
+}
+
+fn expect_code(row: &Value, got: Verdict) -> Result<(), Complaint> {
+    same(
+        &read::<String>(&row["expect"]["code"])?,
+        &format!("{got:?}"),
+    )
+}
+
+fn expect_scores(row: &Value, got: BTreeMap<String, u32>) -> Result<(), Complaint> {
+    same(&row["expect"], &json!(got))
 }
