@@ -63,6 +63,21 @@ struct Counters {
     slowest_ms: AtomicU64,
 }
 
+impl Counters {
+    fn tally(&self) -> Tally {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Tally {
+            requests: read(&self.requests),
+            failed: read(&self.failed),
+            retried: read(&self.retried),
+            lost: read(&self.lost),
+            corrupt: read(&self.corrupt),
+            bytes_checked: read(&self.bytes_checked),
+            slowest_ms: read(&self.slowest_ms),
+        }
+    }
+}
+
 /// The running clients.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -94,16 +109,13 @@ impl Load {
 
     /// What happened so far.
     pub(crate) fn tally(&self) -> Tally {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Tally {
-            requests: read(&self.counters.requests),
-            failed: read(&self.counters.failed),
-            retried: read(&self.counters.retried),
-            lost: read(&self.counters.lost),
-            corrupt: read(&self.counters.corrupt),
-            bytes_checked: read(&self.counters.bytes_checked),
-            slowest_ms: read(&self.counters.slowest_ms),
-        }
+        self.counters.tally()
+    }
+
+    /// Tells what happened so far, also while somebody else holds the load.
+    pub(crate) fn watcher(&self) -> impl Fn() -> Tally + use<> {
+        let counters = self.counters.clone();
+        move || counters.tally()
     }
 
     /// Lets every client finish its request and read all its objects back once more; then tells

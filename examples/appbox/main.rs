@@ -1,3 +1,123 @@
-//! placeholder
+//! AppBox: a small cloud storage service of real processes (gateways, stateless workers, storage
+//! nodes with replicas on disk) under real HTTP traffic that checks every byte, run by orchestra.
+//!
+//! ```sh
+//! cargo run --release --example appbox                     # the whole story
+//! cargo run --release --example appbox -- --json report.json
+//! ```
+//!
+//! The exit status is 0 only if every act's invariant held, no request failed, no object was lost
+//! or corrupt, and no process was left behind.
+
+mod acts;
+mod load;
 mod programs;
-fn main() {}
+mod report;
+mod screen;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use programs::Fault;
+use report::Report;
+use screen::{FRAME, Screen};
+use stage::Stage;
+use tokio::time::Instant;
+
+/// A small cloud storage service, run by orchestra, and what happens to it.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Writes the closing report to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Plays only these acts, by name, after the start.
+    #[arg(long, value_name = "ACT")]
+    only: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    if let Ok(part) = std::env::var(programs::PART) {
+        return match programs::play(&part).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                complain(&format!("{part}: {fault}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    match show(Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(fault) => {
+            complain(&format!("appbox: {fault}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn show(options: Options) -> Result<bool, Fault> {
+    let screen = Screen::new();
+    let folder = std::env::temp_dir().join(format!("appbox-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let mut stage = Stage::set(&folder).await?;
+    let acts: Vec<_> = acts::ALL
+        .iter()
+        .enumerate()
+        .filter(|(n, act)| {
+            *n == 0 || options.only.is_empty() || options.only.iter().any(|name| name == act.name)
+        })
+        .map(|(_, act)| act)
+        .collect();
+
+    let mut reports = Vec::new();
+    for (n, act) in acts.iter().enumerate() {
+        screen.begins(n + 1, acts.len(), act.name, act.invariant);
+        let begun = Instant::now();
+        let report = {
+            let tally = stage.load.as_ref().map(load::Load::watcher);
+            let playing = act.perform(&mut stage);
+            tokio::pin!(playing);
+            loop {
+                tokio::select! {
+                    biased;
+                    report = &mut playing => break report,
+                    () = tokio::time::sleep(FRAME) => {
+                        let now = tally.as_ref().map(|read| read()).unwrap_or_default();
+                        screen.frame(act.name, begun.elapsed().as_secs_f64(), now);
+                    }
+                }
+            }
+        };
+        screen.ends(&report);
+        reports.push(report);
+    }
+
+    let tally = match stage.load.take() {
+        Some(load) => load.finish().await,
+        None => load::Tally::default(),
+    };
+    let seconds = stage.seconds();
+    stage.orchestra.stop().await?;
+    let orphans = programs::left_behind(&folder)?;
+    std::fs::remove_dir_all(&folder)?;
+    let report = Report::new(reports, tally, orphans, seconds);
+    screen.closes(&report);
+    if let Some(path) = &options.json {
+        report.write(path).map_err(|fault| format!("{}: {fault}", path.display()))?;
+    }
+    Ok(report.held)
+}
+
+#[allow(clippy::print_stderr)] // where a program complains
+fn complain(text: &str) {
+    eprintln!("{text}");
+}

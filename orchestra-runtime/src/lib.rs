@@ -1,16 +1,28 @@
 //! Everything that waits.
+//!
+//! * [`Orchestra`]: all parts in one process. Start here; [`prelude`] has what you need.
+//! * [`api`]: typed objects over a store. [`cache`]: live copies. [`control`]: control loops.
+//!   [`loops`]: the controllers. [`events`]: what happened, for people.
+//! * [`agent`]: a pod's life on its node. [`driver`]: what runs containers. [`probe`]: what looks
+//!   at them. [`net`]: addresses, endpoints, the proxy. [`secret`]: where secrets come from.
+//! * [`store`]: the store in memory. [`clock`], [`ids`], [`meter`]: time, identity, numbers.
 
 pub mod agent;
 pub mod api;
 pub mod cache;
 pub mod clock;
 pub mod control;
+pub mod control_plane;
 pub mod driver;
 pub mod events;
 pub mod ids;
 pub mod loops;
 pub mod meter;
 pub mod net;
+pub mod orchestra;
+pub mod prelude;
 pub mod probe;
 pub mod secret;
 pub mod store;
+
+pub use orchestra::Orchestra;

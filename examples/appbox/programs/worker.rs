@@ -65,6 +65,7 @@ impl Worker {
         match (ask.method, ask.path.as_str()) {
             (_, "/healthz") => Answer::ok(),
             (_, "/version") => Answer::new(StatusCode::OK, format!("{} {}", self.version, self.name)),
+            (_, "/pid") => Answer::new(StatusCode::OK, std::process::id().to_string()),
             (Method::POST, "/hang") => {
                 self.hangs.store(true, Ordering::Relaxed);
                 Answer::ok()

@@ -48,6 +48,10 @@ impl Namespace {
     /// The label that holds the namespace's own name.
     pub const NAME_LABEL: &'static str = "kubernetes.io/metadata.name";
 
+    /// Holds a namespace that is being deleted until it is empty. Every namespace has it from its
+    /// creation.
+    pub const FINALIZER: &'static str = "orchestra.dev/content";
+
     /// A namespace of that name.
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self {
@@ -76,6 +80,12 @@ impl Resource for Namespace {
         if !name.is_empty() {
             // Selectors of namespaces can name one by this.
             self.metadata.labels.insert(Self::NAME_LABEL.into(), name);
+        }
+        let finalizers = &mut self.metadata.finalizers;
+        if self.metadata.deletion_timestamp.is_none()
+            && !finalizers.iter().any(|finalizer| finalizer == Self::FINALIZER)
+        {
+            finalizers.push(Self::FINALIZER.into());
         }
         self.status.phase.get_or_insert_default();
     }

@@ -135,8 +135,8 @@ struct Run {
     busy_micros: AtomicU64,
 }
 
-/// Collects tasks and checks for a [`TaskDriver`].
-#[derive(Default)]
+/// Collects tasks and checks for a [`TaskDriver`]. Cloning shares the functions.
+#[derive(Clone, Default)]
 pub struct TaskDriverBuilder {
     tasks: BTreeMap<SmolStr, Function>,
     checks: BTreeMap<SmolStr, Function>,

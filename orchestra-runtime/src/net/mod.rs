@@ -7,3 +7,5 @@
 pub mod address;
 pub mod l4;
 pub mod registry;
+pub mod slices;
+pub mod traffic;

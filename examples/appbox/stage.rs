@@ -1,0 +1,174 @@
+//! The stage: the cluster of AppBox, what runs on it, and what acts may do to it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::Method;
+use hyper::body::Bytes;
+use orchestra_core::kind::{
+    Container, Deployment, EnvVar, Node, Pod, PodTemplateSpec, Probe, Service,
+};
+use orchestra_core::meta::ObjectKey;
+use orchestra_runtime::Orchestra;
+use tokio::time::Instant;
+
+use crate::load::Load;
+use crate::programs::http::Caller;
+use crate::programs::{Fault, PART, RUN};
+
+/// The zones; each has two nodes and one replica of the data.
+pub(crate) const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// How many workers and gateways there are.
+pub(crate) const WORKERS: u32 = 6;
+const GATEWAYS: u32 = 2;
+
+/// Where every program listens, on its pod's own address.
+pub(crate) const PORT: u16 = 8080;
+
+/// How long an act waits for anything before it counts as broken.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The cluster, the traffic and the folder of the run.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) orchestra: Orchestra,
+    pub(crate) load: Option<Load>,
+    pub(crate) caller: Caller,
+    folder: PathBuf,
+    begun: Instant,
+}
+
+impl Stage {
+    /// Starts an empty cluster of six nodes in three zones that runs real processes.
+    pub(crate) async fn set(folder: &Path) -> Result<Self, Fault> {
+        let mut builder = Orchestra::builder()
+            .processes_in(folder.join("processes"))
+            .drain_max(Duration::from_millis(500));
+        for zone in ZONES {
+            for n in 1..=2 {
+                let node = Node::new(format!("node-{zone}{n}")).zone(zone).capacity(4_000, 8_192, 50);
+                builder = builder.node(node);
+            }
+        }
+        Ok(Self {
+            orchestra: builder.start().await?,
+            load: None,
+            caller: Caller::new(Duration::from_secs(2)),
+            folder: folder.to_path_buf(),
+            begun: Instant::now(),
+        })
+    }
+
+    /// Three storage nodes, one a zone, each with its folder on disk.
+    pub(crate) async fn apply_storage(&self) -> Result<(), Fault> {
+        for zone in ZONES {
+            let name = format!("storage-{zone}");
+            let data = self.folder.join(&name);
+            let container = self.program("storage", "1")?
+                .env_var("DATA_DIR", data.to_string_lossy())
+                .liveness(probe());
+            let template = PodTemplateSpec::new(container).node_selector(Node::ZONE_LABEL, zone);
+            // Two processes on one folder would be one too many: the old one ends first.
+            let storage = Deployment::new(name.as_str()).replicas(1).template(template).recreate();
+            self.orchestra.apply(storage).await?;
+            self.orchestra.apply(Service::new(name.as_str()).selector("app", &name).port(80, PORT)).await?;
+        }
+        Ok(())
+    }
+
+    /// The workers at `version`.
+    pub(crate) async fn apply_workers(&self, version: &str) -> Result<(), Fault> {
+        let mut storage = Vec::new();
+        for zone in ZONES {
+            storage.push(self.orchestra.address(&format!("storage-{zone}")).await?.to_string());
+        }
+        let container = self.program("worker", version)?
+            .env_var("STORAGE", storage.join(","))
+            .liveness(probe());
+        let workers = Deployment::new("worker")
+            .replicas(WORKERS)
+            .template(PodTemplateSpec::new(container))
+            .rolling_update(1, 2);
+        self.orchestra.apply(workers).await?;
+        self.orchestra.apply(Service::new("worker").selector("app", "worker").port(80, PORT)).await?;
+        Ok(())
+    }
+
+    /// The gateways.
+    pub(crate) async fn apply_gateways(&self) -> Result<(), Fault> {
+        let workers = self.orchestra.address("worker").await?;
+        let container =
+            self.program("gateway", "1")?.env_var("WORKERS", workers.to_string()).liveness(probe());
+        let gateways = Deployment::new("gateway")
+            .replicas(GATEWAYS)
+            .template(PodTemplateSpec::new(container));
+        self.orchestra.apply(gateways).await?;
+        self.orchestra.apply(Service::new("gateway").selector("app", "gateway").port(80, PORT)).await?;
+        Ok(())
+    }
+
+    /// The pods of an app that are not about to end, by name.
+    pub(crate) fn pods(&self, app: &str) -> Vec<std::sync::Arc<Pod>> {
+        let mut pods = self.orchestra.caches().pods.in_namespace("default");
+        pods.retain(|pod| {
+            !pod.is_terminating()
+                && pod.metadata.labels.get("app").is_some_and(|label| label == app)
+        });
+        pods
+    }
+
+    /// Asks a pod itself, past every service.
+    pub(crate) async fn ask(&self, pod: &Pod, method: Method, path: &str) -> Result<String, Fault> {
+        let url = format!("http://{}:{PORT}{path}", pod.status.pod_ip);
+        let answer = self.caller.ask(method, &url, Bytes::new(), None).await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
+    /// Waits until a pod looks as `hoped`.
+    pub(crate) async fn until(
+        &self,
+        key: &ObjectKey,
+        what: &str,
+        hoped: impl Fn(&Pod) -> bool + Send,
+    ) -> Result<(), Fault> {
+        let wait = self.orchestra.wait_for::<Pod>(key, |pod| pod.is_some_and(&hoped));
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(outcome) => Ok(outcome.map(|_| ())?),
+            Err(_) => Err(format!("{key}: not {what} within {PATIENCE:?}").into()),
+        }
+    }
+
+    /// Waits until a deployment is rolled out and all its pods are available.
+    pub(crate) async fn ready(&self, name: &str) -> Result<(), Fault> {
+        match tokio::time::timeout(PATIENCE, self.orchestra.ready::<Deployment>(name)).await {
+            Ok(outcome) => Ok(outcome.map(|_| ())?),
+            Err(_) => Err(format!("{name}: not ready within {PATIENCE:?}").into()),
+        }
+    }
+
+    /// A container that plays a part of this very binary.
+    fn program(&self, part: &str, version: &str) -> Result<Container, Fault> {
+        let myself = std::env::current_exe()?;
+        Ok(Container::new(part, myself.to_string_lossy())
+            .port(PORT)
+            .cpu_milli(200)
+            .memory_mib(128)
+            .env_var(PART, part)
+            .env_var(RUN, self.folder.to_string_lossy())
+            .env_var("VERSION", version)
+            .env_var("PORT", PORT.to_string())
+            .env(EnvVar::from_field("POD_IP", "status.podIP"))
+            .env(EnvVar::from_field("POD_NAME", "metadata.name"))
+            .readiness(Probe::http("/healthz", PORT).period_seconds(1)))
+    }
+
+    /// How long the show has run.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.begun.elapsed().as_secs_f64()
+    }
+}
+
+fn probe() -> Probe {
+    Probe::http("/healthz", PORT).period_seconds(1).timeout_seconds(1).failure_threshold(2)
+}

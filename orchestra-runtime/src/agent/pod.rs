@@ -1,0 +1,581 @@
+//! One pod's life on its node: prepare, run, report, and end in order.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orchestra_core::error::report;
+use orchestra_core::kind::pod::RestartPolicy;
+use orchestra_core::kind::{Container, Pod, Resource};
+use orchestra_core::meta::Uid;
+use orchestra_core::port::driver::{Exit, Observed, RunState, WorkloadId};
+use orchestra_core::port::secret::SecretProvider;
+use orchestra_core::time::Timestamp;
+use smol_str::SmolStr;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::container::{ContainerRun, Slot, run_handler};
+use super::env::{ConfigError, Facts, Sources};
+use super::status::{PodSeen, Seen, SeenState, status};
+use super::volumes::Prepared;
+use super::{AgentSettings, NodeView, Parts, Running};
+use crate::api::{Client, DeleteParams};
+use crate::net::address::PodAddress;
+
+/// The wait before a failed write of the status is tried again; doubles up to the longest.
+const REPORT_RETRY_BASE: Duration = Duration::from_millis(100);
+const REPORT_RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// The wait before volumes that cannot be made are tried again.
+const VOLUMES_RETRY: Duration = Duration::from_secs(2);
+
+/// What the agent wants of a pod.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// It shall run, or end if its object says so.
+    Follow(Arc<Pod>),
+    /// Its object is gone: end it at once.
+    Gone,
+    /// The agent ends, and its workloads with it.
+    Shutdown,
+}
+
+/// What the parts of a pod's life share.
+pub(crate) struct PodShared {
+    pub(crate) parts: Arc<Parts>,
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) engine: Running,
+    pub(crate) place: PodAddress,
+    pub(crate) volumes: Prepared,
+    seen: Mutex<PodSeen>,
+    changed: Notify,
+}
+
+impl PodShared {
+    pub(crate) fn settings(&self) -> &AgentSettings {
+        &self.parts.settings
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.parts.client
+    }
+
+    pub(crate) fn view(&self) -> &dyn NodeView {
+        self.parts.view.as_ref()
+    }
+
+    pub(crate) fn secrets(&self) -> &dyn SecretProvider {
+        self.parts.secrets.as_ref()
+    }
+
+    pub(crate) fn host_ip(&self) -> IpAddr {
+        self.parts.settings.host_ip
+    }
+
+    pub(crate) fn workload_id(&self, container: &SmolStr) -> WorkloadId {
+        WorkloadId { pod: self.pod.metadata.uid, container: container.clone() }
+    }
+
+    /// Notes what a container does, and has it reported.
+    pub(crate) fn see(&self, slot: Slot, change: impl FnOnce(&mut Seen)) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = match slot {
+            Slot::Init(n) => seen.init.get_mut(n),
+            Slot::Main(n) => seen.containers.get_mut(n),
+        };
+        if let Some(at) = at {
+            change(at);
+        }
+        drop(seen);
+        self.changed.notify_one();
+    }
+
+    fn note(&self, change: impl FnOnce(&mut PodSeen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+    }
+
+    fn seen(&self) -> PodSeen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn warn(&self, reason: &'static str, message: &str) {
+        self.parts.events.warning(self.pod.as_ref(), reason, message);
+    }
+
+    /// Writes the status as it is now, until that has worked or nobody wants to know any more.
+    async fn report(&self) {
+        let mut rest = REPORT_RETRY_BASE;
+        let uid = self.pod.metadata.uid;
+        loop {
+            let api = self.client().api::<Pod>();
+            let wrote = api
+                .update_status(&self.pod.key(), |pod| {
+                    if pod.metadata.uid == uid {
+                        pod.status = status(pod, &self.seen(), self.client().now());
+                    }
+                })
+                .await;
+            match wrote {
+                Ok(_) => return,
+                Err(error) if error.is_not_found() => return,
+                Err(error) => {
+                    let pod = self.pod.key();
+                    tracing::debug!(%pod, error = %report(&error), "status not written yet");
+                }
+            }
+            tokio::time::sleep(rest).await;
+            rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
+        }
+    }
+
+    /// Reports every change, for ever.
+    async fn keep_reporting(&self) {
+        loop {
+            self.changed.notified().await;
+            self.report().await;
+        }
+    }
+}
+
+/// Runs a pod to its end. `found` is what the driver ran of it already.
+pub(crate) async fn run(
+    parts: Arc<Parts>,
+    pod: Arc<Pod>,
+    mut wishes: watch::Receiver<Wish>,
+    found: BTreeMap<SmolStr, Observed>,
+) {
+    let Some(shared) = prepare(&parts, &pod, &mut wishes).await else {
+        return;
+    };
+    let shared = Arc::new(shared);
+    let mut life = Life {
+        shared: shared.clone(),
+        wishes,
+        found,
+        ending: CancellationToken::new(),
+        containers: JoinSet::new(),
+    };
+    tokio::select! {
+        biased;
+        () = life.live() => {}
+        () = shared.keep_reporting() => {}
+    }
+    parts.release(&shared.pod, &shared.place).await;
+}
+
+/// Finds a place and makes the volumes. `None` if the pod is not wanted any more, or refused.
+async fn prepare(
+    parts: &Arc<Parts>,
+    pod: &Arc<Pod>,
+    wishes: &mut watch::Receiver<Wish>,
+) -> Option<PodShared> {
+    let preparing = async {
+        loop {
+            let Some(engine) = parts.engine(pod) else {
+                let known = parts.engine_names();
+                let asked = &pod.spec.runtime_class_name;
+                let why = format!("no driver {asked:?} here; use one of {known}");
+                refuse(parts, pod, "UnknownRuntimeClass", why).await;
+                return None;
+            };
+            match try_prepare(parts, pod).await {
+                Ok((place, volumes)) => {
+                    let init = vec![Seen::default(); pod.spec.init_containers.len()];
+                    let containers = vec![Seen::default(); pod.spec.containers.len()];
+                    let start_time = pod.status.start_time.or(Some(parts.client.now()));
+                    let seen = PodSeen {
+                        init,
+                        containers,
+                        pod_ip: Some(place.ip),
+                        host_ip: Some(parts.settings.host_ip),
+                        start_time,
+                        ..PodSeen::default()
+                    };
+                    return Some(PodShared {
+                        parts: parts.clone(),
+                        pod: pod.clone(),
+                        engine,
+                        place,
+                        volumes,
+                        seen: Mutex::new(seen),
+                        changed: Notify::new(),
+                    });
+                }
+                Err(error) => {
+                    parts.events.warning(pod.as_ref(), "FailedMount", &error.to_string());
+                    tracing::debug!(pod = %pod.key(), %error, "not prepared yet");
+                }
+            }
+            tokio::time::sleep(VOLUMES_RETRY).await;
+        }
+    };
+    tokio::pin!(preparing);
+    let unwanted = unwanted(wishes);
+    tokio::pin!(unwanted);
+    tokio::select! {
+        biased;
+        () = &mut unwanted => {
+            // Nothing runs yet: there is nothing to stop.
+            finish(parts, pod).await;
+            None
+        }
+        prepared = &mut preparing => prepared,
+    }
+}
+
+async fn try_prepare(
+    parts: &Parts,
+    pod: &Pod,
+) -> Result<(PodAddress, Prepared), ConfigError> {
+    let place = parts.place(pod).await?;
+    let Some(host) = &parts.volumes else {
+        return Ok((place, Prepared::new()));
+    };
+    let services = parts.view.services(&pod.metadata.namespace);
+    let facts = Facts {
+        pod,
+        pod_ip: Some(place.ip),
+        host_ip: Some(parts.settings.host_ip),
+        services: &services,
+    };
+    let sources = Sources { client: &parts.client, secrets: parts.secrets.as_ref() };
+    match host.prepare(facts, sources).await {
+        Ok(volumes) => Ok((place, volumes)),
+        Err(error) => {
+            parts.release(pod, &place).await;
+            Err(error)
+        }
+    }
+}
+
+/// Waits until the pod shall not run any longer.
+async fn unwanted(wishes: &mut watch::Receiver<Wish>) {
+    let over = |wish: &Wish| match wish {
+        Wish::Follow(pod) => pod.is_terminating(),
+        Wish::Gone | Wish::Shutdown => true,
+    };
+    // The agent holds the sender for as long as it lives; if it does not, the pod is unwanted.
+    let _ = wishes.wait_for(over).await;
+}
+
+/// Marks a pod as failed for good.
+async fn refuse(parts: &Parts, pod: &Pod, reason: &'static str, why: String) {
+    parts.events.warning(pod, reason, &why);
+    let seen = PodSeen {
+        init: vec![Seen::default(); pod.spec.init_containers.len()],
+        containers: vec![Seen::default(); pod.spec.containers.len()],
+        failed: Some((reason, why)),
+        ..PodSeen::default()
+    };
+    let uid = pod.metadata.uid;
+    let mut rest = REPORT_RETRY_BASE;
+    loop {
+        let wrote = parts
+            .client
+            .api::<Pod>()
+            .update_status(&pod.key(), |pod| {
+                if pod.metadata.uid == uid {
+                    pod.status = status(pod, &seen, parts.client.now());
+                }
+            })
+            .await;
+        match wrote {
+            Err(error) if !error.is_not_found() => {}
+            _ => return,
+        }
+        tokio::time::sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
+    }
+}
+
+/// Removes the object of a pod that has ended, if that was asked for.
+async fn finish(parts: &Parts, pod: &Pod) {
+    let mut rest = REPORT_RETRY_BASE;
+    loop {
+        let params = DeleteParams::now().uid(pod.metadata.uid);
+        let still = parts.view.pods().iter().any(|seen| {
+            seen.metadata.uid == pod.metadata.uid && seen.is_terminating()
+        });
+        if !still {
+            return; // gone, or the agent ends and the pod stays
+        }
+        match parts.client.api::<Pod>().delete(&pod.key(), params).await {
+            Ok(_) => return,
+            // Gone, or another pod has its name by now.
+            Err(error) if error.is_not_found() || error.is_conflict() => return,
+            Err(error) => {
+                tracing::debug!(pod = %pod.key(), error = %report(&error), "not removed yet");
+            }
+        }
+        tokio::time::sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
+    }
+}
+
+struct Life {
+    shared: Arc<PodShared>,
+    wishes: watch::Receiver<Wish>,
+    found: BTreeMap<SmolStr, Observed>,
+    /// Cancelled when the pod is to end: nothing is started any more.
+    ending: CancellationToken,
+    containers: JoinSet<(Slot, Option<Exit>)>,
+}
+
+impl Life {
+    async fn live(&mut self) {
+        let deadline = self.deadline();
+        let mut wishes = self.wishes.clone();
+        let overdue = async {
+            match deadline {
+                Some(at) => {
+                    tokio::time::sleep(at.since(self.shared.client().now())).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let late = {
+            let shared = self.shared.clone();
+            let work = run_containers(
+                &shared,
+                &self.found,
+                &self.ending,
+                &mut self.containers,
+            );
+            tokio::select! {
+                biased;
+                () = unwanted(&mut wishes) => false,
+                () = work => false,
+                () = overdue => true,
+            }
+        };
+        if late {
+            let why = "it ran for longer than its activeDeadlineSeconds".to_owned();
+            self.shared.warn("DeadlineExceeded", &why);
+            self.shared.note(|seen| seen.failed = Some(("DeadlineExceeded", why)));
+        }
+        let told = matches!(&*self.wishes.borrow(), Wish::Follow(pod) if !pod.is_terminating());
+        self.stop().await;
+        self.shared.note(|seen| seen.stopped = true);
+        if told {
+            // It ended by itself: it stays as it is until somebody deletes it.
+            self.shared.report().await;
+            unwanted(&mut self.wishes).await;
+        }
+        if !matches!(&*self.wishes.borrow(), Wish::Gone) {
+            self.shared.report().await;
+        }
+        self.remove().await;
+        finish(&self.shared.parts, &self.shared.pod).await;
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let seconds = self.shared.pod.spec.active_deadline_seconds?;
+        let start = self.shared.seen().start_time.unwrap_or(self.shared.client().now());
+        Some(start + Duration::from_secs(seconds))
+    }
+
+    /// Out of the services, in-flight work done, preStop, SIGTERM, grace, SIGKILL; sidecars last.
+    async fn stop(&mut self) {
+        self.ending.cancel();
+        // Takes it out of its services, where its object does not say so already.
+        self.shared.note(|seen| seen.ending = true);
+        let grace = self.grace();
+        let running = self.shared.seen().containers.iter().any(|seen| {
+            matches!(seen.state, SeenState::Running { .. })
+        });
+        if running && !grace.is_zero() {
+            let patience = grace.min(self.shared.settings().drain_max);
+            self.shared.parts.traffic.drained(self.shared.pod.metadata.uid, patience).await;
+        }
+        let mut stops = JoinSet::new();
+        for container in &self.shared.pod.spec.containers {
+            stops.spawn(stop_container(self.shared.clone(), container.clone(), grace));
+        }
+        while stops.join_next().await.is_some() {}
+        for container in self.shared.pod.spec.init_containers.iter().rev() {
+            stop_container(self.shared.clone(), container.clone(), grace).await;
+        }
+        while self.containers.join_next().await.is_some() {}
+    }
+
+    fn grace(&self) -> Duration {
+        let whole = self
+            .shared
+            .pod
+            .spec
+            .termination_grace_period_seconds
+            .unwrap_or(Pod::GRACE_SECONDS);
+        let seconds = match &*self.wishes.borrow() {
+            Wish::Follow(pod) => pod.metadata.deletion_grace_period_seconds.unwrap_or(whole),
+            Wish::Gone => 0,
+            Wish::Shutdown => return self.shared.settings().shutdown_grace_max.min(Duration::from_secs(whole)),
+        };
+        Duration::from_secs(seconds)
+    }
+
+    /// Frees what the driver kept.
+    async fn remove(&self) {
+        let spec = &self.shared.pod.spec;
+        for container in spec.containers.iter().chain(&spec.init_containers) {
+            let id = self.shared.workload_id(&container.name);
+            if let Err(error) = self.shared.engine.driver.remove(&id).await {
+                tracing::warn!(workload = %id, error = %report(&error), "not removed");
+            }
+        }
+    }
+}
+
+/// Starts init containers one after the other, then all others; returns when those have ended
+/// for good.
+async fn run_containers(
+    shared: &Arc<PodShared>,
+    found: &BTreeMap<SmolStr, Observed>,
+    ending: &CancellationToken,
+    running: &mut JoinSet<(Slot, Option<Exit>)>,
+) {
+    let spec = &shared.pod.spec;
+    // A pod found running has its init containers behind it.
+    let adopted = spec.containers.iter().any(|container| {
+        found.get(&container.name).is_some_and(|o| matches!(o.state, RunState::Running { .. }))
+    });
+    for (n, container) in spec.init_containers.iter().enumerate() {
+        let slot = Slot::Init(n);
+        if container.is_sidecar() {
+            spawn(shared, found, ending, running, slot, container);
+            started(shared, n).await;
+        } else if adopted {
+            shared.see(slot, |seen| {
+                let exit = Exit {
+                    code: 0,
+                    signal: None,
+                    reason: "Completed".into(),
+                    message: String::new(),
+                    at: shared.client().now(),
+                };
+                seen.state = SeenState::Ended { exit, since: None };
+            });
+        } else {
+            spawn(shared, found, ending, running, slot, container);
+            let exit = loop {
+                match running.join_next().await {
+                    Some(Ok((ended, exit))) if ended == slot => break exit,
+                    Some(_) => {}
+                    None => break None,
+                }
+            };
+            let well = exit.is_some_and(|exit| exit.code == 0);
+            if !well {
+                if spec.restart_policy == RestartPolicy::Never {
+                    let why = format!("init container {} failed", container.name);
+                    shared.note(|seen| seen.failed = Some(("InitContainerFailed", why)));
+                }
+                return;
+            }
+        }
+    }
+    for (n, container) in spec.containers.iter().enumerate() {
+        spawn(shared, found, ending, running, Slot::Main(n), container);
+    }
+    let mut left = spec.containers.len();
+    while left > 0 {
+        match running.join_next().await {
+            Some(Ok((Slot::Main(_), _))) => left -= 1,
+            Some(Ok((Slot::Init(_), _))) => {}
+            Some(Err(panic)) => {
+                tracing::error!(pod = %shared.pod.key(), error = %panic, "a container's keeper panicked");
+                left -= 1;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Waits until a sidecar has started.
+async fn started(shared: &PodShared, n: usize) {
+    // The wheel tells within its period; a short look at the table costs nothing.
+    const LOOK: Duration = Duration::from_millis(100);
+    while !shared.seen().init.get(n).is_some_and(|seen| seen.started) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn spawn(
+    shared: &Arc<PodShared>,
+    found: &BTreeMap<SmolStr, Observed>,
+    ending: &CancellationToken,
+    running: &mut JoinSet<(Slot, Option<Exit>)>,
+    slot: Slot,
+    container: &Container,
+) {
+    let known = shared
+        .pod
+        .status
+        .container_statuses
+        .iter()
+        .chain(&shared.pod.status.init_container_statuses)
+        .find(|status| status.name == container.name);
+    let attempt = match (found.get(&container.name), known) {
+        (Some(found), _) => found.attempt,
+        // It ran under a driver that knows nothing of it any more.
+        (None, Some(known)) if known.state.waiting().is_none_or(|_| known.restart_count > 0) => {
+            known.restart_count.saturating_add(1)
+        }
+        _ => 0,
+    };
+    let run = ContainerRun { shared: shared.clone(), slot, attempt, ending: ending.clone() };
+    running.spawn(async move { (slot, run.run().await) });
+}
+
+/// preStop, then the driver's stop, within `grace` in all.
+async fn stop_container(shared: Arc<PodShared>, container: Container, grace: Duration) {
+    let id = shared.workload_id(&container.name);
+    let begun = tokio::time::Instant::now();
+    if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref())
+        && !grace.is_zero()
+    {
+        match tokio::time::timeout(grace, run_handler(&shared, &container, &id, hook)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => shared.warn("FailedPreStopHook", &why),
+            Err(_) => shared.warn("FailedPreStopHook", "it took longer than the pod's grace"),
+        }
+    }
+    let mut rest = REPORT_RETRY_BASE;
+    loop {
+        let left = grace.saturating_sub(begun.elapsed());
+        match shared.engine.driver.stop(&id, left).await {
+            Ok(()) => return,
+            Err(error) => shared.warn("FailedKillContainer", &report(&error).to_string()),
+        }
+        tokio::time::sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
+    }
+}
+
+/// Stops and forgets workloads whose pod is gone.
+pub(crate) async fn stop_strays(engine: &Running, pods: &std::collections::BTreeSet<Uid>) -> Vec<Observed> {
+    let survey = match engine.driver.survey().await {
+        Ok(survey) => survey,
+        Err(error) => {
+            tracing::warn!(error = %report(&error), "survey failed");
+            return Vec::new();
+        }
+    };
+    let (known, strays): (Vec<_>, Vec<_>) =
+        survey.into_iter().partition(|observed| pods.contains(&observed.id.pod));
+    for stray in strays {
+        tracing::info!(workload = %stray.id, "stopped: its pod is gone");
+        for outcome in [
+            engine.driver.stop(&stray.id, Duration::ZERO).await,
+            engine.driver.remove(&stray.id).await,
+        ] {
+            if let Err(error) = outcome {
+                tracing::warn!(workload = %stray.id, error = %report(&error), "stray not removed");
+            }
+        }
+    }
+    known
+}

@@ -1,0 +1,161 @@
+//! The controllers of one process, and the caches they share with its agents.
+
+use std::sync::Arc;
+
+use orchestra_core::port::meter::{Meter, NoMeter};
+use orchestra_core::port::registry::ServiceRegistry;
+use orchestra_sched::health::nodes::NodePolicy;
+use orchestra_sched::health::zones::ZonePolicy;
+use orchestra_sched::place::{Framework, Scheduler};
+use smol_str::SmolStr;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Client;
+use crate::control::Controller;
+use crate::events::Recorder;
+use crate::loops::{
+    Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop,
+};
+use crate::net::slices::SliceRegistry;
+
+/// How the controllers decide.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ControlSettings {
+    /// Where pods go.
+    pub scheduler: Arc<dyn Scheduler>,
+    /// The `schedulerName` of the pods it places; those that name none are the default's.
+    pub scheduler_name: SmolStr,
+    /// When nodes count as lost.
+    pub node_policy: NodePolicy,
+    /// How fast lost nodes are emptied.
+    pub zone_policy: ZonePolicy,
+    /// The seed of every chance in decisions.
+    pub seed: u64,
+    /// Where numbers go.
+    pub meter: Arc<dyn Meter>,
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self {
+            scheduler: Arc::new(Framework::default()),
+            scheduler_name: orchestra_core::kind::Pod::DEFAULT_SCHEDULER.into(),
+            node_policy: NodePolicy::default(),
+            zone_policy: ZonePolicy::default(),
+            seed: 0,
+            meter: Arc::new(NoMeter),
+        }
+    }
+}
+
+/// The controllers of a cluster. Make one with [`new`](Self::new), and let it [`run`](Self::run).
+///
+/// It holds nothing that the store does not: it may be dropped at any instant, and another one
+/// carries on.
+#[derive(Debug)]
+pub struct ControlPlane {
+    caches: Caches,
+    registry: Arc<dyn ServiceRegistry>,
+    deployments: Controller<DeploymentLoop>,
+    placement: Controller<PlacementLoop>,
+    endpoints: Controller<EndpointsLoop>,
+    nodes: Controller<NodesLoop>,
+    garbage: Controller<GarbageLoop>,
+}
+
+impl ControlPlane {
+    /// Controllers that write through `client` and tell `events`. They publish endpoints to
+    /// `registry`, or as endpoint slices if there is none.
+    pub fn new(
+        client: &Client,
+        settings: ControlSettings,
+        events: &Recorder,
+        registry: Option<Arc<dyn ServiceRegistry>>,
+    ) -> Self {
+        let caches = Caches::new(client);
+        let registry = registry.unwrap_or_else(|| {
+            Arc::new(SliceRegistry::new(client.clone(), caches.slices.clone()))
+        });
+        let clock = client.clock().clone();
+        let meter = &settings.meter;
+
+        let deployment =
+            DeploymentLoop::new(client.clone(), caches.clone(), events.component("deployment"));
+        let deployments = Controller::new(deployment, clock.clone()).meter(meter.clone());
+        DeploymentLoop::feed(&caches, deployments.queue());
+
+        let placement = PlacementLoop::new(
+            client.clone(),
+            caches.clone(),
+            events.component("placement"),
+            settings.scheduler,
+            settings.scheduler_name,
+            settings.seed,
+        );
+        let placement = Controller::new(placement, clock.clone()).meter(meter.clone());
+        placement.reconciler().feed(placement.queue());
+
+        let endpoints = EndpointsLoop::new(client.clone(), caches.clone(), registry.clone());
+        let endpoints = Controller::new(endpoints, clock.clone()).meter(meter.clone());
+        EndpointsLoop::feed(&caches, endpoints.queue());
+
+        let nodes = NodesLoop::new(
+            client.clone(),
+            caches.clone(),
+            events.component("nodes"),
+            settings.node_policy,
+            settings.zone_policy,
+        );
+        let nodes = Controller::new(nodes, clock.clone()).meter(meter.clone());
+        NodesLoop::feed(&caches, nodes.queue());
+
+        let garbage = GarbageLoop::new(client.clone(), caches.clone());
+        let garbage = Controller::new(garbage, clock).meter(meter.clone());
+        GarbageLoop::feed(&caches, garbage.queue());
+
+        Self { caches, registry, deployments, placement, endpoints, nodes, garbage }
+    }
+
+    /// The live copies that the controllers read, for agents and others of this process.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// Where endpoints are published.
+    pub fn registry(&self) -> &Arc<dyn ServiceRegistry> {
+        &self.registry
+    }
+
+    /// Runs the caches and all controllers until cancelled, and lets passes that are under way
+    /// finish.
+    pub async fn run(self, cancel: CancellationToken) {
+        let filling = CancellationToken::new();
+        let mut caches = JoinSet::new();
+        let (fill, filled) = (self.caches.clone(), filling.clone());
+        caches.spawn(async move { fill.run(filled).await });
+
+        let mut loops = JoinSet::new();
+        let synced = self.caches.clone();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {}
+            () = synced.synced() => {
+                loops.spawn(self.nodes.run(cancel.clone()));
+                loops.spawn(self.placement.run(cancel.clone()));
+                loops.spawn(self.deployments.run(cancel.clone()));
+                loops.spawn(self.endpoints.run(cancel.clone()));
+                loops.spawn(self.garbage.run(cancel.clone()));
+            }
+        }
+        while let Some(ended) = loops.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a controller ended before its time");
+            }
+        }
+        // Passes that finish wait for their own writes to show: the caches go last.
+        filling.cancel();
+        while caches.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,221 @@
+//! Services: an address for each, and who answers there.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use orchestra_core::int_or::IntOrString;
+use orchestra_core::kind::{Node, Pod, Protocol, Service, ServicePort, ServiceType};
+use orchestra_core::meta::{Labels, ObjectKey};
+use orchestra_core::port::registry::{
+    Applied, Endpoint, Endpoints, ServiceName, ServiceRegistry, SetGeneration,
+};
+use orchestra_core::port::store::{Guard, Key, Write};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::caches::Caches;
+use crate::api::Client;
+use crate::control::{Outcome, PassError, Queue, Reconcile};
+use crate::net::address::{AddressPool, SERVICE_RANGE};
+
+/// Where it stands in the store which service has an address: one key an address.
+const ADDRESS_PREFIX: &str = "serviceaddresses/";
+
+/// Gives services their addresses, and publishes who answers for them.
+#[derive(Debug)]
+pub struct EndpointsLoop {
+    client: Client,
+    caches: Caches,
+    registry: Arc<dyn ServiceRegistry>,
+}
+
+impl EndpointsLoop {
+    /// A controller that reads from `caches` and publishes to `registry`.
+    pub fn new(client: Client, caches: Caches, registry: Arc<dyn ServiceRegistry>) -> Self {
+        Self { client, caches, registry }
+    }
+
+    /// Adds to `queue` every service that a change of a service, a pod or a node may concern.
+    pub fn feed(caches: &Caches, queue: &Queue<ObjectKey>) {
+        crate::control::enqueue_changed(&caches.services, queue);
+        let (services, adds) = (caches.services.clone(), queue.clone());
+        caches.pods.on_change(move |event| {
+            let unchanged = match (&event.old, &event.new) {
+                (Some(old), Some(new)) => shows(old) == shows(new),
+                _ => false,
+            };
+            if unchanged {
+                return;
+            }
+            for service in services.in_namespace(&event.key.namespace) {
+                let chosen = |pod: &Option<Arc<Pod>>| {
+                    pod.as_ref().is_some_and(|pod| selects(&service, &pod.metadata.labels))
+                };
+                if chosen(&event.old) || chosen(&event.new) {
+                    adds.add(orchestra_core::kind::Resource::key(service.as_ref()));
+                }
+            }
+        });
+    }
+}
+
+/// What of a pod shows in an endpoint.
+fn shows(pod: &Pod) -> impl PartialEq + '_ {
+    (
+        &pod.metadata.labels,
+        pod.status.pod_ip,
+        pod.is_ready(),
+        pod.is_terminating(),
+        pod.is_terminal(),
+        &pod.spec.node_name,
+    )
+}
+
+fn selects(service: &Service, labels: &Labels) -> bool {
+    let selector = &service.spec.selector;
+    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+impl Reconcile for EndpointsLoop {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        "endpoints"
+    }
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
+        let name = ServiceName::new(key.namespace.clone(), key.name.clone());
+        let Some(service) = self.caches.services.get(key) else {
+            // Nobody answers for a service that is gone; its slices go with their owner.
+            self.publish(&name, Vec::new()).await?;
+            return Ok(Outcome::Settled);
+        };
+        if service.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::Settled);
+        }
+        if service.spec.cluster_ip.is_empty() && service.spec.exposure != ServiceType::ExternalName
+        {
+            self.give_address(&service).await?;
+            return Ok(Outcome::Settled); // the change brings the service back
+        }
+        if service.spec.selector.is_empty() {
+            return Ok(Outcome::Settled); // somebody else says who answers
+        }
+        let mut all: Vec<Endpoint> = self
+            .caches
+            .pods
+            .in_namespace(&key.namespace)
+            .iter()
+            .filter(|pod| selects(&service, &pod.metadata.labels))
+            .filter_map(|pod| self.endpoint(&service, pod))
+            .collect();
+        all.sort_by_key(|endpoint| endpoint.pod);
+        self.publish(&name, all).await?;
+        Ok(Outcome::Settled)
+    }
+}
+
+impl EndpointsLoop {
+    /// One commit takes the lowest free address and gives it to the service, so that no two
+    /// services ever have the same.
+    async fn give_address(&self, service: &Arc<Service>) -> Result<(), PassError> {
+        let mut pool = AddressPool::new(SERVICE_RANGE);
+        for other in self.caches.services.list() {
+            if let Some(IpAddr::V4(taken)) = other.cluster_ip() {
+                // One outside the range, or twice the same, is nothing to hand out either way.
+                let _ = pool.claim(taken);
+            }
+        }
+        loop {
+            let address = pool
+                .allocate()
+                .map_err(|error| PassError::new(orchestra_core::error::Retry::Backoff, error))?;
+            let key = Key::from(format!("{ADDRESS_PREFIX}{address}"));
+            let guard = match self.client.store().get(&key).await? {
+                None => Guard::Absent(key.clone()),
+                // Left behind by a service that is gone.
+                Some(stored) if !self.exists(&stored.value) => {
+                    Guard::At(key.clone(), stored.modified)
+                }
+                Some(_) => continue,
+            };
+            let mut changed = Service::clone(service);
+            changed.spec.cluster_ip = address.to_smolstr();
+            changed.spec.cluster_ips = vec![changed.spec.cluster_ip.clone()];
+            let owner = service.metadata.uid.to_string();
+            let landed = self
+                .client
+                .commit()
+                .replace(changed)
+                .guard(guard)
+                .write(Write::put(key, owner.as_bytes()))
+                .send()
+                .await?;
+            self.caches.services.wait_through(landed).await;
+            return Ok(());
+        }
+    }
+
+    /// Whether a service of that uid exists.
+    fn exists(&self, uid: &[u8]) -> bool {
+        self.caches
+            .services
+            .list()
+            .iter()
+            .any(|service| service.metadata.uid.to_string().as_bytes() == uid)
+    }
+
+    fn endpoint(&self, service: &Service, pod: &Pod) -> Option<Endpoint> {
+        let address = pod.status.pod_ip?;
+        if pod.is_terminal() {
+            return None;
+        }
+        let ports: Option<Arc<[(SmolStr, u16)]>> = service
+            .spec
+            .ports
+            .iter()
+            .map(|port| Some((port.name.clone(), target(port, pod)?)))
+            .collect();
+        let terminating = pod.is_terminating();
+        let node = self.caches.nodes.get(&ObjectKey::cluster(pod.spec.node_name.clone()));
+        Some(Endpoint {
+            pod: pod.metadata.uid,
+            pod_name: pod.metadata.name.clone(),
+            address,
+            ports: ports?,
+            ready: (pod.is_ready() || service.spec.publish_not_ready_addresses) && !terminating,
+            terminating,
+            node: pod.spec.node_name.clone(),
+            zone: node.map(|node: Arc<Node>| node.zone_name().into()).unwrap_or_default(),
+        })
+    }
+
+    /// Publishes the set as newer than what is there, unless it is the same.
+    async fn publish(&self, name: &ServiceName, all: Vec<Endpoint>) -> Result<(), PassError> {
+        let mut current = self.registry.lookup(name).await?;
+        while current.all[..] != all[..] {
+            let generation = SetGeneration(current.generation.0 + 1);
+            let set = Endpoints { generation, all: all.clone().into() };
+            match self.registry.apply(name, set).await? {
+                Applied::Published => return Ok(()),
+                Applied::Superseded(_) => current = self.registry.lookup(name).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The port of the pod that a port of the service means; `None` if the pod has no port of that
+/// name.
+fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    match port.target_port.as_ref() {
+        None => Some(port.port),
+        Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
+        Some(IntOrString::String(name)) => pod
+            .spec
+            .containers
+            .iter()
+            .flat_map(|container| &container.ports)
+            .find(|found| found.name == *name && found.protocol == Protocol::Tcp)
+            .map(|found| found.container_port),
+    }
+}

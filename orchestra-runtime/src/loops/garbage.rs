@@ -1,0 +1,351 @@
+//! Garbage: what lost its owner, its namespace or its node.
+
+use orchestra_core::kind::{
+    ControllerRevision, Deployment, EndpointSlice, Namespace, Node, Pod, Resource, Service,
+};
+use orchestra_core::meta::{ObjectKey, OwnerReference, Uid};
+use orchestra_core::port::store::Revision;
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::caches::{BY_NODE, BY_OWNER, Caches};
+use crate::api::{ApiError, Client, DeleteParams, FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
+use crate::cache::Cache;
+use crate::control::{Outcome, PassError, Queue, Reconcile};
+
+/// Objects collected in one pass; a pass that met the bound is followed by another.
+const PER_PASS_MAX: usize = 100;
+
+/// What may have become garbage.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Suspect {
+    /// The dependents of this owner, which is gone or being deleted.
+    Owner {
+        /// Its kind.
+        kind: SmolStr,
+        /// Its key.
+        key: ObjectKey,
+        /// Which life of that name.
+        uid: Uid,
+    },
+    /// The content of this namespace.
+    Namespace(SmolStr),
+    /// The pods of this node.
+    Node(SmolStr),
+}
+
+/// Collects garbage.
+#[derive(Debug)]
+pub struct GarbageLoop {
+    client: Client,
+    caches: Caches,
+}
+
+impl GarbageLoop {
+    /// A controller that reads from `caches` and writes through `client`.
+    pub fn new(client: Client, caches: Caches) -> Self {
+        Self { client, caches }
+    }
+
+    /// Adds to `queue` whatever a change may have made garbage.
+    pub fn feed(caches: &Caches, queue: &Queue<Suspect>) {
+        owners(&caches.deployments, queue);
+        owners(&caches.services, queue);
+        owners(&caches.nodes, queue);
+        owners(&caches.pods, queue);
+        owners(&caches.revisions, queue);
+        dependents(&caches.pods, queue);
+        dependents(&caches.revisions, queue);
+        dependents(&caches.slices, queue);
+        let adds = queue.clone();
+        caches.namespaces.on_change(move |event| {
+            if event.new.as_ref().is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()) {
+                adds.add(Suspect::Namespace(event.key.name.clone()));
+            }
+        });
+        let (adds, namespaces) = (queue.clone(), caches.namespaces.clone());
+        let ending = move |namespace: &SmolStr| {
+            namespaces
+                .get(&ObjectKey::cluster(namespace.clone()))
+                .is_some_and(|ns| ns.metadata.deletion_timestamp.is_some())
+        };
+        caches.pods.on_change(move |event| {
+            if event.new.is_none() && ending(&event.key.namespace) {
+                adds.add(Suspect::Namespace(event.key.namespace.clone()));
+            }
+        });
+        let adds = queue.clone();
+        caches.nodes.on_change(move |event| {
+            if event.new.is_none() {
+                adds.add(Suspect::Node(event.key.name.clone()));
+            }
+        });
+        let (adds, nodes) = (queue.clone(), caches.nodes.clone());
+        caches.pods.on_change(move |event| {
+            if let Some(pod) = &event.new
+                && let Some(node) = pod.node_name()
+                && nodes.get(&ObjectKey::cluster(node.clone())).is_none()
+            {
+                adds.add(Suspect::Node(node.clone()));
+            }
+        });
+    }
+}
+
+/// Suspects an owner that goes or is told to go.
+fn owners<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
+    let adds = queue.clone();
+    cache.on_change(move |event| {
+        let going = event.new.as_ref().is_none_or(|now| {
+            let meta = now.metadata();
+            meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty()
+        });
+        let Some(object) = event.new.as_ref().or(event.old.as_ref()) else { return };
+        if going {
+            let uid = object.metadata().uid;
+            adds.add(Suspect::Owner { kind: K::KIND.into(), key: event.key.clone(), uid });
+        }
+    });
+}
+
+/// Suspects the owner of each new dependent, which may be gone already, and of each that went,
+/// which may wait for that.
+fn dependents<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
+    let adds = queue.clone();
+    cache.on_change(move |event| {
+        let object = match (&event.old, &event.new) {
+            (None, Some(new)) => new,
+            (Some(old), None) => old,
+            _ => return,
+        };
+        if let Some(owner) = object.metadata().controller() {
+            let namespace = match owner.kind.as_str() {
+                Node::KIND | Namespace::KIND => SmolStr::default(),
+                _ => event.key.namespace.clone(),
+            };
+            adds.add(Suspect::Owner {
+                kind: owner.kind.clone(),
+                key: ObjectKey { namespace, name: owner.name.clone() },
+                uid: owner.uid,
+            });
+        }
+    });
+}
+
+impl Reconcile for GarbageLoop {
+    type Key = Suspect;
+
+    fn name(&self) -> &'static str {
+        "garbage"
+    }
+
+    async fn reconcile(&self, suspect: &Suspect) -> Result<Outcome, PassError> {
+        let more = match suspect {
+            Suspect::Owner { kind, key, uid } => match kind.as_str() {
+                Deployment::KIND => self.owner(&self.caches.deployments, key, *uid).await?,
+                Service::KIND => self.owner(&self.caches.services, key, *uid).await?,
+                Node::KIND => self.owner(&self.caches.nodes, key, *uid).await?,
+                Pod::KIND => self.owner(&self.caches.pods, key, *uid).await?,
+                ControllerRevision::KIND => self.owner(&self.caches.revisions, key, *uid).await?,
+                // Kinds of an application: only it knows what becomes of their dependents.
+                _ => false,
+            },
+            Suspect::Namespace(name) => self.namespace(name).await?,
+            Suspect::Node(name) => self.node(name).await?,
+        };
+        Ok(if more { Outcome::ReviewAt(self.client.now()) } else { Outcome::Settled })
+    }
+}
+
+impl GarbageLoop {
+    /// Collects or frees the dependents of an owner; returns whether there are more.
+    async fn owner<K: Resource>(
+        &self,
+        cache: &Cache<K>,
+        key: &ObjectKey,
+        uid: Uid,
+    ) -> Result<bool, ApiError> {
+        let owner = cache.get(key).filter(|owner| owner.metadata().uid == uid);
+        let holds = |finalizer: &str| {
+            owner.as_ref().is_some_and(|owner| {
+                let meta = owner.metadata();
+                meta.deletion_timestamp.is_some()
+                    && meta.finalizers.iter().any(|found| found == finalizer)
+            })
+        };
+        let (orphan, foreground) = (holds(FINALIZER_ORPHAN), holds(FINALIZER_FOREGROUND));
+        if owner.is_none() {
+            // The cache may lag behind a fresh owner: the store decides.
+            let fresh = self.client.api::<K>().find(key).await?;
+            if fresh.is_some_and(|fresh| fresh.metadata().uid == uid) {
+                return Ok(false);
+            }
+        } else if !orphan && !foreground {
+            return Ok(false);
+        }
+        let mut left = PER_PASS_MAX;
+        let mut held = 0;
+        held += self.each(&self.caches.pods, uid, orphan, &mut left).await?;
+        held += self.each(&self.caches.revisions, uid, orphan, &mut left).await?;
+        held += self.each(&self.caches.slices, uid, orphan, &mut left).await?;
+        if left == 0 {
+            return Ok(true);
+        }
+        if let Some(owner) = owner
+            && (orphan || held == 0)
+        {
+            let finalizer = if orphan { FINALIZER_ORPHAN } else { FINALIZER_FOREGROUND };
+            let mut freed = K::clone(&owner);
+            freed.metadata_mut().finalizers.retain(|found| found != finalizer);
+            settle(self.client.commit().replace(freed).send().await)?;
+        }
+        Ok(false)
+    }
+
+    /// Deletes each dependent of one kind, or takes its owner from it. Returns how many are still
+    /// there and hold a foreground deletion.
+    async fn each<K: Resource>(
+        &self,
+        cache: &Cache<K>,
+        uid: Uid,
+        orphan: bool,
+        left: &mut usize,
+    ) -> Result<usize, ApiError> {
+        let mut held = 0;
+        let mut landed = Revision(0);
+        for object in cache.by_index(BY_OWNER, &uid.to_smolstr()) {
+            let meta = object.metadata();
+            let mine = |owner: &OwnerReference| owner.uid == uid;
+            if !orphan && meta.owner_references.iter().any(|o| mine(o) && o.block_owner_deletion == Some(true)) {
+                held += 1;
+            }
+            if !orphan && meta.deletion_timestamp.is_some() {
+                continue;
+            }
+            if *left == 0 {
+                break;
+            }
+            *left -= 1;
+            let commit = if orphan {
+                let mut freed = K::clone(&object);
+                freed.metadata_mut().owner_references.retain(|owner| !mine(owner));
+                self.client.commit().replace(freed)
+            } else {
+                self.client.commit().delete(object.as_ref())
+            };
+            landed = landed.max(settle(commit.send().await)?);
+        }
+        if landed > Revision(0) {
+            cache.wait_through(landed).await;
+        }
+        Ok(held)
+    }
+
+    /// Empties a namespace that is being deleted, and lets it go once it is empty.
+    async fn namespace(&self, name: &SmolStr) -> Result<bool, ApiError> {
+        let Some(namespace) = self.caches.namespaces.get(&ObjectKey::cluster(name.clone())) else {
+            return Ok(false);
+        };
+        if namespace.metadata.deletion_timestamp.is_none() {
+            return Ok(false);
+        }
+        let mut left = PER_PASS_MAX;
+        let mut remain = 0;
+        // Owners first, so that nobody replaces what goes.
+        remain += self.empty(&self.caches.deployments, name, &mut left).await?;
+        remain += self.empty(&self.caches.services, name, &mut left).await?;
+        remain += self.empty(&self.caches.pods, name, &mut left).await?;
+        remain += self.empty(&self.caches.revisions, name, &mut left).await?;
+        remain += self.empty(&self.caches.slices, name, &mut left).await?;
+        remain += self.empty(&self.caches.leases, name, &mut left).await?;
+        remain += self.empty_uncached::<orchestra_core::kind::ConfigMap>(name, &mut left).await?;
+        remain += self.empty_uncached::<orchestra_core::kind::Secret>(name, &mut left).await?;
+        remain +=
+            self.empty_uncached::<orchestra_core::kind::PodDisruptionBudget>(name, &mut left).await?;
+        remain += self.empty_uncached::<orchestra_core::kind::Event>(name, &mut left).await?;
+        if remain == 0 {
+            let mut freed = Namespace::clone(&namespace);
+            freed.metadata.finalizers.retain(|finalizer| finalizer != Namespace::FINALIZER);
+            settle(self.client.commit().replace(freed).send().await)?;
+        }
+        Ok(left == 0)
+    }
+
+    async fn empty<K: Resource>(
+        &self,
+        cache: &Cache<K>,
+        namespace: &str,
+        left: &mut usize,
+    ) -> Result<usize, ApiError> {
+        let objects = cache.in_namespace(namespace);
+        let mut landed = Revision(0);
+        let mut remain = 0;
+        for object in &objects {
+            if object.metadata().deletion_timestamp.is_some() || *left == 0 {
+                remain += 1;
+                continue;
+            }
+            *left -= 1;
+            let deleted = self.client.commit().delete(object.as_ref()).send_all().await;
+            match deleted {
+                Ok(done) => {
+                    landed = landed.max(done.revision);
+                    remain += usize::from(!done.removed(0));
+                }
+                Err(error) if error.is_not_found() || error.is_conflict() => remain += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        if landed > Revision(0) {
+            cache.wait_through(landed).await;
+        }
+        Ok(remain)
+    }
+
+    async fn empty_uncached<K: Resource>(
+        &self,
+        namespace: &str,
+        left: &mut usize,
+    ) -> Result<usize, ApiError> {
+        let api = self.client.api::<K>();
+        let list = api.list(crate::api::ListParams::namespace(namespace)).await?;
+        let mut remain = 0;
+        for object in &list.items {
+            if object.metadata().deletion_timestamp.is_some() || *left == 0 {
+                remain += 1;
+                continue;
+            }
+            *left -= 1;
+            settle(self.client.commit().delete(object.as_ref()).send().await)?;
+        }
+        Ok(remain)
+    }
+
+    /// Removes the pods of a node that does not exist: no agent will ever do it.
+    async fn node(&self, name: &SmolStr) -> Result<bool, ApiError> {
+        let key = ObjectKey::cluster(name.clone());
+        if self.client.api::<Node>().find(&key).await?.is_some() {
+            return Ok(false);
+        }
+        let pods = self.caches.pods.by_index(BY_NODE, name);
+        let mut landed = Revision(0);
+        for pod in pods.iter().take(PER_PASS_MAX) {
+            let commit = self.client.commit().delete_with(pod.as_ref(), DeleteParams::now());
+            landed = landed.max(settle(commit.send().await)?);
+        }
+        if landed > Revision(0) {
+            self.caches.pods.wait_through(landed).await;
+        }
+        Ok(pods.len() > PER_PASS_MAX)
+    }
+}
+
+/// What changed or went meanwhile comes back as a change of its own.
+fn settle(outcome: Result<Revision, ApiError>) -> Result<Revision, ApiError> {
+    match outcome {
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(Revision(0)),
+        other => other,
+    }
+}
+
+/// Which kinds the collector knows as dependents, for the documentation and its test.
+pub const COLLECTED: [&str; 3] = [Pod::KIND, ControllerRevision::KIND, EndpointSlice::KIND];

@@ -1,0 +1,279 @@
+//! Nodes: whether they are there, what their taints say, and who must leave them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use orchestra_core::error::Retry;
+use orchestra_core::kind::{Node, Resource};
+use orchestra_core::meta::{
+    Condition, ConditionStatus, ObjectKey, condition, set_condition,
+};
+use orchestra_core::port::store::{Guard, Key, Write};
+use orchestra_core::time::Timestamp;
+use orchestra_sched::health::nodes::{Heartbeat, NodePolicy, NodeState, evict_at, taints};
+use orchestra_sched::health::zones::{EvictionLimiter, ZoneNodes, ZonePolicy};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::caches::{BY_NODE, Caches};
+use crate::agent::LEASE_NAMESPACE;
+use crate::api::{ApiError, Client};
+use crate::control::{Outcome, PassError, Queue, Reconcile};
+use crate::events::Recorder;
+use crate::net::address::{AddressRange, NODES_MAX};
+
+/// Where it stands in the store which node has which addresses: one key a range.
+const RANGE_PREFIX: &str = "podranges/";
+
+/// Pods told to go in one commit.
+const EVICTIONS_PER_COMMIT_MAX: usize = 60;
+
+/// Watches over nodes.
+#[derive(Debug)]
+pub struct NodesLoop {
+    client: Client,
+    caches: Caches,
+    events: Recorder,
+    nodes: NodePolicy,
+    zones: ZonePolicy,
+    /// When this controller began to look: silence before that was not heard.
+    since: Timestamp,
+    memory: Mutex<Memory>,
+}
+
+/// What is known beyond the store. Lost with the controller, which then waits once more.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Nodes whose lease was there at some time.
+    heard: BTreeSet<SmolStr>,
+    limiters: BTreeMap<SmolStr, EvictionLimiter>,
+}
+
+impl NodesLoop {
+    /// A controller that reads from `caches` and writes through `client`.
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        events: Recorder,
+        nodes: NodePolicy,
+        zones: ZonePolicy,
+    ) -> Self {
+        let since = client.now();
+        Self { client, caches, events, nodes, zones, since, memory: Mutex::default() }
+    }
+
+    /// Adds to `queue` every node that a change of a node, a lease or a pod may concern.
+    pub fn feed(caches: &Caches, queue: &Queue<ObjectKey>) {
+        crate::control::enqueue_changed(&caches.nodes, queue);
+        let (nodes, adds) = (caches.nodes.clone(), queue.clone());
+        caches.nodes.on_change(move |event| {
+            let ready = |node: &Option<Arc<Node>>| node.as_ref().map(|node| node.is_ready());
+            if ready(&event.old) != ready(&event.new) {
+                // How fast nodes may be emptied depends on how many are lost.
+                for other in nodes.list().iter().filter(|node| !node.is_ready()) {
+                    adds.add(other.key());
+                }
+            }
+        });
+        let adds = queue.clone();
+        caches.leases.on_change(move |event| {
+            if event.key.namespace == LEASE_NAMESPACE {
+                adds.add(ObjectKey::cluster(event.key.name.clone()));
+            }
+        });
+        let (nodes, adds) = (caches.nodes.clone(), queue.clone());
+        caches.pods.on_change(move |event| {
+            let Some(pod) = &event.new else { return };
+            let arrived = event.old.as_ref().is_none_or(|old| old.spec != pod.spec);
+            if arrived && let Some(name) = pod.node_name() {
+                let key = ObjectKey::cluster(name.clone());
+                if nodes.get(&key).is_some_and(|node| !node.spec.taints.is_empty()) {
+                    adds.add(key);
+                }
+            }
+        });
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heartbeat(&self, node: &Node) -> Heartbeat {
+        let name = &node.metadata.name;
+        let lease = ObjectKey::namespaced(LEASE_NAMESPACE, name.clone());
+        if self.caches.leases.get(&lease).is_some() {
+            self.memory().heard.insert(name.clone());
+            return Heartbeat::Held;
+        }
+        if self.memory().heard.contains(name) {
+            return Heartbeat::Lost;
+        }
+        let created = node.metadata.creation_timestamp.unwrap_or(self.since);
+        match condition(&node.status.conditions, Node::READY) {
+            Some(_) => Heartbeat::At(self.since),
+            None => Heartbeat::Never(created.max(self.since)),
+        }
+    }
+
+    /// Whether the node's pods may be told to go now; else when to ask again.
+    fn may_evict(&self, node: &Node, now: Timestamp) -> Result<(), Option<Timestamp>> {
+        let mut zones: BTreeMap<SmolStr, ZoneNodes> = BTreeMap::new();
+        for other in self.caches.nodes.list() {
+            let zone = zones.entry(other.zone_name().into()).or_default();
+            let ready = if other.metadata.name == node.metadata.name {
+                false // this pass found it lost, which is not written yet
+            } else {
+                other.is_ready()
+            };
+            if ready { zone.ready += 1 } else { zone.not_ready += 1 }
+        }
+        let zone: SmolStr = node.zone_name().into();
+        let interval =
+            self.zones.verdicts(&zones).get(&zone).and_then(|verdict| verdict.interval);
+        let mut memory = self.memory();
+        let limiter = memory.limiters.entry(zone).or_default();
+        if limiter.take(interval, now) { Ok(()) } else { Err(limiter.next_at(interval)) }
+    }
+}
+
+impl Reconcile for NodesLoop {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        "nodes"
+    }
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
+        let Some(node) = self.caches.nodes.get(key) else {
+            self.memory().heard.remove(&key.name);
+            return Ok(Outcome::Settled);
+        };
+        if node.spec.pod_cidr.is_empty() {
+            self.give_range(&node).await?;
+            return Ok(Outcome::Settled); // the change brings the node back
+        }
+        let now = self.client.now();
+        let reported = condition(&node.status.conditions, Node::READY).map(|ready| ready.status);
+        let (state, changes_at) = self.nodes.state(self.heartbeat(&node), reported, now);
+        let mut outcome = Outcome::from(changes_at);
+
+        let told = node.spec.taints.iter().any(|taint| {
+            taint.effect == orchestra_core::kind::TaintEffect::NoExecute
+                && [orchestra_core::kind::Taint::NOT_READY, orchestra_core::kind::Taint::UNREACHABLE]
+                    .contains(&taint.key.as_str())
+        });
+        let mut evict = false;
+        // A node that is new and has never been ready has nobody to lose.
+        if state != NodeState::Ready && !told && reported.is_some() {
+            match self.may_evict(&node, now) {
+                Ok(()) => evict = true,
+                Err(again) => outcome = outcome.or(Outcome::from(again)),
+            }
+        }
+        if let Some(changed) = judged(&node, state, evict, now) {
+            let commit = self.client.commit().replace_whole(changed);
+            let landed = match commit.send().await {
+                Ok(landed) => landed,
+                Err(error) => return Err(error.into()),
+            };
+            self.caches.nodes.wait_through(landed).await;
+            if reported == Some(ConditionStatus::True) && state != NodeState::Ready {
+                self.events.warning(node.as_ref(), "NodeNotReady", "its heartbeats stopped");
+            }
+            return Ok(outcome.or(Outcome::ReviewAt(now)));
+        }
+        let leaving = self.evict(&node, now).await?;
+        Ok(outcome.or(Outcome::from(leaving)))
+    }
+}
+
+/// The node with the conditions and taints that its state asks for; `None` if it has them.
+fn judged(node: &Node, state: NodeState, evict: bool, now: Timestamp) -> Option<Node> {
+    let mut changed = node.clone();
+    if state == NodeState::Unknown {
+        let unknown = Condition {
+            kind: Node::READY.into(),
+            status: ConditionStatus::Unknown,
+            reason: "NodeStatusUnknown".into(),
+            message: "its agent stopped sending heartbeats".into(),
+            ..Condition::default()
+        };
+        set_condition(&mut changed.status.conditions, unknown, now);
+    }
+    let unschedulable = node.spec.unschedulable;
+    changed.spec.taints = taints(&node.spec.taints, state, unschedulable, evict, now);
+    (changed != *node).then_some(changed)
+}
+
+impl NodesLoop {
+    /// Tells those pods to go that do not tolerate the node's taints any longer. Returns when the
+    /// next one has to.
+    async fn evict(&self, node: &Node, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
+        let mut next: Option<Timestamp> = None;
+        let mut due = Vec::new();
+        for pod in self.caches.pods.by_index(BY_NODE, &node.metadata.name) {
+            if pod.is_terminating() {
+                continue;
+            }
+            let seen = pod.status.start_time.unwrap_or(now);
+            match evict_at(&pod.spec.tolerations, &node.spec.taints, seen) {
+                Some(at) if at <= now => due.push(pod),
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
+            }
+        }
+        for some in due.chunks(EVICTIONS_PER_COMMIT_MAX) {
+            let mut commit = self.client.commit();
+            for pod in some {
+                commit = commit.delete(pod.as_ref());
+                let why = format!("{} is not fit to run it any longer", node.metadata.name);
+                self.events.warning(pod.as_ref(), "TaintManagerEviction", &why);
+            }
+            let landed = commit.send().await?;
+            self.caches.pods.wait_through(landed).await;
+        }
+        Ok(next)
+    }
+
+    /// One commit takes the lowest free range of addresses and gives it to the node.
+    async fn give_range(&self, node: &Arc<Node>) -> Result<(), PassError> {
+        let nodes = self.caches.nodes.list();
+        let taken: BTreeSet<&str> = nodes.iter().map(|node| node.spec.pod_cidr.as_str()).collect();
+        for n in 0..NODES_MAX {
+            let range = AddressRange::of_node(n)
+                .map_err(|error| PassError::new(Retry::Never, error))?
+                .to_string();
+            if taken.contains(range.as_str()) {
+                continue;
+            }
+            let key = Key::from(format!("{RANGE_PREFIX}{range}"));
+            let guard = match self.client.store().get(&key).await? {
+                None => Guard::Absent(key.clone()),
+                Some(stored) => {
+                    let owner = String::from_utf8_lossy(&stored.value);
+                    if nodes.iter().any(|node| node.metadata.uid.to_string() == owner) {
+                        continue;
+                    }
+                    Guard::At(key.clone(), stored.modified)
+                }
+            };
+            let mut changed = Node::clone(node);
+            changed.spec.pod_cidr = range.as_str().into();
+            changed.spec.pod_cidrs = vec![changed.spec.pod_cidr.clone()];
+            let owner = node.metadata.uid.to_smolstr();
+            let commit = self.client.commit().replace(changed).guard(guard);
+            let landed = commit.write(Write::put(key, owner.as_bytes())).send().await?;
+            self.caches.nodes.wait_through(landed).await;
+            return Ok(());
+        }
+        let why = format!("all {NODES_MAX} ranges of pod addresses are taken; delete a node");
+        Err(PassError::new(Retry::Backoff, why))
+    }
+}
+
+/// The range of addresses of a node's pods, if it has one.
+pub(crate) fn pod_range(node: &Node) -> Option<AddressRange> {
+    let (address, prefix) = node.spec.pod_cidr.split_once('/')?;
+    let address: Ipv4Addr = address.parse().ok()?;
+    AddressRange::new(address, prefix.parse().ok()?).ok()
+}

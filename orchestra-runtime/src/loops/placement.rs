@@ -1,0 +1,426 @@
+//! Placement: pods that want a node get one.
+//!
+//! One pass plans for all that wait and are worth a plan, and commits the placements in small
+//! transactions. Each depends on the pod and the node as they were seen, and counts up a fence of
+//! the node: two schedulers conflict only where they touch the same node, and nothing is placed on a
+//! node that was tainted, closed or removed meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use orchestra_core::error::report;
+use orchestra_core::kind::Pod;
+use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
+use orchestra_core::port::store::{Guard, Key, Revision, Write};
+use orchestra_core::time::Timestamp;
+use orchestra_sched::explain::Explanation;
+use orchestra_sched::place::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler};
+use orchestra_sched::rng::PlanRng;
+use orchestra_sched::snapshot::{PodId, Snapshot, SnapshotBuilder};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::caches::Caches;
+use crate::api::{ApiError, Client};
+use crate::control::{Outcome, PassError, Queue, Reconcile};
+use crate::events::Recorder;
+
+/// Where the fences stand in the store: one key a node.
+const FENCE_PREFIX: &str = "placements/";
+
+/// Pods planned for in one pass: bounds how long a pass computes before others get a turn.
+const PODS_PER_PASS_MAX: usize = 1_000;
+
+/// Pods placed in one commit: each takes a guard and a write, and its node two guards and a write
+/// more.
+const PODS_PER_COMMIT_MAX: usize = 40;
+
+/// The first wait after a conflict or a failed commit; doubles up to [`BACKOFF_MAX`].
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+
+/// The longest wait after a conflict or a failed commit.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// A pod that was refused is looked at again after this long even if nothing happened that could
+/// help it.
+const REFUSED_REVIEW: Duration = Duration::from_secs(300);
+
+/// Places pods.
+pub struct PlacementLoop {
+    client: Client,
+    caches: Caches,
+    events: Recorder,
+    scheduler: Arc<dyn Scheduler>,
+    name: SmolStr,
+    seed: u64,
+    state: Arc<Mutex<State>>,
+}
+
+/// What is known between two passes.
+#[derive(Default)]
+struct State {
+    builder: SnapshotBuilder,
+    waiting: BTreeMap<PodId, Waiting>,
+    /// What happened since the last pass.
+    changes: Changes,
+    /// The commit that last wrote each node's fence, as far as known.
+    fences: BTreeMap<SmolStr, Guard>,
+    passes: u64,
+}
+
+/// A pod that wants a node.
+struct Waiting {
+    pod: Arc<Pod>,
+    pending: Pending,
+    failures: u32,
+    /// Not before then, whatever happens.
+    not_before: Timestamp,
+    /// Why the last plan refused it, and when to look again anyhow.
+    refused: Option<(Arc<Explanation>, Timestamp)>,
+}
+
+impl Waiting {
+    /// When it is worth a plan, given what has happened since the last.
+    fn due(&self, changes: Changes) -> Timestamp {
+        match &self.refused {
+            Some((why, review)) if !why.is_helped_by(changes) => self.not_before.max(*review),
+            _ => self.not_before,
+        }
+    }
+}
+
+impl PlacementLoop {
+    /// A controller that places the pods whose `schedulerName` is `name`, asking `scheduler`.
+    /// Register it with [`feed`](Self::feed) before the caches run.
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        events: Recorder,
+        scheduler: Arc<dyn Scheduler>,
+        name: impl Into<SmolStr>,
+        seed: u64,
+    ) -> Self {
+        let (name, state) = (name.into(), Arc::default());
+        Self { client, caches, events, scheduler, name, seed, state }
+    }
+
+    /// Keeps the snapshot and the pods that wait up to date with the caches, and calls for a pass
+    /// whenever one may place something. The caches must not run yet: it is built change by
+    /// change.
+    pub fn feed(&self, queue: &Queue<()>) {
+        let (state, adds) = (self.state.clone(), queue.clone());
+        self.caches.nodes.on_change(move |event| {
+            let mut state = lock(&state);
+            let change = match &event.new {
+                Some(node) => state.builder.apply_node(node),
+                None => {
+                    state.fences.remove(&event.key.name);
+                    state.builder.remove_node(&event.key.name)
+                }
+            };
+            state.changes = state.changes.with(change);
+            if !state.waiting.is_empty() {
+                adds.add(());
+            }
+        });
+        let (state, adds, name) = (self.state.clone(), queue.clone(), self.name.clone());
+        let clock = self.client.clock().clone();
+        self.caches.pods.on_change(move |event| {
+            let mut state = lock(&state);
+            let mut change = Changes::NONE;
+            if let Some(old) = &event.old
+                && event.new.as_ref().is_none_or(|new| new.metadata.uid != old.metadata.uid)
+            {
+                let id = PodId::of(old);
+                state.waiting.remove(&id);
+                change = state.builder.remove_pod(&id);
+            }
+            if let Some(pod) = &event.new {
+                change = change.with(state.builder.apply_pod(pod));
+                state.take(pod, event.old.as_deref(), &name, clock.now());
+            }
+            state.changes = state.changes.with(change);
+            if !state.waiting.is_empty() {
+                adds.add(());
+            }
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    /// Notes whether the pod waits.
+    fn take(&mut self, pod: &Arc<Pod>, old: Option<&Pod>, scheduler: &str, now: Timestamp) {
+        let id = PodId::of(pod);
+        let asked = &pod.spec.scheduler_name;
+        let ours = asked == scheduler
+            || (asked.is_empty() && scheduler == Pod::DEFAULT_SCHEDULER);
+        let waits = ours
+            && pod.node_name().is_none()
+            && !pod.is_terminating()
+            && !pod.is_terminal()
+            && pod.spec.scheduling_gates.is_empty();
+        if !waits {
+            self.waiting.remove(&id);
+            return;
+        }
+        let same = old.is_some_and(|old| old.spec == pod.spec);
+        match self.waiting.get_mut(&id) {
+            Some(waiting) => {
+                waiting.pod = pod.clone();
+                if !same {
+                    waiting.pending = Pending::of(pod, now);
+                    waiting.refused = None;
+                }
+            }
+            None => {
+                let pending = Pending::of(pod, now);
+                let waiting = Waiting {
+                    pod: pod.clone(),
+                    pending,
+                    failures: 0,
+                    not_before: Timestamp::EPOCH,
+                    refused: None,
+                };
+                self.waiting.insert(id, waiting);
+            }
+        }
+    }
+
+    /// What to plan for now, and when to look again at the rest.
+    fn due(&mut self, now: Timestamp) -> (Vec<Pending>, Option<Timestamp>) {
+        let changes = std::mem::take(&mut self.changes);
+        let mut due = Vec::new();
+        let mut next: Option<Timestamp> = None;
+        for waiting in self.waiting.values_mut() {
+            let at = waiting.due(changes);
+            if at <= now {
+                waiting.refused = None;
+                due.push(waiting.pending.clone());
+            } else {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        if due.len() > PODS_PER_PASS_MAX {
+            due.sort_by(|a, b| {
+                b.priority.cmp(&a.priority).then_with(|| (a.arrived, &a.id).cmp(&(b.arrived, &b.id)))
+            });
+            due.truncate(PODS_PER_PASS_MAX);
+            next = Some(now);
+        }
+        (due, next)
+    }
+
+    fn fail(&mut self, pods: &[PodId], now: Timestamp) {
+        for pod in pods {
+            if let Some(waiting) = self.waiting.get_mut(pod) {
+                let doublings = waiting.failures.min(16);
+                waiting.failures = waiting.failures.saturating_add(1);
+                waiting.not_before =
+                    now + BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+            }
+        }
+    }
+}
+
+impl Reconcile for PlacementLoop {
+    type Key = ();
+
+    fn name(&self) -> &'static str {
+        "placement"
+    }
+
+    async fn reconcile(&self, (): &()) -> Result<Outcome, PassError> {
+        let now = self.client.now();
+        let (due, next, snapshot, rng) = {
+            let mut state = self.state();
+            let (due, next) = state.due(now);
+            if due.is_empty() {
+                return Ok(next.into());
+            }
+            state.passes += 1;
+            let rng = PlanRng::new(self.seed).part(&state.passes.to_smolstr());
+            let snapshot = state.builder.snapshot(self.caches.nodes.through());
+            (due, next, snapshot, rng)
+        };
+        let plan = self.scheduler.plan(&snapshot, &due, PlanInputs { now, rng });
+        let retry = self.place(&plan, &snapshot, now).await;
+        self.refuse(&plan, now).await?;
+        let again = self.state().waiting.values().map(|waiting| waiting.due(Changes::NONE)).min();
+        let soonest = [next, retry, again].into_iter().flatten().min();
+        Ok(soonest.into())
+    }
+}
+
+impl PlacementLoop {
+    /// Commits what was placed, some at a time; what conflicts is tried again later, and when is
+    /// returned.
+    async fn place(
+        &self,
+        plan: &Plan,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let mut landed = Revision(0);
+        let mut retry = None;
+        for some in plan.placed.chunks(PODS_PER_COMMIT_MAX) {
+            match self.bind(some, snapshot, now).await {
+                Ok(at) => landed = landed.max(at),
+                Err(error) => {
+                    // One that changed meanwhile spoils the commit for all: each by itself then.
+                    for one in some {
+                        match self.bind(std::slice::from_ref(one), snapshot, now).await {
+                            Ok(at) => landed = landed.max(at),
+                            Err(again) => {
+                                tracing::debug!(
+                                    pod = %one.pod,
+                                    node = %one.node,
+                                    error = %report(&again),
+                                    first = %report(&error),
+                                    "placement did not land"
+                                );
+                                let mut state = self.state();
+                                state.fences.remove(&one.node);
+                                state.fail(std::slice::from_ref(&one.pod), now);
+                                retry = Some(now + BACKOFF_BASE);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        // The next plan must count what this one placed.
+        if landed > Revision(0) {
+            self.caches.pods.wait_through(landed).await;
+        }
+        retry
+    }
+
+    async fn bind(
+        &self,
+        placed: &[Placement],
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Revision, ApiError> {
+        let mut commit = self.client.commit();
+        let mut fenced = BTreeSet::new();
+        let mut bound = 0;
+        for placement in placed {
+            let Some(waiting) = self.state().waiting.get(&placement.pod).map(|w| w.pod.clone())
+            else {
+                continue; // gone, or placed by hand
+            };
+            let mut pod = Pod::clone(&waiting);
+            pod.spec.node_name = placement.node.clone();
+            set_condition(&mut pod.status.conditions, scheduled(ConditionStatus::True, "", ""), now);
+            commit = commit.replace_whole(pod);
+            bound += 1;
+            if fenced.insert(placement.node.clone()) {
+                let node = ObjectKey::cluster(placement.node.clone());
+                // Taints, labels and room as the plan saw them, or no placement.
+                if let Some(seen) = self.caches.nodes.get(&node)
+                    && snapshot.find(&placement.node).is_some()
+                {
+                    let key = Key::from(format!("nodes/{}", placement.node));
+                    commit = commit.guard(Guard::At(key, seen.metadata.resource_version));
+                }
+                let fence = self.fence(&placement.node).await?;
+                let key = fence.key().clone();
+                commit = commit.guard(fence).write(Write::put(key, now.to_string().as_bytes()));
+            }
+        }
+        if bound == 0 {
+            return Ok(Revision(0));
+        }
+        let landed = commit.send().await?;
+        let mut state = self.state();
+        for node in fenced {
+            let key = Key::from(format!("{FENCE_PREFIX}{node}"));
+            state.fences.insert(node, Guard::At(key, landed));
+        }
+        Ok(landed)
+    }
+
+    /// How the node's fence stands.
+    async fn fence(&self, node: &SmolStr) -> Result<Guard, ApiError> {
+        if let Some(fence) = self.state().fences.get(node) {
+            return Ok(fence.clone());
+        }
+        let key = Key::from(format!("{FENCE_PREFIX}{node}"));
+        let stored = self
+            .client
+            .store()
+            .get(&key)
+            .await
+            .map_err(|error| ApiError::store(error, "place", node.as_str()))?;
+        Ok(match stored {
+            Some(stored) => Guard::At(key, stored.modified),
+            None => Guard::Absent(key),
+        })
+    }
+
+    /// Tells those who found no node why, where that is news.
+    async fn refuse(&self, plan: &Plan, now: Timestamp) -> Result<(), ApiError> {
+        let mut news = Vec::new();
+        {
+            let mut state = self.state();
+            for unplaced in &plan.unplaced {
+                let Some(waiting) = state.waiting.get_mut(&unplaced.pod) else { continue };
+                waiting.refused = Some((unplaced.why.clone(), now + REFUSED_REVIEW));
+                let text = unplaced.why.to_string();
+                let told = condition(&waiting.pod.status.conditions, Pod::SCHEDULED);
+                if told.is_none_or(|told| told.message != text) {
+                    news.push((waiting.pod.clone(), text));
+                }
+            }
+        }
+        let mut landed = Revision(0);
+        for some in news.chunks(PODS_PER_COMMIT_MAX) {
+            let mut commit = self.client.commit();
+            for (pod, text) in some {
+                let mut changed = Pod::clone(pod);
+                let condition = scheduled(ConditionStatus::False, "Unschedulable", text);
+                set_condition(&mut changed.status.conditions, condition, now);
+                commit = commit.replace_status(changed);
+                self.events.warning(pod.as_ref(), "FailedScheduling", text);
+            }
+            match commit.send().await {
+                Ok(at) => landed = landed.max(at),
+                // It changed meanwhile; the next plan tells.
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if landed > Revision(0) {
+            self.caches.pods.wait_through(landed).await;
+        }
+        Ok(())
+    }
+}
+
+fn scheduled(status: ConditionStatus, reason: &str, message: &str) -> Condition {
+    Condition {
+        kind: Pod::SCHEDULED.into(),
+        status,
+        reason: reason.into(),
+        message: message.into(),
+        ..Condition::default()
+    }
+}
+
+impl fmt::Debug for PlacementLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PlacementLoop")
+            .field("scheduler", &self.scheduler)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,356 @@
+//! Saying what an orchestra is made of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::kind::Node;
+use orchestra_core::port::clock::Clock;
+use orchestra_core::port::driver::{DriverError, WorkloadDriver};
+use orchestra_core::port::meter::Meter;
+use orchestra_core::port::registry::ServiceRegistry;
+use orchestra_core::port::secret::SecretProvider;
+use orchestra_core::port::store::StateStore;
+use orchestra_sched::place::Scheduler;
+use smol_str::SmolStr;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::engines::EngineKind;
+use super::{Orchestra, Tasks, host};
+use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
+use crate::api::{Admission, Client};
+use crate::clock::TokioClock;
+use crate::control_plane::{ControlPlane, ControlSettings};
+use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError};
+use crate::events::recorder;
+use crate::ids::Ids;
+use crate::loops::serve;
+use crate::net::l4::{L4Limits, L4Proxy};
+use crate::net::traffic::ServiceTraffic;
+use crate::secret::StoreSecrets;
+use crate::store::MemoryStore;
+
+/// The runtime class of pods whose containers are async functions of the app.
+pub const TASK: &str = "task";
+
+/// The runtime class of pods whose containers are processes.
+pub const PROCESS: &str = "process";
+
+/// Collects what an [`Orchestra`] is made of. All of it has a default but one: say what runs
+/// workloads, with [`task`](Self::task), [`processes`](Self::processes) or
+/// [`driver`](Self::driver).
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    store: Option<Arc<dyn StateStore>>,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+    nodes: Vec<Node>,
+    tasks: Option<TaskDriverBuilder>,
+    engines: BTreeMap<SmolStr, EngineKind>,
+    default_engine: Option<SmolStr>,
+    secrets: Option<Arc<dyn SecretProvider>>,
+    registry: Option<Arc<dyn ServiceRegistry>>,
+    admission: Vec<Arc<dyn Admission>>,
+    control: ControlSettings,
+    agent: AgentSettings,
+    proxy: Option<L4Limits>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            store: None,
+            clock: None,
+            seed: None,
+            nodes: Vec::new(),
+            tasks: None,
+            engines: BTreeMap::new(),
+            default_engine: None,
+            secrets: None,
+            registry: None,
+            admission: Vec::new(),
+            control: ControlSettings::default(),
+            agent: AgentSettings::default(),
+            proxy: Some(L4Limits::default()),
+        }
+    }
+}
+
+impl Builder {
+    /// Where state lives: a [`MemoryStore`] unless told otherwise.
+    pub fn store(mut self, store: Arc<dyn StateStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// The clock: the wall's time unless told otherwise. It must go at the pace of tokio's.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Where uids, names and ties come from: chance unless told otherwise.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Adds a node of this process. Without any there is one, `local`, with what this host has.
+    pub fn node(mut self, node: Node) -> Self {
+        self.nodes.push(node);
+        self
+    }
+
+    /// Registers an async function of the app, to be run by pods whose container has `name` as
+    /// its image. See [`TaskDriverBuilder::task`].
+    pub fn task<F, W>(mut self, name: impl Into<SmolStr>, task: F) -> Self
+    where
+        F: Fn(TaskContext) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        let tasks = self.tasks.take().unwrap_or_else(TaskDriver::builder);
+        self.tasks = Some(tasks.task(name, task));
+        self.choose(TASK)
+    }
+
+    /// Registers a check, which `exec` probes of tasks run by its name. See
+    /// [`TaskDriverBuilder::check`].
+    pub fn check<F, W>(mut self, name: impl Into<SmolStr>, check: F) -> Self
+    where
+        F: Fn(TaskContext) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        let tasks = self.tasks.take().unwrap_or_else(TaskDriver::builder);
+        self.tasks = Some(tasks.check(name, check));
+        self.choose(TASK)
+    }
+
+    /// Runs containers as processes, with what they print and other state in a folder of this run
+    /// below the system's temporary folder.
+    pub fn processes(self) -> Self {
+        let folder = std::env::temp_dir().join(format!("orchestra-{}", std::process::id()));
+        self.processes_in(folder)
+    }
+
+    /// Runs containers as processes, with state in `folder`. With a durable store and
+    /// [`leave_workloads`](Self::leave_workloads), what runs there is adopted after a restart.
+    pub fn processes_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        let folder = folder.into();
+        self.agent.volumes = Some(folder.join("volumes"));
+        self.engines.insert(PROCESS.into(), EngineKind::Processes(folder));
+        self.choose(PROCESS)
+    }
+
+    /// Runs pods of the runtime class `name` under drivers that `make` makes, one for each node,
+    /// which is given by its name.
+    pub fn driver(
+        mut self,
+        name: impl Into<SmolStr>,
+        make: impl Fn(&str) -> Arc<dyn WorkloadDriver> + Send + Sync + 'static,
+    ) -> Self {
+        let name = name.into();
+        self.engines.insert(name.clone(), EngineKind::Custom(Arc::new(make)));
+        self.choose(name)
+    }
+
+    /// The runtime class of pods that name none: the first that was given, unless told otherwise.
+    pub fn default_driver(mut self, name: impl Into<SmolStr>) -> Self {
+        self.default_engine = Some(name.into());
+        self
+    }
+
+    /// Where pods go.
+    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
+        self.control.scheduler = scheduler;
+        self
+    }
+
+    /// Where secrets come from: the Secret objects of the store unless told otherwise.
+    pub fn secrets(mut self, secrets: Arc<dyn SecretProvider>) -> Self {
+        self.secrets = Some(secrets);
+        self
+    }
+
+    /// Where endpoints are published: endpoint slices in the store unless told otherwise.
+    pub fn registry(mut self, registry: Arc<dyn ServiceRegistry>) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
+    /// Adds a hook that changes or refuses writes.
+    pub fn admission(mut self, hook: Arc<dyn Admission>) -> Self {
+        self.admission.push(hook);
+        self
+    }
+
+    /// Where numbers go.
+    pub fn meter(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.control.meter = meter;
+        self
+    }
+
+    /// How the controllers decide.
+    pub fn control(mut self, change: impl FnOnce(&mut ControlSettings)) -> Self {
+        change(&mut self.control);
+        self
+    }
+
+    /// How the agents behave.
+    pub fn agent(mut self, change: impl FnOnce(&mut AgentSettings)) -> Self {
+        change(&mut self.agent);
+        self
+    }
+
+    /// How long connections of a pod that ends may go on before it is told to stop: 5 s unless
+    /// told otherwise.
+    pub fn drain_max(mut self, drain: Duration) -> Self {
+        self.agent.drain_max = drain;
+        self
+    }
+
+    /// Leaves workloads running when the orchestra stops, for the next one to adopt. Needs a
+    /// durable store and a driver that can.
+    pub fn leave_workloads(mut self) -> Self {
+        self.agent.stop_workloads = false;
+        self
+    }
+
+    /// The bounds of the service proxy; `None` for no proxy at all.
+    pub fn proxy(mut self, limits: Option<L4Limits>) -> Self {
+        self.proxy = limits;
+        self
+    }
+
+    /// Starts everything, and returns once the caches are filled and every node is registered.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`], naming what is missing and the remedy. Nothing is left running.
+    pub async fn start(mut self) -> Result<Orchestra, StartError> {
+        if let Some(tasks) = self.tasks.take() {
+            self.engines.insert(TASK.into(), EngineKind::Tasks(tasks));
+        }
+        let Some(default_engine) = self.default_engine.take() else {
+            return Err(StartError::NoDriver);
+        };
+        if !self.engines.contains_key(&default_engine) {
+            return Err(StartError::UnknownDriver(default_engine));
+        }
+        self.agent.default_engine = default_engine;
+        let store = self.store.take().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        if store.leases().is_none() {
+            return Err(StartError::NoLeases);
+        }
+        let clock = self.clock.take().unwrap_or_else(|| Arc::new(TokioClock::wall()));
+        let ids = Arc::new(self.seed.map_or_else(Ids::random, Ids::seeded));
+        let client = Client::new(store.clone(), clock.clone(), ids)
+            .with_admission(std::mem::take(&mut self.admission));
+        let (events, writer) = recorder(&client, "orchestra");
+        self.control.seed = self.seed.unwrap_or(0);
+        let plane =
+            ControlPlane::new(&client, self.control.clone(), &events, self.registry.take());
+        let caches = plane.caches().clone();
+        let registry = plane.registry().clone();
+        let proxy = self.proxy.map(|limits| L4Proxy::new(registry.clone(), limits));
+        let traffic = ServiceTraffic::new(caches.slices.clone(), proxy.as_ref().map(L4Proxy::handle));
+        let secrets =
+            self.secrets.take().unwrap_or_else(|| Arc::new(StoreSecrets::new(store.clone())));
+
+        let mut nodes = std::mem::take(&mut self.nodes);
+        if nodes.is_empty() {
+            nodes.push(host::node("local"));
+        }
+        let mut drivers = Vec::new();
+        let mut agents = Vec::new();
+        for node in &nodes {
+            let name = node.metadata.name.clone();
+            let mut engines = BTreeMap::new();
+            for (class, kind) in &self.engines {
+                let made = kind.make(&name, &clock).await;
+                let (engine, driver) =
+                    made.map_err(|error| StartError::Driver { node: name.clone(), error })?;
+                engines.insert(class.clone(), engine);
+                drivers.push(driver);
+            }
+            let parts = AgentParts {
+                client: client.clone(),
+                view: Arc::new(CachedView::new(caches.clone(), name.clone())),
+                engines,
+                secrets: secrets.clone(),
+                traffic: traffic.clone(),
+                events: events.component("agent"),
+            };
+            let mut settings = self.agent.clone();
+            settings.volumes = settings.volumes.map(|folder| folder.join(name.as_str()));
+            agents.push(Agent::new(node.clone(), parts, settings));
+        }
+
+        let mut tasks = Tasks::default();
+        let (writing, controlling) = (tasks.events.clone(), tasks.control.clone());
+        tasks.rest.spawn(writer.run(writing));
+        tasks.rest.spawn(plane.run(controlling));
+        if let Some(proxy) = proxy {
+            let grace = self.agent.shutdown_grace_max;
+            let (events, cancel) = (events.component("proxy"), tasks.proxy.clone());
+            tasks.rest.spawn(serve(proxy, caches.clone(), events, grace, cancel));
+        }
+        for agent in agents {
+            tasks.agents.spawn(agent.run(tasks.work.clone()));
+        }
+        caches.synced().await;
+        let orchestra = Orchestra { client, caches, registry, tasks, drivers };
+        for node in &nodes {
+            let key = orchestra_core::meta::ObjectKey::cluster(node.metadata.name.clone());
+            let registered = |node: Option<&Node>| {
+                node.is_some_and(|node| node.is_ready() && !node.spec.pod_cidr.is_empty())
+            };
+            orchestra.wait_for::<Node>(&key, registered).await;
+        }
+        Ok(orchestra)
+    }
+
+    fn choose(mut self, name: impl Into<SmolStr>) -> Self {
+        self.default_engine.get_or_insert(name.into());
+        self
+    }
+}
+
+/// An orchestra could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Nothing runs workloads.
+    #[error("nothing runs workloads; call task(…), processes() or driver(…) on the builder")]
+    NoDriver,
+    /// The default driver is none of those given.
+    #[error("there is no driver {0:?}; give default_driver(…) the name of one that was added")]
+    UnknownDriver(SmolStr),
+    /// The store has no leases.
+    #[error("the store has no leases, which nodes need; use a store whose leases() is Some")]
+    NoLeases,
+    /// A driver of a node could not be made.
+    #[error("node {node}: its driver could not be opened")]
+    Driver {
+        /// The node.
+        node: SmolStr,
+        /// Why.
+        #[source]
+        error: DriverError,
+    },
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self {
+            agents: JoinSet::new(),
+            rest: JoinSet::new(),
+            work: CancellationToken::new(),
+            proxy: CancellationToken::new(),
+            control: CancellationToken::new(),
+            events: CancellationToken::new(),
+        }
+    }
+}

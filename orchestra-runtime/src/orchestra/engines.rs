@@ -1,0 +1,78 @@
+//! How the nodes of a process get their engines.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::port::clock::Clock;
+use orchestra_core::port::driver::{DriverError, WorkloadDriver};
+use smol_str::SmolStr;
+
+use crate::agent::Engine;
+use crate::driver::process::ProcessDriver;
+use crate::driver::task::{TaskDriver, TaskDriverBuilder};
+use crate::probe::Probers;
+
+/// Makes the driver of one node.
+pub(super) type MakeDriver = Arc<dyn Fn(&str) -> Arc<dyn WorkloadDriver> + Send + Sync>;
+
+/// One kind of engine, to be made for each node.
+#[derive(Clone)]
+pub(super) enum EngineKind {
+    Tasks(TaskDriverBuilder),
+    Processes(PathBuf),
+    Custom(MakeDriver),
+}
+
+impl fmt::Debug for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tasks(tasks) => f.debug_tuple("Tasks").field(tasks).finish(),
+            Self::Processes(folder) => f.debug_tuple("Processes").field(folder).finish(),
+            Self::Custom(_) => f.write_str("Custom"),
+        }
+    }
+}
+
+impl EngineKind {
+    pub(super) async fn make(
+        &self,
+        node: &SmolStr,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(Engine, MadeDriver), DriverError> {
+        let (driver, made): (Arc<dyn WorkloadDriver>, _) = match self {
+            Self::Tasks(tasks) => {
+                let driver = Arc::new(tasks.clone().clock(clock.clone()).build());
+                (driver.clone(), MadeDriver::Task(driver))
+            }
+            Self::Processes(folder) => {
+                let builder = ProcessDriver::builder(folder.join(node.as_str()));
+                let driver = Arc::new(builder.clock(clock.clone()).open().await?);
+                (driver.clone(), MadeDriver::Process(driver))
+            }
+            Self::Custom(make) => (make(node), MadeDriver::Custom),
+        };
+        let prober = Arc::new(Probers::standard(driver.clone()));
+        Ok((Engine { driver, prober }, made))
+    }
+}
+
+/// A driver of ours, to be shut down at the end.
+#[derive(Debug)]
+pub(super) enum MadeDriver {
+    Task(Arc<TaskDriver>),
+    Process(Arc<ProcessDriver>),
+    Custom,
+}
+
+impl MadeDriver {
+    /// Joins what the driver runs. Its workloads have ended, or are left on purpose.
+    pub(super) async fn shutdown(self) {
+        match self {
+            Self::Task(driver) => driver.shutdown(Duration::ZERO).await,
+            Self::Process(driver) => driver.shutdown().await,
+            Self::Custom => {}
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! All parts in one process: the store, the controllers, nodes with their agents, the proxy.
+
+mod builder;
+mod engines;
+mod host;
+mod wait;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use orchestra_core::kind::{Resource, Service};
+use orchestra_core::meta::ObjectKey;
+use orchestra_core::port::registry::ServiceRegistry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use builder::{Builder, PROCESS, StartError, TASK};
+pub use wait::{Cached, Settles, WaitError};
+
+use crate::api::{Api, ApiError, Client};
+use crate::loops::Caches;
+use engines::MadeDriver;
+
+/// A running orchestra: a whole cluster in one process, on one store.
+///
+/// ```
+/// use orchestra_runtime::prelude::*;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let orchestra = Orchestra::builder()
+///     .task("sleepy", |task: TaskContext| async move {
+///         task.stopping().await;
+///         Ok(())
+///     })
+///     .start()
+///     .await?;
+///
+/// let sleepy = Container::new("sleepy", "sleepy");
+/// orchestra.apply(Deployment::new("sleepy").replicas(3).container(sleepy)).await?;
+/// let ready = orchestra.ready::<Deployment>("sleepy").await?;
+/// assert_eq!(ready.status.available_replicas, 3);
+/// orchestra.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Call [`stop`](Self::stop) at the end: it ends workloads in order. Dropping it instead cancels
+/// everything at once.
+#[derive(Debug)]
+pub struct Orchestra {
+    client: Client,
+    caches: Caches,
+    registry: Arc<dyn ServiceRegistry>,
+    tasks: Tasks,
+    drivers: Vec<MadeDriver>,
+}
+
+/// Everything that runs, in the groups in which it is ended.
+#[derive(Debug)]
+struct Tasks {
+    agents: JoinSet<()>,
+    rest: JoinSet<()>,
+    work: CancellationToken,
+    proxy: CancellationToken,
+    control: CancellationToken,
+    events: CancellationToken,
+}
+
+impl Orchestra {
+    /// Starts to say what it is made of.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// For reading and writing objects.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The objects of one kind.
+    pub fn api<K: Resource>(&self) -> Api<K> {
+        self.client.api()
+    }
+
+    /// The live copies of what there is.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// Who answers for each service.
+    pub fn registry(&self) -> &Arc<dyn ServiceRegistry> {
+        &self.registry
+    }
+
+    /// Makes `object` as it is given here: creates it, or changes what is there. Idempotent. See
+    /// [`Api::apply`].
+    ///
+    /// # Errors
+    ///
+    /// [`ApiErrorKind::Invalid`](crate::api::ApiErrorKind::Invalid) if it breaks rules, naming
+    /// each field.
+    pub async fn apply<K: Resource>(&self, object: K) -> Result<Arc<K>, ApiError> {
+        self.client.api::<K>().apply(object).await
+    }
+
+    /// The address of a service of the default namespace, with its first port, once it has one.
+    /// Waits for that as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] if there is no such service.
+    pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
+        let key = ObjectKey::namespaced("default", service);
+        if self.client.api::<Service>().find(&key).await?.is_none() {
+            return Err(WaitError::gone::<Service>(key));
+        }
+        let has_address = |service: Option<&Service>| {
+            service.is_none_or(|service| service.cluster_ip().is_some())
+        };
+        // It exists, but the cache may not know it yet.
+        let known = |service: Option<&Service>| service.is_some();
+        self.wait_for::<Service>(&key, known).await;
+        let found = self.wait_for::<Service>(&key, has_address).await;
+        let found = found.ok_or_else(|| WaitError::gone::<Service>(key.clone()))?;
+        let port = found.spec.ports.first().map_or(0, |port| port.port);
+        match found.cluster_ip() {
+            Some(ip) => Ok(SocketAddr::new(ip, port)),
+            None => Err(WaitError::gone::<Service>(key)),
+        }
+    }
+
+    /// Ends everything in order: workloads (unless they are to be left), the proxy, controllers,
+    /// drivers. Pods keep their objects. Returns once nothing of it runs any more.
+    pub async fn stop(mut self) {
+        self.tasks.work.cancel();
+        join(&mut self.tasks.agents).await;
+        self.tasks.proxy.cancel();
+        self.tasks.control.cancel();
+        self.tasks.events.cancel();
+        join(&mut self.tasks.rest).await;
+        for driver in self.drivers.drain(..) {
+            driver.shutdown().await;
+        }
+    }
+
+    /// Runs until SIGINT or SIGTERM, then [stops](Self::stop). A second signal ends it at once:
+    /// workloads are killed as the drivers are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If signals cannot be listened for.
+    pub async fn run_until_signal(self) -> std::io::Result<()> {
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::select! {
+            biased;
+            () = self.stop() => {}
+            () = signals.next() => tracing::warn!("stopped at once"),
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Orchestra {
+    fn drop(&mut self) {
+        for token in [&self.tasks.work, &self.tasks.proxy, &self.tasks.control, &self.tasks.events]
+        {
+            token.cancel();
+        }
+    }
+}
+
+async fn join(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a part ended before its time");
+        }
+    }
+}
+
+/// SIGINT and SIGTERM, or Ctrl-C where there are none.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

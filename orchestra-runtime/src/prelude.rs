@@ -1,0 +1,14 @@
+//! What an application that embeds orchestration mostly needs.
+
+pub use orchestra_core::kind::{
+    ConfigMap, Container, Deployment, Namespace, Node, Pod, PodTemplateSpec, Probe, Resource,
+    Secret, Service,
+};
+pub use orchestra_core::meta::ObjectKey;
+
+pub use crate::api::{Api, ApiError, Client, DeleteParams, ListParams};
+pub use crate::driver::task::{TaskContext, TaskError};
+pub use crate::orchestra::{Builder, Orchestra};
+
+/// Any error, as a `main` returns it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
