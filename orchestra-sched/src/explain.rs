@@ -21,8 +21,9 @@ pub struct Explanation {
     pub nodes: usize,
     /// How many of them would take the pod: none, unless something outside the rules refused.
     pub fit: usize,
-    /// Why nodes turned the pod down, the commonest reason first. A node counts under the first
-    /// rule that turned it down, once for each thing that rule found missing.
+    /// Why nodes turned the pod down, the commonest reason first, equals by their text. A node
+    /// counts under the first rule that turned it down, once for each thing that rule found
+    /// missing.
     pub reasons: Vec<Reason>,
     /// Nodes that turned the pod down for still other reasons.
     pub others: usize,
@@ -158,9 +159,10 @@ impl Account {
     }
 
     pub(crate) fn close(mut self) -> Explanation {
+        // Equals by what they say, so that the order of the nodes does not show.
         self.explanation
             .reasons
-            .sort_by_key(|reason| std::cmp::Reverse(reason.nodes));
+            .sort_by_cached_key(|reason| (std::cmp::Reverse(reason.nodes), reason.to_string()));
         self.explanation
     }
 }

@@ -109,7 +109,7 @@ impl Framework {
         self
     }
 
-    /// Why `pod` fits where it does and not elsewhere, with what `ledger` holds.
+    /// On how many nodes `pod` fits with what `ledger` holds, and why not on the others.
     pub fn explain(&self, ledger: &Ledger, pod: &Pending, now: Timestamp) -> Explanation {
         explain(&self.profile, &Cycle::new(ledger, pod, now), &[])
     }

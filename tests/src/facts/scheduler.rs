@@ -70,11 +70,10 @@ fn taint_toleration_score(row: &Value) -> Result<(), Complaint> {
 
 fn node_affinity_score(row: &Value) -> Result<(), Complaint> {
     let nodes: Vec<Node> = part(row, "nodes")?;
-    let pod: Pod = part(row, "pod").or_else(|complaint| match row.get("pod") {
-        None | Some(Value::Null) => Ok(Pod::default()),
-        Some(_) => Err(complaint),
-    })?;
-    expect_scores(row, scored(&score::NodeAffinity, &nodes, &[], &pod))
+    expect_scores(
+        row,
+        scored(&score::NodeAffinity, &nodes, &[], &part(row, "pod")?),
+    )
 }
 
 /// A pod by what its containers request.
@@ -228,7 +227,11 @@ fn allocated(row: &Value, scorer: &dyn Scorer) -> Result<(), Complaint> {
         node: String,
         requests: BTreeMap<String, Value>,
     }
-    let asking = |requests: BTreeMap<String, Value>| {
+    let asking = |mut requests: BTreeMap<String, Value>| {
+        // The table speaks of requests only: what it leaves out is nothing, not a guess.
+        for name in ["cpuMilli", "memory"] {
+            requests.entry(name.to_owned()).or_insert(json!(0));
+        }
         Requests {
             containers: vec![requests],
             ..Requests::default()
@@ -254,9 +257,14 @@ fn sized(name: &str, allocatable: &BTreeMap<String, Value>) -> Result<Node, Comp
     Ok(node)
 }
 
-/// A member of a row.
+/// A member of a row; one that is left out is empty.
 fn part<T: serde::de::DeserializeOwned>(row: &Value, name: &str) -> Result<T, Complaint> {
-    read(row.get(name).unwrap_or(&Value::Null)).map_err(|complaint| match complaint {
+    let said = row.get(name).filter(|part| !part.is_null());
+    let absent = match name {
+        "running" | "podsOnNode" => json!([]),
+        _ => json!({}),
+    };
+    read(said.unwrap_or(&absent)).map_err(|complaint| match complaint {
         Complaint::Unreadable(why) => Complaint::Unreadable(format!("{name}: {why}")),
         differs => differs,
     })
