@@ -19,25 +19,22 @@ use proptest::prelude::*;
 
 const GPU: &str = "example.com/gpu";
 
-/// Nodes, and pods of which some run on them.
+/// Nodes, and pods of a few shapes, of which some run on them.
 pub(crate) fn cluster() -> impl Strategy<Value = (Vec<Node>, Vec<Pod>)> {
-    (
-        vec(node_body(), 0..7),
-        vec((pod_body(), weighted(0.4, 0usize..8)), 0..24),
-    )
-        .prop_map(|(nodes, pods)| {
-            let nodes: Vec<Node> = nodes
-                .into_iter()
-                .enumerate()
-                .map(|(n, node)| name_node(n, node))
-                .collect();
-            let pods = pods.into_iter().enumerate().map(|(n, (pod, on))| {
-                let mut pod = name_pod(n, pod);
-                pod.spec.node_name = on.map(|on| format!("n{on}").into()).unwrap_or_default();
-                pod
-            });
-            (nodes, pods.collect())
-        })
+    let pods = vec((0usize..4, weighted(0.25, 0usize..8)), 0..24);
+    (vec(node_body(), 0..7), vec(pod_body(), 4), pods).prop_map(|(nodes, shapes, pods)| {
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .enumerate()
+            .map(|(n, node)| name_node(n, node))
+            .collect();
+        let pods = pods.into_iter().enumerate().map(|(n, (shape, on))| {
+            let mut pod = name_pod(n, shapes[shape].clone());
+            pod.spec.node_name = on.map(|on| format!("n{on}").into()).unwrap_or_default();
+            pod
+        });
+        (nodes, pods.collect())
+    })
 }
 
 /// The `n`-th pod.
