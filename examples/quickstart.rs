@@ -10,14 +10,25 @@ async fn main() -> Result<(), BoxError> {
     let orchestra = Orchestra::builder().task("hello", hello).start().await?;
 
     let container = Container::new("hello", "hello").port(8080);
-    orchestra.apply(Deployment::new("hello").replicas(3).container(container)).await?;
-    orchestra.apply(Service::new("hello").selector("app", "hello").port(80, 8080)).await?;
+    orchestra
+        .apply(Deployment::new("hello").replicas(3).container(container))
+        .await?;
+    orchestra
+        .apply(
+            Service::new("hello")
+                .selector("app", "hello")
+                .port(80, 8080),
+        )
+        .await?;
     orchestra.ready::<Deployment>("hello").await?;
 
     let address = orchestra.address("hello").await?;
     for _ in 0..3 {
         let mut greeting = String::new();
-        TcpStream::connect(address).await?.read_to_string(&mut greeting).await?;
+        TcpStream::connect(address)
+            .await?
+            .read_to_string(&mut greeting)
+            .await?;
         print!("{address} says: {greeting}");
     }
     orchestra.stop().await;

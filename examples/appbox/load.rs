@@ -104,7 +104,11 @@ impl Load {
             };
             clients.spawn(client.run(stop.clone()));
         }
-        Self { counters, stop, clients }
+        Self {
+            counters,
+            stop,
+            clients,
+        }
     }
 
     /// What happened so far.
@@ -172,7 +176,11 @@ impl Client {
         let version = self.offered[object] + 1;
         self.offered[object] = version;
         let body = Bytes::from(blob::content(&name, version, len(&name, version)));
-        if self.ask(Method::PUT, &name, body, Some(version)).await.is_some() {
+        if self
+            .ask(Method::PUT, &name, body, Some(version))
+            .await
+            .is_some()
+        {
             self.acknowledged[object] = version;
         }
     }
@@ -191,7 +199,9 @@ impl Client {
         {
             self.counters.corrupt.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.counters.bytes_checked.fetch_add(body.len() as u64, Ordering::Relaxed);
+            self.counters
+                .bytes_checked
+                .fetch_add(body.len() as u64, Ordering::Relaxed);
         }
     }
 
@@ -211,7 +221,11 @@ impl Client {
             if n > 0 {
                 self.counters.retried.fetch_add(1, Ordering::Relaxed);
             }
-            match self.caller.ask(method.clone(), &url, body.clone(), version).await {
+            match self
+                .caller
+                .ask(method.clone(), &url, body.clone(), version)
+                .await
+            {
                 Ok(a) if a.status == StatusCode::OK || a.status == StatusCode::NOT_FOUND => {
                     answer = Some((a.status, a.version.unwrap_or(0), a.body));
                     break;

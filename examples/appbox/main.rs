@@ -106,13 +106,15 @@ async fn show(options: Options) -> Result<bool, Fault> {
         None => load::Tally::default(),
     };
     let seconds = stage.seconds();
-    stage.orchestra.stop().await?;
+    stage.orchestra.stop().await;
     let orphans = programs::left_behind(&folder)?;
     std::fs::remove_dir_all(&folder)?;
     let report = Report::new(reports, tally, orphans, seconds);
     screen.closes(&report);
     if let Some(path) = &options.json {
-        report.write(path).map_err(|fault| format!("{}: {fault}", path.display()))?;
+        report
+            .write(path)
+            .map_err(|fault| format!("{}: {fault}", path.display()))?;
     }
     Ok(report.held)
 }

@@ -44,7 +44,13 @@ impl Report {
             && tally.lost == 0
             && tally.corrupt == 0
             && orphans == 0;
-        Self { acts, tally, orphans, seconds, held }
+        Self {
+            acts,
+            tally,
+            orphans,
+            seconds,
+            held,
+        }
     }
 
     /// Writes it as JSON.

@@ -17,7 +17,9 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new() -> Self {
-        Self { live: std::io::stdout().is_terminal() }
+        Self {
+            live: std::io::stdout().is_terminal(),
+        }
     }
 
     /// A line that stays.
@@ -45,8 +47,11 @@ impl Screen {
 
     /// An act ended.
     pub(crate) fn ends(&self, act: &ActReport) {
-        let figures: Vec<String> =
-            act.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let figures: Vec<String> = act
+            .figures
+            .iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
         let verdict = if act.held { "held" } else { "BROKEN" };
         self.line(&format!("    {verdict} · {}", figures.join(", ")));
         if !act.why.is_empty() {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::body::Bytes;
-use orchestra_core::kind::{
-    Container, Deployment, EnvVar, Node, Pod, PodTemplateSpec, Probe, Service,
-};
+use orchestra_core::int_or::IntOrPercent;
+use orchestra_core::kind::pod::EnvVarSource;
+use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service};
 use orchestra_core::meta::ObjectKey;
 use orchestra_runtime::Orchestra;
 use tokio::time::Instant;
@@ -29,6 +29,15 @@ pub(crate) const PORT: u16 = 8080;
 /// How long an act waits for anything before it counts as broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How often the containers of a pod were started again.
+pub(crate) fn restarts(pod: &Pod) -> u32 {
+    pod.status
+        .container_statuses
+        .iter()
+        .map(|status| status.restart_count)
+        .sum()
+}
+
 /// The cluster, the traffic and the folder of the run.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -47,7 +56,9 @@ impl Stage {
             .drain_max(Duration::from_millis(500));
         for zone in ZONES {
             for n in 1..=2 {
-                let node = Node::new(format!("node-{zone}{n}")).zone(zone).capacity(4_000, 8_192, 50);
+                let node = Node::new(format!("node-{zone}{n}"))
+                    .zone(zone)
+                    .capacity(4_000, 8_192, 50);
                 builder = builder.node(node);
             }
         }
@@ -65,14 +76,26 @@ impl Stage {
         for zone in ZONES {
             let name = format!("storage-{zone}");
             let data = self.folder.join(&name);
-            let container = self.program("storage", "1")?
-                .env_var("DATA_DIR", data.to_string_lossy())
+            let container = self
+                .program("storage", "1")?
+                .env("DATA_DIR", data.to_string_lossy())
                 .liveness(probe());
-            let template = PodTemplateSpec::new(container).node_selector(Node::ZONE_LABEL, zone);
+            let template = Pod::builder("")
+                .container(container)
+                .node_selector(Node::ZONE_LABEL, zone);
             // Two processes on one folder would be one too many: the old one ends first.
-            let storage = Deployment::new(name.as_str()).replicas(1).template(template).recreate();
+            let storage = Deployment::new(name.as_str())
+                .replicas(1)
+                .template(template)
+                .recreate();
             self.orchestra.apply(storage).await?;
-            self.orchestra.apply(Service::new(name.as_str()).selector("app", &name).port(80, PORT)).await?;
+            self.orchestra
+                .apply(
+                    Service::new(name.as_str())
+                        .selector("app", &name)
+                        .port(80, PORT),
+                )
+                .await?;
         }
         Ok(())
     }
@@ -81,30 +104,50 @@ impl Stage {
     pub(crate) async fn apply_workers(&self, version: &str) -> Result<(), Fault> {
         let mut storage = Vec::new();
         for zone in ZONES {
-            storage.push(self.orchestra.address(&format!("storage-{zone}")).await?.to_string());
+            storage.push(
+                self.orchestra
+                    .address(&format!("storage-{zone}"))
+                    .await?
+                    .to_string(),
+            );
         }
-        let container = self.program("worker", version)?
-            .env_var("STORAGE", storage.join(","))
+        let container = self
+            .program("worker", version)?
+            .env("STORAGE", storage.join(","))
             .liveness(probe());
         let workers = Deployment::new("worker")
             .replicas(WORKERS)
-            .template(PodTemplateSpec::new(container))
-            .rolling_update(1, 2);
+            .container(container)
+            .rolling_update(IntOrPercent::Int(1), IntOrPercent::Int(2));
         self.orchestra.apply(workers).await?;
-        self.orchestra.apply(Service::new("worker").selector("app", "worker").port(80, PORT)).await?;
+        self.orchestra
+            .apply(
+                Service::new("worker")
+                    .selector("app", "worker")
+                    .port(80, PORT),
+            )
+            .await?;
         Ok(())
     }
 
     /// The gateways.
     pub(crate) async fn apply_gateways(&self) -> Result<(), Fault> {
         let workers = self.orchestra.address("worker").await?;
-        let container =
-            self.program("gateway", "1")?.env_var("WORKERS", workers.to_string()).liveness(probe());
+        let container = self
+            .program("gateway", "1")?
+            .env("WORKERS", workers.to_string())
+            .liveness(probe());
         let gateways = Deployment::new("gateway")
             .replicas(GATEWAYS)
-            .template(PodTemplateSpec::new(container));
+            .container(container);
         self.orchestra.apply(gateways).await?;
-        self.orchestra.apply(Service::new("gateway").selector("app", "gateway").port(80, PORT)).await?;
+        self.orchestra
+            .apply(
+                Service::new("gateway")
+                    .selector("app", "gateway")
+                    .port(80, PORT),
+            )
+            .await?;
         Ok(())
     }
 
@@ -113,14 +156,22 @@ impl Stage {
         let mut pods = self.orchestra.caches().pods.in_namespace("default");
         pods.retain(|pod| {
             !pod.is_terminating()
-                && pod.metadata.labels.get("app").is_some_and(|label| label == app)
+                && pod
+                    .metadata
+                    .labels
+                    .get("app")
+                    .is_some_and(|label| label == app)
         });
         pods
     }
 
     /// Asks a pod itself, past every service.
     pub(crate) async fn ask(&self, pod: &Pod, method: Method, path: &str) -> Result<String, Fault> {
-        let url = format!("http://{}:{PORT}{path}", pod.status.pod_ip);
+        let ip = pod
+            .status
+            .pod_ip
+            .ok_or_else(|| format!("{} has no address", pod.metadata.name))?;
+        let url = format!("http://{ip}:{PORT}{path}");
         let answer = self.caller.ask(method, &url, Bytes::new(), None).await?;
         Ok(String::from_utf8_lossy(&answer.body).into_owned())
     }
@@ -132,9 +183,11 @@ impl Stage {
         what: &str,
         hoped: impl Fn(&Pod) -> bool + Send,
     ) -> Result<(), Fault> {
-        let wait = self.orchestra.wait_for::<Pod>(key, |pod| pod.is_some_and(&hoped));
+        let wait = self
+            .orchestra
+            .wait_for::<Pod>(key, |pod| pod.is_some_and(&hoped));
         match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(outcome) => Ok(outcome.map(|_| ())?),
+            Ok(_) => Ok(()),
             Err(_) => Err(format!("{key}: not {what} within {PATIENCE:?}").into()),
         }
     }
@@ -154,13 +207,12 @@ impl Stage {
             .port(PORT)
             .cpu_milli(200)
             .memory_mib(128)
-            .env_var(PART, part)
-            .env_var(RUN, self.folder.to_string_lossy())
-            .env_var("VERSION", version)
-            .env_var("PORT", PORT.to_string())
-            .env(EnvVar::from_field("POD_IP", "status.podIP"))
-            .env(EnvVar::from_field("POD_NAME", "metadata.name"))
-            .readiness(Probe::http("/healthz", PORT).period_seconds(1)))
+            .env(PART, part)
+            .env(RUN, self.folder.to_string_lossy())
+            .env("VERSION", version)
+            .env_from("POD_IP", EnvVarSource::field("status.podIP"))
+            .env_from("POD_NAME", EnvVarSource::field("metadata.name"))
+            .readiness(Probe::http("/healthz", PORT).period(1)))
     }
 
     /// How long the show has run.
@@ -170,5 +222,8 @@ impl Stage {
 }
 
 fn probe() -> Probe {
-    Probe::http("/healthz", PORT).period_seconds(1).timeout_seconds(1).failure_threshold(2)
+    Probe::http("/healthz", PORT)
+        .period(1)
+        .timeout(1)
+        .failures(2)
 }

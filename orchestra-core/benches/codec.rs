@@ -53,7 +53,9 @@ fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group(format!("codec/pod of {} bytes", value.len()));
     group.throughput(Throughput::Bytes(value.len() as u64));
     group.bench_function("encode", |b| b.iter(|| encode(black_box(&pod)).unwrap()));
-    group.bench_function("decode", |b| b.iter(|| decode::<Pod>(black_box(&stored)).unwrap()));
+    group.bench_function("decode", |b| {
+        b.iter(|| decode::<Pod>(black_box(&stored)).unwrap())
+    });
     group.finish();
 }
 

@@ -14,9 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Client;
 use crate::control::Controller;
 use crate::events::Recorder;
-use crate::loops::{
-    Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop,
-};
+use crate::loops::{Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop};
 use crate::net::slices::SliceRegistry;
 
 /// How the controllers decide.
@@ -75,14 +73,16 @@ impl ControlPlane {
         registry: Option<Arc<dyn ServiceRegistry>>,
     ) -> Self {
         let caches = Caches::new(client);
-        let registry = registry.unwrap_or_else(|| {
-            Arc::new(SliceRegistry::new(client.clone(), caches.slices.clone()))
-        });
+        let registry = registry
+            .unwrap_or_else(|| Arc::new(SliceRegistry::new(client.clone(), caches.slices.clone())));
         let clock = client.clock().clone();
         let meter = &settings.meter;
 
-        let deployment =
-            DeploymentLoop::new(client.clone(), caches.clone(), events.component("deployment"));
+        let deployment = DeploymentLoop::new(
+            client.clone(),
+            caches.clone(),
+            events.component("deployment"),
+        );
         let deployments = Controller::new(deployment, clock.clone()).meter(meter.clone());
         DeploymentLoop::feed(&caches, deployments.queue());
 
@@ -115,7 +115,15 @@ impl ControlPlane {
         let garbage = Controller::new(garbage, clock).meter(meter.clone());
         GarbageLoop::feed(&caches, garbage.queue());
 
-        Self { caches, registry, deployments, placement, endpoints, nodes, garbage }
+        Self {
+            caches,
+            registry,
+            deployments,
+            placement,
+            endpoints,
+            nodes,
+            garbage,
+        }
     }
 
     /// The live copies that the controllers read, for agents and others of this process.

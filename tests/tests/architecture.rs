@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_path_buf()
 }
 
 /// Every `.rs` file below a folder of the workspace, with its text.
@@ -47,18 +50,36 @@ fn refuse(folder: &str, words: &[&str], except: impl Fn(&Path) -> bool) {
             }
         }
     }
-    assert!(broken.is_empty(), "not allowed here:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "not allowed here:\n{}",
+        broken.join("\n")
+    );
 }
 
 /// The names of all crates that a package's normal build needs.
 fn tree(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "--offline", "-p"])
+        .args([
+            "tree",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--offline",
+            "-p",
+        ])
         .arg(package)
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout)
         .expect("text")
         .lines()
@@ -69,11 +90,30 @@ fn tree(package: &str) -> Vec<String> {
 #[test]
 fn sched_is_pure() {
     let all = tree("orchestra-sched");
-    assert!(all.iter().any(|name| name == "orchestra-core"), "an empty tree proves nothing");
-    for name in ["tokio", "async-std", "smol", "dashmap", "tracing", "hyper", "rustls", "mio"] {
-        assert!(!all.iter().any(|found| found == name), "orchestra-sched needs {name}");
+    assert!(
+        all.iter().any(|name| name == "orchestra-core"),
+        "an empty tree proves nothing"
+    );
+    for name in [
+        "tokio",
+        "async-std",
+        "smol",
+        "dashmap",
+        "tracing",
+        "hyper",
+        "rustls",
+        "mio",
+    ] {
+        assert!(
+            !all.iter().any(|found| found == name),
+            "orchestra-sched needs {name}"
+        );
     }
-    refuse("orchestra-sched/src", &["async fn", "async move", ".await"], |_| false);
+    refuse(
+        "orchestra-sched/src",
+        &["async fn", "async move", ".await"],
+        |_| false,
+    );
 }
 
 #[test]
@@ -94,7 +134,8 @@ fn pure_code_knows_no_clock_chance_or_environment() {
     refuse("orchestra-sched/src", &words, |_| false);
     // The suites stand in for a caller, who may do as they like.
     refuse("orchestra-core/src", &words, |path| {
-        path.components().any(|part| part.as_os_str() == "conformance")
+        path.components()
+            .any(|part| part.as_os_str() == "conformance")
     });
 }
 
@@ -107,7 +148,10 @@ fn backends_need_only_core() {
     for entry in entries {
         let manifest = entry.expect("an entry").path().join("Cargo.toml");
         if let Ok(text) = std::fs::read_to_string(&manifest) {
-            assert!(!text.contains("orchestra-runtime"), "{manifest:?} needs orchestra-runtime");
+            assert!(
+                !text.contains("orchestra-runtime"),
+                "{manifest:?} needs orchestra-runtime"
+            );
         }
     }
 }
@@ -115,19 +159,34 @@ fn backends_need_only_core() {
 #[test]
 fn core_has_no_runtime() {
     let all = tree("orchestra-core");
-    assert!(all.iter().any(|name| name == "serde"), "an empty tree proves nothing");
+    assert!(
+        all.iter().any(|name| name == "serde"),
+        "an empty tree proves nothing"
+    );
     for name in ["tokio", "tokio-util", "async-std", "smol", "tracing"] {
-        assert!(!all.iter().any(|found| found == name), "orchestra-core needs {name}");
+        assert!(
+            !all.iter().any(|found| found == name),
+            "orchestra-core needs {name}"
+        );
     }
 }
 
 #[test]
 fn one_module_writes() {
-    let allowed = ["/src/api/", "/src/store/", "/src/agent/heartbeat.rs", "/src/sim/"];
-    refuse("orchestra-runtime/src", &[".commit(Txn", ".commit(txn", "Txn::new()"], |path| {
-        let path = path.to_string_lossy().replace('\\', "/");
-        allowed.iter().any(|part| path.contains(part))
-    });
+    let allowed = [
+        "/src/api/",
+        "/src/store/",
+        "/src/agent/heartbeat.rs",
+        "/src/sim/",
+    ];
+    refuse(
+        "orchestra-runtime/src",
+        &[".commit(Txn", ".commit(txn", "Txn::new()"],
+        |path| {
+            let path = path.to_string_lossy().replace('\\', "/");
+            allowed.iter().any(|part| path.contains(part))
+        },
+    );
 }
 
 #[test]
@@ -156,19 +215,33 @@ fn unsafe_is_forbidden() {
     for package in ["orchestra-core", "orchestra-sched", "orchestra-runtime"] {
         let text = std::fs::read_to_string(root().join(package).join("Cargo.toml"));
         let text = text.expect("readable");
-        assert!(text.contains("[lints]\nworkspace = true"), "{package} has lints of its own");
+        assert!(
+            text.contains("[lints]\nworkspace = true"),
+            "{package} has lints of its own"
+        );
         refuse(&format!("{package}/src"), &["allow(unsafe_code"], |_| false);
     }
 }
 
 #[test]
 fn nothing_points_outside() {
-    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    let listed = Command::new("git")
+        .args(["ls-files", "-z"])
+        .current_dir(root())
+        .output();
     let Ok(listed) = listed else {
         return; // not a checkout: nothing to look at
     };
-    let words = [concat!("/wor", "k/"), concat!("../sha", "red"), concat!("/roo", "t/")];
-    for name in listed.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    let words = [
+        concat!("/wor", "k/"),
+        concat!("../sha", "red"),
+        concat!("/roo", "t/"),
+    ];
+    for name in listed
+        .stdout
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let path = root().join(String::from_utf8_lossy(name).as_ref());
         if let Ok(text) = std::fs::read_to_string(&path) {
             for word in words {

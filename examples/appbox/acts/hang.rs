@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Act, millis};
 use crate::programs::Fault;
 use crate::report::Figures;
-use crate::stage::Stage;
+use crate::stage::{Stage, restarts};
 
 pub(crate) const ACT: Act = Act {
     name: "hang",
@@ -17,17 +17,22 @@ pub(crate) const ACT: Act = Act {
 async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
     let pods = stage.pods("worker");
     let victim = pods.last().ok_or("there is no worker")?;
-    let restarts = victim.restart_count();
+    let before = restarts(victim);
 
     let begun = Instant::now();
     stage.ask(victim, Method::POST, "/hang").await?;
-    stage.until(&victim.metadata.key(), "taken out", |pod| !pod.is_ready()).await?;
+    stage
+        .until(&victim.metadata.key(), "taken out", |pod| !pod.is_ready())
+        .await?;
     let out = begun.elapsed();
     stage
         .until(&victim.metadata.key(), "restarted and ready", |pod| {
-            pod.restart_count() > restarts && pod.is_ready()
+            restarts(pod) > before && pod.is_ready()
         })
         .await?;
     let healed = begun.elapsed();
-    Ok(Figures::from([("out_of_service_ms", millis(out)), ("healed_ms", millis(healed))]))
+    Ok(Figures::from([
+        ("out_of_service_ms", millis(out)),
+        ("healed_ms", millis(healed)),
+    ]))
 }

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{Act, millis};
 use crate::programs::Fault;
 use crate::report::Figures;
-use crate::stage::Stage;
+use crate::stage::{Stage, restarts};
 use hyper::Method;
 
 pub(crate) const ACT: Act = Act {
@@ -17,22 +17,34 @@ pub(crate) const ACT: Act = Act {
 async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
     let pods = stage.pods("worker");
     let victim = pods.first().ok_or("there is no worker")?;
-    let restarts = victim.restart_count();
+    let before = restarts(victim);
     let pid = stage.ask(victim, Method::GET, "/pid").await?;
 
     let begun = Instant::now();
-    let killed = tokio::process::Command::new("kill").args(["-9", pid.trim()]).status().await?;
+    let killed = tokio::process::Command::new("kill")
+        .args(["-9", pid.trim()])
+        .status()
+        .await?;
     if !killed.success() {
         return Err(format!("kill -9 {pid} failed").into());
     }
     stage
         .until(&victim.metadata.key(), "restarted", |pod| {
-            pod.restart_count() > restarts
-                && pod.status.container_statuses.iter().all(|c| c.state.running.is_some())
+            restarts(pod) > before
+                && pod
+                    .status
+                    .container_statuses
+                    .iter()
+                    .all(|c| c.state.running().is_some())
         })
         .await?;
     let running = begun.elapsed();
-    stage.until(&victim.metadata.key(), "ready again", |pod| pod.is_ready()).await?;
+    stage
+        .until(&victim.metadata.key(), "ready again", |pod| pod.is_ready())
+        .await?;
     let ready = begun.elapsed();
-    Ok(Figures::from([("running_again_ms", millis(running)), ("ready_again_ms", millis(ready))]))
+    Ok(Figures::from([
+        ("running_again_ms", millis(running)),
+        ("ready_again_ms", millis(ready)),
+    ]))
 }

@@ -30,9 +30,17 @@ pub(crate) struct Act {
 impl Act {
     /// Plays it. No act may lose a request, whatever else it promises.
     pub(crate) async fn perform(&self, stage: &mut Stage) -> ActReport {
-        let before = stage.load.as_ref().map(|load| load.tally()).unwrap_or_default();
+        let before = stage
+            .load
+            .as_ref()
+            .map(|load| load.tally())
+            .unwrap_or_default();
         let outcome = (self.play)(stage).await;
-        let after = stage.load.as_ref().map(|load| load.tally()).unwrap_or_default();
+        let after = stage
+            .load
+            .as_ref()
+            .map(|load| load.tally())
+            .unwrap_or_default();
         let (mut figures, mut why) = match outcome {
             Ok(figures) => (figures, String::new()),
             Err(fault) => (Figures::new(), fault.to_string()),
@@ -48,7 +56,13 @@ impl Act {
             }
         }
         let held = why.is_empty();
-        ActReport { name: self.name, invariant: self.invariant, held, why, figures }
+        ActReport {
+            name: self.name,
+            invariant: self.invariant,
+            held,
+            why,
+            figures,
+        }
     }
 }
 

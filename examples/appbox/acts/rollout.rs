@@ -17,7 +17,11 @@ pub(crate) const ACT: Act = Act {
 };
 
 async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
-    let before: BTreeSet<_> = stage.pods("worker").iter().map(|pod| pod.metadata.uid).collect();
+    let before: BTreeSet<_> = stage
+        .pods("worker")
+        .iter()
+        .map(|pod| pod.metadata.uid)
+        .collect();
     let begun = Instant::now();
     stage.apply_workers("2").await?;
 
@@ -50,6 +54,13 @@ async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
     }
     Ok(Figures::from([
         ("rolled_out_ms", millis(took)),
-        ("fewest_available", if fewest == usize::MAX { f64::from(WORKERS) } else { fewest as f64 }),
+        (
+            "fewest_available",
+            if fewest == usize::MAX {
+                f64::from(WORKERS)
+            } else {
+                fewest as f64
+            },
+        ),
     ]))
 }

@@ -31,7 +31,13 @@ async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
     let zones: BTreeSet<_> = stage
         .pods("worker")
         .iter()
-        .filter_map(|pod| pod.spec.node_name.strip_prefix("node-")?.get(..1).map(str::to_owned))
+        .filter_map(|pod| {
+            pod.spec
+                .node_name
+                .strip_prefix("node-")?
+                .get(..1)
+                .map(str::to_owned)
+        })
         .collect();
     if zones.len() < ZONES.len() {
         return Err(format!("the workers stand in zones {zones:?} only").into());
@@ -40,5 +46,8 @@ async fn play(stage: &mut Stage) -> Result<Figures, Fault> {
     stage.load = Some(Load::start(&gateway.to_string()));
 
     let pods = stage.pods("worker").len() + stage.pods("gateway").len() + ZONES.len();
-    Ok(Figures::from([("all_ready_ms", millis(took)), ("pods", pods as f64)]))
+    Ok(Figures::from([
+        ("all_ready_ms", millis(took)),
+        ("pods", pods as f64),
+    ]))
 }

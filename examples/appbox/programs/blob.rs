@@ -30,7 +30,10 @@ pub(crate) fn open(sealed: &[u8]) -> Option<(u64, &[u8])> {
 /// FNV-1a over the version and the bytes: against torn files, not against malice.
 pub(crate) fn checksum(version: u64, bytes: &[u8]) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let start = version.to_le_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold);
+    let start = version
+        .to_le_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, fold);
     bytes.iter().fold(start, fold)
 }
 

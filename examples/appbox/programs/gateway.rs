@@ -37,7 +37,10 @@ async fn pass_on(workers: &str, caller: &Caller, ask: Ask) -> Answer {
     let url = format!("{workers}{}", ask.path);
     let mut last = Answer::new(StatusCode::BAD_GATEWAY, "no worker answered");
     for _ in 0..TRIES_MAX {
-        match caller.ask(ask.method.clone(), &url, ask.body.clone(), ask.version).await {
+        match caller
+            .ask(ask.method.clone(), &url, ask.body.clone(), ask.version)
+            .await
+        {
             Ok(answer) if !answer.status.is_server_error() => return answer,
             Ok(answer) => last = answer,
             Err(fault) => last = Answer::new(StatusCode::BAD_GATEWAY, fault.to_string()),

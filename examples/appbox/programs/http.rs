@@ -41,7 +41,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
-        Self { status, body: body.into(), version: None }
+        Self {
+            status,
+            body: body.into(),
+            version: None,
+        }
     }
 
     pub(crate) fn ok() -> Self {
@@ -59,7 +63,9 @@ where
     F: Future<Output = Answer> + Send,
 {
     let mut terminate = signal(SignalKind::terminate())?;
-    let listener = TcpListener::bind(address).await.map_err(|e| format!("bind {address}: {e}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| format!("bind {address}: {e}"))?;
     let graceful = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
@@ -76,8 +82,8 @@ where
             let handle = handle.clone();
             async move { Ok::<_, Infallible>(answer(request, handle).await) }
         });
-        let connection =
-            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service);
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             let _ = watched.await; // a broken connection is its client's to notice
@@ -94,11 +100,20 @@ where
     F: Future<Output = Answer>,
 {
     let (parts, body) = request.into_parts();
-    let version = parts.headers.get(VERSION).and_then(|v| v.to_str().ok()?.parse().ok());
+    let version = parts
+        .headers
+        .get(VERSION)
+        .and_then(|v| v.to_str().ok()?.parse().ok());
     let answer = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => {
             let path = parts.uri.path().to_owned();
-            handle(Ask { method: parts.method, path, body: body.to_bytes(), version }).await
+            handle(Ask {
+                method: parts.method,
+                path,
+                body: body.to_bytes(),
+                version,
+            })
+            .await
         }
         Err(fault) => Answer::new(StatusCode::BAD_REQUEST, format!("body not read: {fault}")),
     };
@@ -111,7 +126,7 @@ where
 }
 
 /// A client with a pool of connections and a time limit on every request.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Caller {
     client: Client<HttpConnector, Full<Bytes>>,
     limit: Duration,
@@ -146,10 +161,19 @@ impl Caller {
         let exchange = async {
             let response = self.client.request(request).await?;
             let status = response.status();
-            let version =
-                response.headers().get(VERSION).and_then(|v| v.to_str().ok()?.parse().ok());
-            let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await?.to_bytes();
-            Ok::<_, Fault>(Answer { status, body, version })
+            let version = response
+                .headers()
+                .get(VERSION)
+                .and_then(|v| v.to_str().ok()?.parse().ok());
+            let body = Limited::new(response.into_body(), BODY_BYTES_MAX)
+                .collect()
+                .await?
+                .to_bytes();
+            Ok::<_, Fault>(Answer {
+                status,
+                body,
+                version,
+            })
         };
         match tokio::time::timeout(self.limit, exchange).await {
             Ok(outcome) => outcome,

@@ -45,7 +45,9 @@ pub(crate) fn left_behind(folder: &std::path::Path) -> Result<u64, Fault> {
     let mut found = 0;
     for entry in std::fs::read_dir("/proc")? {
         let path = entry?.path();
-        let number = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
+        let number = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes()[0].is_ascii_digit());
         if number && std::fs::read(path.join("environ")).is_ok_and(has) {
             found += 1;
         }

@@ -57,7 +57,10 @@ impl Shelf {
             _ => Ok(Answer::new(StatusCode::METHOD_NOT_ALLOWED, "GET or PUT")),
         };
         outcome.unwrap_or_else(|fault| {
-            Answer::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{name}: {fault}"))
+            Answer::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("{name}: {fault}"),
+            )
         })
     }
 
@@ -70,9 +73,10 @@ impl Shelf {
             Err(fault) => return Err(fault),
         };
         Ok(match blob::open(&sealed) {
-            Some((version, bytes)) => {
-                Answer { version: Some(version), ..Answer::new(StatusCode::OK, bytes.to_vec()) }
-            }
+            Some((version, bytes)) => Answer {
+                version: Some(version),
+                ..Answer::new(StatusCode::OK, bytes.to_vec())
+            },
             None => Answer::new(StatusCode::INTERNAL_SERVER_ERROR, "the file is damaged"),
         })
     }

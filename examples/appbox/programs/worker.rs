@@ -23,8 +23,10 @@ const STORAGE_TIME_MAX: Duration = Duration::from_millis(1_000);
 
 pub(crate) async fn run() -> Result<(), Fault> {
     let address = format!("{}:{}", env("POD_IP")?, env("PORT")?).parse()?;
-    let nodes: Vec<String> =
-        env("STORAGE")?.split(',').map(|at| format!("http://{at}/blobs/")).collect();
+    let nodes: Vec<String> = env("STORAGE")?
+        .split(',')
+        .map(|at| format!("http://{at}/blobs/"))
+        .collect();
     let worker = Arc::new(Worker {
         version: env("VERSION")?,
         name: env("POD_NAME")?,
@@ -64,7 +66,9 @@ impl Worker {
         }
         match (ask.method, ask.path.as_str()) {
             (_, "/healthz") => Answer::ok(),
-            (_, "/version") => Answer::new(StatusCode::OK, format!("{} {}", self.version, self.name)),
+            (_, "/version") => {
+                Answer::new(StatusCode::OK, format!("{} {}", self.version, self.name))
+            }
             (_, "/pid") => Answer::new(StatusCode::OK, std::process::id().to_string()),
             (Method::POST, "/hang") => {
                 self.hangs.store(true, Ordering::Relaxed);
@@ -77,7 +81,8 @@ impl Worker {
     async fn write(&self, name: &str, version: u64, bytes: Bytes) -> Answer {
         let mut writes = JoinSet::new();
         for node in &self.nodes {
-            let (caller, url, bytes) = (self.caller.clone(), format!("{node}{name}"), bytes.clone());
+            let (caller, url, bytes) =
+                (self.caller.clone(), format!("{node}{name}"), bytes.clone());
             writes.spawn(async move { caller.ask(Method::PUT, &url, bytes, Some(version)).await });
         }
         let mut kept = 0;
@@ -91,14 +96,18 @@ impl Worker {
                 return Answer::ok();
             }
         }
-        Answer::new(StatusCode::SERVICE_UNAVAILABLE, format!("{kept} of {QUORUM} replicas kept it"))
+        Answer::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{kept} of {QUORUM} replicas kept it"),
+        )
     }
 
     async fn read(&self, name: &str) -> Answer {
         let mut reads = JoinSet::new();
         for (n, node) in self.nodes.iter().enumerate() {
             let (caller, url) = (self.caller.clone(), format!("{node}{name}"));
-            reads.spawn(async move { (n, caller.ask(Method::GET, &url, Bytes::new(), None).await) });
+            reads
+                .spawn(async move { (n, caller.ask(Method::GET, &url, Bytes::new(), None).await) });
         }
         let mut answers: Vec<(usize, u64, Bytes)> = Vec::new();
         while let Some(outcome) = reads.join_next().await {
@@ -125,9 +134,15 @@ impl Worker {
             if version < newest {
                 let url = format!("{}{name}", self.nodes[*n]);
                 // A repair that fails is tried again by the next read.
-                let _ = self.caller.ask(Method::PUT, &url, bytes.clone(), Some(*newest)).await;
+                let _ = self
+                    .caller
+                    .ask(Method::PUT, &url, bytes.clone(), Some(*newest))
+                    .await;
             }
         }
-        Answer { version: Some(*newest), ..Answer::new(StatusCode::OK, bytes.clone()) }
+        Answer {
+            version: Some(*newest),
+            ..Answer::new(StatusCode::OK, bytes.clone())
+        }
     }
 }

@@ -83,7 +83,9 @@ impl Resource for Namespace {
         }
         let finalizers = &mut self.metadata.finalizers;
         if self.metadata.deletion_timestamp.is_none()
-            && !finalizers.iter().any(|finalizer| finalizer == Self::FINALIZER)
+            && !finalizers
+                .iter()
+                .any(|finalizer| finalizer == Self::FINALIZER)
         {
             finalizers.push(Self::FINALIZER.into());
         }

@@ -79,9 +79,7 @@ impl ContainerRun {
         loop {
             let observed = self.start(&id).await?;
             let (since, exit) = match observed.state {
-                RunState::Running { since } => {
-                    self.attend(&id, since, health.as_mut()).await
-                }
+                RunState::Running { since } => self.attend(&id, since, health.as_mut()).await,
                 RunState::Ended(exit) => (exit.at, exit),
             };
             if let Some(health) = &health {
@@ -90,7 +88,10 @@ impl ContainerRun {
             let again = !self.ending.is_cancelled() && restarts(self.policy(), exit.code == 0);
             if !again {
                 self.shared.see(self.slot, |seen| {
-                    seen.state = SeenState::Ended { exit: exit.clone(), since: Some(since) };
+                    seen.state = SeenState::Ended {
+                        exit: exit.clone(),
+                        since: Some(since),
+                    };
                     (seen.started, seen.ready) = (false, false);
                 });
                 return Some(exit);
@@ -105,7 +106,10 @@ impl ContainerRun {
                 };
             });
             let name = &self.container().name;
-            self.shared.warn("BackOff", &format!("container {name} ended with code {}", exit.code));
+            self.shared.warn(
+                "BackOff",
+                &format!("container {name} ended with code {}", exit.code),
+            );
             if !self.rest_until(at).await {
                 return Some(exit);
             }
@@ -114,7 +118,9 @@ impl ContainerRun {
     }
 
     fn probes(&self) -> Result<WatchedProbes, orchestra_core::port::probe::ProbeError> {
-        WatchedProbes::of(self.container(), |port| self.shared.place.port(port).unwrap_or(port))
+        WatchedProbes::of(self.container(), |port| {
+            self.shared.place.port(port).unwrap_or(port)
+        })
     }
 
     /// Starts it, again and again if need be. `None` once the pod is ending.
@@ -210,7 +216,11 @@ impl ContainerRun {
     }
 
     /// Stops it for a restart, with the grace of the probe that asked or of the pod.
-    async fn stop(&self, id: &WorkloadId, kind: Option<orchestra_sched::health::tracker::ProbeKind>) {
+    async fn stop(
+        &self,
+        id: &WorkloadId,
+        kind: Option<orchestra_sched::health::tracker::ProbeKind>,
+    ) {
         use orchestra_sched::health::tracker::ProbeKind;
         let container = self.container();
         let probe = match kind {
@@ -275,12 +285,18 @@ impl ContainerRun {
             host_ip: Some(shared.host_ip()),
             services: &services,
         };
-        let sources = Sources { client: shared.client(), secrets: shared.secrets() };
+        let sources = Sources {
+            client: shared.client(),
+            secrets: shared.secrets(),
+        };
         let mounts = mounts(container, &shared.volumes)?;
         let mut env = shared.place.env();
         for mount in &container.volume_mounts {
             if let Some(at) = mounts.get(std::path::Path::new(&mount.mount_path)) {
-                env.insert(mount_variable(&mount.name), at.to_string_lossy().into_owned());
+                env.insert(
+                    mount_variable(&mount.name),
+                    at.to_string_lossy().into_owned(),
+                );
             }
         }
         env.extend(environment(container, facts, sources).await?);
@@ -357,7 +373,10 @@ pub(crate) async fn run_handler(
     let Some(spec): Option<ProbeSpec> = probes.readiness.map(|probe| probe.spec) else {
         return Ok(());
     };
-    let target = ProbeTarget { workload: id.clone(), address: Some(shared.place.ip) };
+    let target = ProbeTarget {
+        workload: id.clone(),
+        address: Some(shared.place.ip),
+    };
     match shared.engine.prober.probe(&target, &spec).await {
         Ok(Verdict::Pass { .. }) => Ok(()),
         Ok(Verdict::Fail { reason }) => Err(reason),

@@ -24,7 +24,10 @@ pub(crate) struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(what: impl Into<String>, remedy: &'static str) -> Self {
-        Self { what: what.into(), remedy }
+        Self {
+            what: what.into(),
+            remedy,
+        }
     }
 }
 
@@ -74,8 +77,9 @@ pub(crate) async fn environment(
         if let Some(from) = &source.secret_ref {
             let optional = from.optional.unwrap_or(false);
             for key in sources.secret_keys(namespace, &from.name, optional).await? {
-                if let Some(text) =
-                    sources.secret(namespace, &from.name, &key, optional).await?
+                if let Some(text) = sources
+                    .secret(namespace, &from.name, &key, optional)
+                    .await?
                 {
                     add(&key, text);
                 }
@@ -104,8 +108,9 @@ pub(crate) fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) =
-            rest.strip_prefix('(').and_then(|inner| inner.split_once(')'))
+        } else if let Some((name, after)) = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
         {
             match env.get(name) {
                 Some(value) => out.push_str(value),
@@ -129,7 +134,11 @@ fn link(service: &Service, env: &mut BTreeMap<String, String>) {
     let Some(address) = service.cluster_ip() else {
         return;
     };
-    let name = service.metadata.name.to_uppercase().replace(['-', '.'], "_");
+    let name = service
+        .metadata
+        .name
+        .to_uppercase()
+        .replace(['-', '.'], "_");
     env.insert(format!("{name}_SERVICE_HOST"), address.to_string());
     for (n, port) in service.spec.ports.iter().enumerate() {
         if n == 0 {
@@ -137,7 +146,10 @@ fn link(service: &Service, env: &mut BTreeMap<String, String>) {
         }
         if !port.name.is_empty() {
             let port_name = port.name.to_uppercase().replace('-', "_");
-            env.insert(format!("{name}_SERVICE_PORT_{port_name}"), port.port.to_string());
+            env.insert(
+                format!("{name}_SERVICE_PORT_{port_name}"),
+                port.port.to_string(),
+            );
         }
     }
 }
@@ -158,14 +170,19 @@ async fn resolve(
             Some(value) => Ok(Some(value.clone())),
             None if optional => Ok(None),
             None => Err(ConfigError::new(
-                format!("config map {namespace}/{} has no key {:?}", from.name, from.key),
+                format!(
+                    "config map {namespace}/{} has no key {:?}",
+                    from.name, from.key
+                ),
                 "add the key, or mark the reference optional",
             )),
         };
     }
     if let Some(from) = &source.secret_key_ref {
         let optional = from.optional.unwrap_or(false);
-        return sources.secret(namespace, &from.name, &from.key, optional).await;
+        return sources
+            .secret(namespace, &from.name, &from.key, optional)
+            .await;
     }
     if let Some(from) = &source.field_ref {
         return field(from, facts).map(Some);
@@ -246,12 +263,18 @@ impl Sources<'_> {
         key: &SmolStr,
         optional: bool,
     ) -> Result<Option<orchestra_core::port::secret::SecretBytes>, ConfigError> {
-        let secret =
-            SecretRef { namespace: namespace.clone(), name: name.clone(), key: key.clone() };
+        let secret = SecretRef {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            key: key.clone(),
+        };
         match self.secrets.fetch(&secret).await {
             Ok(value) => Ok(Some(value.bytes)),
             Err(error) if optional && error.kind() == SecretErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ConfigError::new(report(&error).to_string(), "it is tried again")),
+            Err(error) => Err(ConfigError::new(
+                report(&error).to_string(),
+                "it is tried again",
+            )),
         }
     }
 }
@@ -265,10 +288,18 @@ pub(crate) fn field(from: &ObjectFieldSelector, facts: Facts<'_>) -> Result<Stri
         inner.strip_suffix("']")
     };
     if let Some(key) = quoted("metadata.labels") {
-        return Ok(meta.labels.get(key).map(SmolStr::to_string).unwrap_or_default());
+        return Ok(meta
+            .labels
+            .get(key)
+            .map(SmolStr::to_string)
+            .unwrap_or_default());
     }
     if let Some(key) = quoted("metadata.annotations") {
-        return Ok(meta.annotations.get(key).map(SmolStr::to_string).unwrap_or_default());
+        return Ok(meta
+            .annotations
+            .get(key)
+            .map(SmolStr::to_string)
+            .unwrap_or_default());
     }
     Ok(match from.field_path.as_str() {
         "metadata.name" => meta.name.to_string(),
@@ -291,7 +322,9 @@ pub(crate) fn field(from: &ObjectFieldSelector, facts: Facts<'_>) -> Result<Stri
 }
 
 fn lines(map: &orchestra_core::meta::Labels) -> String {
-    map.iter().map(|(key, value)| format!("{key}={value:?}\n")).collect()
+    map.iter()
+        .map(|(key, value)| format!("{key}={value:?}\n"))
+        .collect()
 }
 
 /// A request or limit of a container, in units of the divisor, rounded up.
@@ -304,12 +337,14 @@ pub(crate) fn resource(
         container
     } else {
         let all = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-        all.into_iter().find(|other| other.name == from.container_name).ok_or_else(|| {
-            ConfigError::new(
-                format!("there is no container {:?}", from.container_name),
-                "name one of the pod's containers",
-            )
-        })?
+        all.into_iter()
+            .find(|other| other.name == from.container_name)
+            .ok_or_else(|| {
+                ConfigError::new(
+                    format!("there is no container {:?}", from.container_name),
+                    "name one of the pod's containers",
+                )
+            })?
     };
     let unknown = || {
         ConfigError::new(
@@ -324,10 +359,16 @@ pub(crate) fn resource(
         _ => return Err(unknown()),
     };
     let amount = list.get(name).copied().unwrap_or_default();
-    let divisor =
-        if from.divisor == Quantity::default() { Quantity::from_int(1) } else { from.divisor };
+    let divisor = if from.divisor == Quantity::default() {
+        Quantity::from_int(1)
+    } else {
+        from.divisor
+    };
     let (amount, divisor) = (amount.as_milli(), divisor.as_milli().max(1));
-    Ok(amount.div_euclid(divisor).saturating_add(i64::from(amount.rem_euclid(divisor) > 0)).to_string())
+    Ok(amount
+        .div_euclid(divisor)
+        .saturating_add(i64::from(amount.rem_euclid(divisor) > 0))
+        .to_string())
 }
 
 #[cfg(test)]
@@ -360,7 +401,13 @@ mod tests {
             services: &[],
         };
         let read = |path: &str| {
-            field(&ObjectFieldSelector { field_path: path.into(), ..Default::default() }, facts)
+            field(
+                &ObjectFieldSelector {
+                    field_path: path.into(),
+                    ..Default::default()
+                },
+                facts,
+            )
         };
         assert_eq!(read("metadata.name").as_deref(), Ok("web-1"));
         assert_eq!(read("metadata.labels['app']").as_deref(), Ok("web"));
@@ -382,10 +429,22 @@ mod tests {
             };
             super::resource(&from, &container, &pod)
         };
-        assert_eq!(read("requests.cpu", Quantity::default()).as_deref(), Ok("2"));
-        assert_eq!(read("requests.cpu", Quantity::from_milli(1)).as_deref(), Ok("1500"));
-        assert_eq!(read("requests.memory", Quantity::from_int(1 << 20)).as_deref(), Ok("100"));
-        assert_eq!(read("limits.memory", Quantity::default()).as_deref(), Ok("0"));
+        assert_eq!(
+            read("requests.cpu", Quantity::default()).as_deref(),
+            Ok("2")
+        );
+        assert_eq!(
+            read("requests.cpu", Quantity::from_milli(1)).as_deref(),
+            Ok("1500")
+        );
+        assert_eq!(
+            read("requests.memory", Quantity::from_int(1 << 20)).as_deref(),
+            Ok("100")
+        );
+        assert_eq!(
+            read("limits.memory", Quantity::default()).as_deref(),
+            Ok("0")
+        );
         assert!(read("cpu", Quantity::default()).is_err());
     }
 }

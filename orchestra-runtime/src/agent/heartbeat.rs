@@ -85,10 +85,16 @@ impl Heartbeat<'_> {
         object.spec.acquire_time = Some(now);
         object.spec.renew_time = Some(now);
         let value = codec::encode(&object).map_err(|error| {
-            StoreError::new(StoreErrorKind::Invalid, "encode").about(name.as_str()).because(error)
+            StoreError::new(StoreErrorKind::Invalid, "encode")
+                .about(name.as_str())
+                .because(error)
         })?;
         let key = Key::from(format!("{}/{LEASE_NAMESPACE}/{name}", Lease::PLURAL));
-        let write = Write::Put { key, value, lease: Some(lease) };
+        let write = Write::Put {
+            key,
+            value,
+            lease: Some(lease),
+        };
         self.client.store().commit(Txn::new().then(write)).await?;
         self.lease = Some(lease);
         Ok(())

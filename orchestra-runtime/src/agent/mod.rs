@@ -29,7 +29,7 @@ use orchestra_sched::health::backoff::BackoffPolicy;
 use orchestra_sched::health::nodes::NodePolicy;
 use smol_str::SmolStr;
 use tokio::sync::{Mutex, watch};
-use tokio::task::{JoinSet, Id};
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use heartbeat::LEASE_NAMESPACE;
@@ -141,12 +141,20 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn engine(&self, pod: &Pod) -> Option<Running> {
         let asked = &pod.spec.runtime_class_name;
-        let name = if asked.is_empty() { &self.settings.default_engine } else { asked };
+        let name = if asked.is_empty() {
+            &self.settings.default_engine
+        } else {
+            asked
+        };
         self.engines.get(name).cloned()
     }
 
     pub(crate) fn engine_names(&self) -> String {
-        self.engines.keys().map(SmolStr::as_str).collect::<Vec<_>>().join(", ")
+        self.engines
+            .keys()
+            .map(SmolStr::as_str)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// A place for the pod: the one it has, if it had one.
@@ -155,9 +163,17 @@ impl Parts {
         let places = match places.as_mut() {
             Some(places) => places,
             None => {
-                let range = self.view.node().as_deref().and_then(pod_range).ok_or_else(|| {
-                    ConfigError::new("the node has no range of addresses yet", "it is tried again")
-                })?;
+                let range = self
+                    .view
+                    .node()
+                    .as_deref()
+                    .and_then(pod_range)
+                    .ok_or_else(|| {
+                        ConfigError::new(
+                            "the node has no range of addresses yet",
+                            "it is tried again",
+                        )
+                    })?;
                 places.insert(PodAddresses::new(range, self.settings.span))
             }
         };
@@ -171,7 +187,10 @@ impl Parts {
         if let Some(ip) = pod.status.pod_ip
             && self.settings.span == LoopbackSpan::Whole
         {
-            let place = PodAddress { ip, ports: ports.iter().map(|port| (*port, *port)).collect() };
+            let place = PodAddress {
+                ip,
+                ports: ports.iter().map(|port| (*port, *port)).collect(),
+            };
             if places.adopt(&place).is_ok() {
                 return Ok(place);
             }
@@ -212,7 +231,14 @@ impl Agent {
                 let wheel = ProbeWheel::new(engine.prober.clone(), clock, settings.wheel);
                 let probes = wheel.handle();
                 wheels.push(wheel);
-                (name, Running { driver: engine.driver, prober: engine.prober, probes })
+                (
+                    name,
+                    Running {
+                        driver: engine.driver,
+                        prober: engine.prober,
+                        probes,
+                    },
+                )
             })
             .collect();
         let volumes = settings.volumes.clone().map(VolumeHost::new);
@@ -227,13 +253,21 @@ impl Agent {
             volumes,
             places: Mutex::default(),
         };
-        Self { node, parts: Arc::new(parts), wheels }
+        Self {
+            node,
+            parts: Arc::new(parts),
+            wheels,
+        }
     }
 
     /// Runs until cancelled, then ends its workloads in order (unless they are to be left), and
     /// gives up its lease.
     pub async fn run(self, cancel: CancellationToken) {
-        let Self { node, parts, wheels } = self;
+        let Self {
+            node,
+            parts,
+            wheels,
+        } = self;
         let turning = CancellationToken::new();
         let mut turns = JoinSet::new();
         for wheel in wheels {
@@ -247,7 +281,11 @@ impl Agent {
             settings: &parts.settings,
             lease: None,
         };
-        let mut pods = Pods { parts: &parts, workers: BTreeMap::new(), tasks: JoinSet::new() };
+        let mut pods = Pods {
+            parts: &parts,
+            workers: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => {}
@@ -267,7 +305,9 @@ impl Agent {
 
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agent").field("node", &self.node.metadata.name).finish_non_exhaustive()
+        f.debug_struct("Agent")
+            .field("node", &self.node.metadata.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -300,8 +340,13 @@ impl Pods<'_> {
 
     /// What runs already, by pod; what runs without a pod is stopped.
     async fn survey(&self) -> BTreeMap<Uid, BTreeMap<SmolStr, Observed>> {
-        let uids: BTreeSet<Uid> =
-            self.parts.view.pods().iter().map(|pod| pod.metadata.uid).collect();
+        let uids: BTreeSet<Uid> = self
+            .parts
+            .view
+            .pods()
+            .iter()
+            .map(|pod| pod.metadata.uid)
+            .collect();
         let mut found: BTreeMap<Uid, BTreeMap<SmolStr, Observed>> = BTreeMap::new();
         for engine in self.parts.engines.values() {
             for observed in pod::stop_strays(engine, &uids).await {
@@ -361,4 +406,3 @@ impl Pods<'_> {
         }
     }
 }
-

@@ -76,7 +76,10 @@ impl PodShared {
     }
 
     pub(crate) fn workload_id(&self, container: &SmolStr) -> WorkloadId {
-        WorkloadId { pod: self.pod.metadata.uid, container: container.clone() }
+        WorkloadId {
+            pod: self.pod.metadata.uid,
+            container: container.clone(),
+        }
     }
 
     /// Notes what a container does, and has it reported.
@@ -99,11 +102,16 @@ impl PodShared {
     }
 
     fn seen(&self) -> PodSeen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn warn(&self, reason: &'static str, message: &str) {
-        self.parts.events.warning(self.pod.as_ref(), reason, message);
+        self.parts
+            .events
+            .warning(self.pod.as_ref(), reason, message);
     }
 
     /// Writes the status as it is now, until that has worked or nobody wants to know any more.
@@ -206,7 +214,9 @@ async fn prepare(
                     });
                 }
                 Err(error) => {
-                    parts.events.warning(pod.as_ref(), "FailedMount", &error.to_string());
+                    parts
+                        .events
+                        .warning(pod.as_ref(), "FailedMount", &error.to_string());
                     tracing::debug!(pod = %pod.key(), %error, "not prepared yet");
                 }
             }
@@ -227,10 +237,7 @@ async fn prepare(
     }
 }
 
-async fn try_prepare(
-    parts: &Parts,
-    pod: &Pod,
-) -> Result<(PodAddress, Prepared), ConfigError> {
+async fn try_prepare(parts: &Parts, pod: &Pod) -> Result<(PodAddress, Prepared), ConfigError> {
     let place = parts.place(pod).await?;
     let Some(host) = &parts.volumes else {
         return Ok((place, Prepared::new()));
@@ -242,7 +249,10 @@ async fn try_prepare(
         host_ip: Some(parts.settings.host_ip),
         services: &services,
     };
-    let sources = Sources { client: &parts.client, secrets: parts.secrets.as_ref() };
+    let sources = Sources {
+        client: &parts.client,
+        secrets: parts.secrets.as_ref(),
+    };
     match host.prepare(facts, sources).await {
         Ok(volumes) => Ok((place, volumes)),
         Err(error) => {
@@ -297,9 +307,11 @@ async fn finish(parts: &Parts, pod: &Pod) {
     let mut rest = REPORT_RETRY_BASE;
     loop {
         let params = DeleteParams::now().uid(pod.metadata.uid);
-        let still = parts.view.pods().iter().any(|seen| {
-            seen.metadata.uid == pod.metadata.uid && seen.is_terminating()
-        });
+        let still = parts
+            .view
+            .pods()
+            .iter()
+            .any(|seen| seen.metadata.uid == pod.metadata.uid && seen.is_terminating());
         if !still {
             return; // gone, or the agent ends and the pod stays
         }
@@ -339,12 +351,7 @@ impl Life {
         };
         let late = {
             let shared = self.shared.clone();
-            let work = run_containers(
-                &shared,
-                &self.found,
-                &self.ending,
-                &mut self.containers,
-            );
+            let work = run_containers(&shared, &self.found, &self.ending, &mut self.containers);
             tokio::select! {
                 biased;
                 () = unwanted(&mut wishes) => false,
@@ -355,7 +362,8 @@ impl Life {
         if late {
             let why = "it ran for longer than its activeDeadlineSeconds".to_owned();
             self.shared.warn("DeadlineExceeded", &why);
-            self.shared.note(|seen| seen.failed = Some(("DeadlineExceeded", why)));
+            self.shared
+                .note(|seen| seen.failed = Some(("DeadlineExceeded", why)));
         }
         let told = matches!(&*self.wishes.borrow(), Wish::Follow(pod) if !pod.is_terminating());
         self.stop().await;
@@ -374,7 +382,11 @@ impl Life {
 
     fn deadline(&self) -> Option<Timestamp> {
         let seconds = self.shared.pod.spec.active_deadline_seconds?;
-        let start = self.shared.seen().start_time.unwrap_or(self.shared.client().now());
+        let start = self
+            .shared
+            .seen()
+            .start_time
+            .unwrap_or(self.shared.client().now());
         Some(start + Duration::from_secs(seconds))
     }
 
@@ -384,16 +396,27 @@ impl Life {
         // Takes it out of its services, where its object does not say so already.
         self.shared.note(|seen| seen.ending = true);
         let grace = self.grace();
-        let running = self.shared.seen().containers.iter().any(|seen| {
-            matches!(seen.state, SeenState::Running { .. })
-        });
+        let running = self
+            .shared
+            .seen()
+            .containers
+            .iter()
+            .any(|seen| matches!(seen.state, SeenState::Running { .. }));
         if running && !grace.is_zero() {
             let patience = grace.min(self.shared.settings().drain_max);
-            self.shared.parts.traffic.drained(self.shared.pod.metadata.uid, patience).await;
+            self.shared
+                .parts
+                .traffic
+                .drained(self.shared.pod.metadata.uid, patience)
+                .await;
         }
         let mut stops = JoinSet::new();
         for container in &self.shared.pod.spec.containers {
-            stops.spawn(stop_container(self.shared.clone(), container.clone(), grace));
+            stops.spawn(stop_container(
+                self.shared.clone(),
+                container.clone(),
+                grace,
+            ));
         }
         while stops.join_next().await.is_some() {}
         for container in self.shared.pod.spec.init_containers.iter().rev() {
@@ -412,7 +435,13 @@ impl Life {
         let seconds = match &*self.wishes.borrow() {
             Wish::Follow(pod) => pod.metadata.deletion_grace_period_seconds.unwrap_or(whole),
             Wish::Gone => 0,
-            Wish::Shutdown => return self.shared.settings().shutdown_grace_max.min(Duration::from_secs(whole)),
+            Wish::Shutdown => {
+                return self
+                    .shared
+                    .settings()
+                    .shutdown_grace_max
+                    .min(Duration::from_secs(whole));
+            }
         };
         Duration::from_secs(seconds)
     }
@@ -440,7 +469,9 @@ async fn run_containers(
     let spec = &shared.pod.spec;
     // A pod found running has its init containers behind it.
     let adopted = spec.containers.iter().any(|container| {
-        found.get(&container.name).is_some_and(|o| matches!(o.state, RunState::Running { .. }))
+        found
+            .get(&container.name)
+            .is_some_and(|o| matches!(o.state, RunState::Running { .. }))
     });
     for (n, container) in spec.init_containers.iter().enumerate() {
         let slot = Slot::Init(n);
@@ -521,12 +552,22 @@ fn spawn(
     let attempt = match (found.get(&container.name), known) {
         (Some(found), _) => found.attempt,
         // It ran under a driver that knows nothing of it any more.
-        (None, Some(known)) if known.state.waiting().is_none_or(|_| known.restart_count > 0) => {
+        (None, Some(known))
+            if known
+                .state
+                .waiting()
+                .is_none_or(|_| known.restart_count > 0) =>
+        {
             known.restart_count.saturating_add(1)
         }
         _ => 0,
     };
-    let run = ContainerRun { shared: shared.clone(), slot, attempt, ending: ending.clone() };
+    let run = ContainerRun {
+        shared: shared.clone(),
+        slot,
+        attempt,
+        ending: ending.clone(),
+    };
     running.spawn(async move { (slot, run.run().await) });
 }
 
@@ -534,7 +575,10 @@ fn spawn(
 async fn stop_container(shared: Arc<PodShared>, container: Container, grace: Duration) {
     let id = shared.workload_id(&container.name);
     let begun = tokio::time::Instant::now();
-    if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref())
+    if let Some(hook) = container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.pre_stop.as_ref())
         && !grace.is_zero()
     {
         match tokio::time::timeout(grace, run_handler(&shared, &container, &id, hook)).await {
@@ -556,7 +600,10 @@ async fn stop_container(shared: Arc<PodShared>, container: Container, grace: Dur
 }
 
 /// Stops and forgets workloads whose pod is gone.
-pub(crate) async fn stop_strays(engine: &Running, pods: &std::collections::BTreeSet<Uid>) -> Vec<Observed> {
+pub(crate) async fn stop_strays(
+    engine: &Running,
+    pods: &std::collections::BTreeSet<Uid>,
+) -> Vec<Observed> {
     let survey = match engine.driver.survey().await {
         Ok(survey) => survey,
         Err(error) => {
@@ -564,8 +611,9 @@ pub(crate) async fn stop_strays(engine: &Running, pods: &std::collections::BTree
             return Vec::new();
         }
     };
-    let (known, strays): (Vec<_>, Vec<_>) =
-        survey.into_iter().partition(|observed| pods.contains(&observed.id.pod));
+    let (known, strays): (Vec<_>, Vec<_>) = survey
+        .into_iter()
+        .partition(|observed| pods.contains(&observed.id.pod));
     for stray in strays {
         tracing::info!(workload = %stray.id, "stopped: its pod is gone");
         for outcome in [

@@ -29,15 +29,32 @@ pub(crate) struct Seen {
 /// What a container does.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SeenState {
-    Waiting { reason: &'static str, message: String },
-    Running { since: Timestamp },
-    Ended { exit: Exit, since: Option<Timestamp> },
+    Waiting {
+        reason: &'static str,
+        message: String,
+    },
+    Running {
+        since: Timestamp,
+    },
+    Ended {
+        exit: Exit,
+        since: Option<Timestamp>,
+    },
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        let state = SeenState::Waiting { reason: "PodInitializing", message: String::new() };
-        Self { state, last: None, restarts: 0, started: false, ready: false }
+        let state = SeenState::Waiting {
+            reason: "PodInitializing",
+            message: String::new(),
+        };
+        Self {
+            state,
+            last: None,
+            restarts: 0,
+            started: false,
+            ready: false,
+        }
     }
 }
 
@@ -78,7 +95,11 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
     status.observed_generation = pod.metadata.generation;
     status.host_ip = seen.host_ip;
     status.pod_ip = seen.pod_ip;
-    status.pod_ips = seen.pod_ip.map(|ip| IpEntry { ip: Some(ip) }).into_iter().collect();
+    status.pod_ips = seen
+        .pod_ip
+        .map(|ip| IpEntry { ip: Some(ip) })
+        .into_iter()
+        .collect();
     status.start_time = seen.start_time;
     let tell = |containers: &[orchestra_core::kind::Container], seen: &[Seen]| {
         containers
@@ -115,11 +136,15 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
         match () {
             () if holds => ("", String::new()),
             () if over => ("PodCompleted", String::new()),
-            () if !unready.is_empty() => {
-                ("ContainersNotReady", format!("containers with unready status: {unready:?}"))
-            }
+            () if !unready.is_empty() => (
+                "ContainersNotReady",
+                format!("containers with unready status: {unready:?}"),
+            ),
             () if seen.ending => ("PodEnding", "it is being stopped".to_owned()),
-            () if gates => ("ReadinessGatesNotReady", "a readiness gate is not open".to_owned()),
+            () if gates => (
+                "ReadinessGatesNotReady",
+                "a readiness gate is not open".to_owned(),
+            ),
             () => ("ContainersNotInitialized", String::new()),
         }
     };
@@ -140,13 +165,18 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
 }
 
 fn initialized(pod: &Pod, seen: &PodSeen) -> bool {
-    pod.spec.init_containers.iter().zip(&seen.init).all(|(container, seen)| {
-        if container.is_sidecar() {
-            seen.started
-        } else {
-            seen.ended().is_some_and(|exit| exit.code == 0)
-        }
-    }) && seen.init.len() == pod.spec.init_containers.len()
+    pod.spec
+        .init_containers
+        .iter()
+        .zip(&seen.init)
+        .all(|(container, seen)| {
+            if container.is_sidecar() {
+                seen.started
+            } else {
+                seen.ended().is_some_and(|exit| exit.code == 0)
+            }
+        })
+        && seen.init.len() == pod.spec.init_containers.len()
 }
 
 fn phase(pod: &Pod, seen: &PodSeen) -> PodPhase {
@@ -154,14 +184,23 @@ fn phase(pod: &Pod, seen: &PodSeen) -> PodPhase {
         return PodPhase::Failed;
     }
     let never = pod.spec.restart_policy == RestartPolicy::Never;
-    let failed_init = pod.spec.init_containers.iter().zip(&seen.init).any(|(container, seen)| {
-        !container.is_sidecar() && seen.ended().is_some_and(|exit| exit.code != 0)
-    });
+    let failed_init = pod
+        .spec
+        .init_containers
+        .iter()
+        .zip(&seen.init)
+        .any(|(container, seen)| {
+            !container.is_sidecar() && seen.ended().is_some_and(|exit| exit.code != 0)
+        });
     if failed_init && (never || seen.stopped) {
         return PodPhase::Failed;
     }
     if !initialized(pod, seen) {
-        return if seen.stopped { PodPhase::Failed } else { PodPhase::Pending };
+        return if seen.stopped {
+            PodPhase::Failed
+        } else {
+            PodPhase::Pending
+        };
     }
     let exits: Vec<&Exit> = seen.containers.iter().filter_map(Seen::ended).collect();
     let all_ended = exits.len() == seen.containers.len();
@@ -173,7 +212,11 @@ fn phase(pod: &Pod, seen: &PodSeen) -> PodPhase {
             RestartPolicy::Never => true,
         };
     if all_ended && final_now {
-        return if all_well { PodPhase::Succeeded } else { PodPhase::Failed };
+        return if all_well {
+            PodPhase::Succeeded
+        } else {
+            PodPhase::Failed
+        };
     }
     if seen.stopped {
         return PodPhase::Failed; // stopped before it ever ran
@@ -181,7 +224,11 @@ fn phase(pod: &Pod, seen: &PodSeen) -> PodPhase {
     let begun = seen.containers.iter().any(|seen| {
         seen.running() || seen.ended().is_some() || seen.last.is_some() || seen.restarts > 0
     });
-    if begun { PodPhase::Running } else { PodPhase::Pending }
+    if begun {
+        PodPhase::Running
+    } else {
+        PodPhase::Pending
+    }
 }
 
 fn container_status(name: &SmolStr, image: &SmolStr, seen: &Seen) -> ContainerStatus {
@@ -201,9 +248,9 @@ fn container_status(name: &SmolStr, image: &SmolStr, seen: &Seen) -> ContainerSt
             reason: SmolStr::new_static(reason),
             message: message.clone(),
         }),
-        SeenState::Running { since } => {
-            ContainerState::Running(ContainerStateRunning { started_at: Some(*since) })
-        }
+        SeenState::Running { since } => ContainerState::Running(ContainerStateRunning {
+            started_at: Some(*since),
+        }),
         SeenState::Ended { exit, since } => terminated(exit, *since),
     };
     ContainerStatus {
@@ -238,16 +285,29 @@ mod tests {
     }
 
     fn running() -> Seen {
-        let state = SeenState::Running { since: Timestamp::from_secs(1) };
-        Seen { state, started: true, ready: true, ..Seen::default() }
+        let state = SeenState::Running {
+            since: Timestamp::from_secs(1),
+        };
+        Seen {
+            state,
+            started: true,
+            ready: true,
+            ..Seen::default()
+        }
     }
 
     fn pod(policy: RestartPolicy) -> Pod {
-        Pod::builder("p").container(Container::new("a", "a")).restart_policy(policy)
+        Pod::builder("p")
+            .container(Container::new("a", "a"))
+            .restart_policy(policy)
     }
 
     fn at(pod: &Pod, container: Seen, stopped: bool) -> PodStatus {
-        let seen = PodSeen { containers: vec![container], stopped, ..PodSeen::default() };
+        let seen = PodSeen {
+            containers: vec![container],
+            stopped,
+            ..PodSeen::default()
+        };
         status(pod, &seen, Timestamp::from_secs(9))
     }
 
@@ -257,8 +317,18 @@ mod tests {
         pod.status = at(&pod, running(), false);
         assert_eq!(pod.status.phase, PodPhase::Running);
         assert!(pod.is_ready());
-        let unready = at(&pod, Seen { ready: false, ..running() }, false);
-        assert!(!orchestra_core::meta::condition_holds(&unready.conditions, Pod::READY));
+        let unready = at(
+            &pod,
+            Seen {
+                ready: false,
+                ..running()
+            },
+            false,
+        );
+        assert!(!orchestra_core::meta::condition_holds(
+            &unready.conditions,
+            Pod::READY
+        ));
         assert_eq!(unready.phase, PodPhase::Running);
     }
 
@@ -275,7 +345,10 @@ mod tests {
             (Always, 0, true, PodPhase::Succeeded),
             (Always, 143, true, PodPhase::Failed),
         ] {
-            let seen = Seen { state: exit(code), ..Seen::default() };
+            let seen = Seen {
+                state: exit(code),
+                ..Seen::default()
+            };
             let found = at(&pod(policy), seen, stopped).phase;
             assert_eq!(found, expected, "{policy:?} {code} {stopped}");
         }
@@ -285,7 +358,10 @@ mod tests {
     fn a_waiting_pod_is_pending_until_something_ran() {
         let pod = pod(RestartPolicy::Always);
         assert_eq!(at(&pod, Seen::default(), false).phase, PodPhase::Pending);
-        let crashed = Seen { restarts: 1, ..Seen::default() };
+        let crashed = Seen {
+            restarts: 1,
+            ..Seen::default()
+        };
         assert_eq!(at(&pod, crashed, false).phase, PodPhase::Running);
     }
 
@@ -302,7 +378,10 @@ mod tests {
             };
             status(&pod, &seen, Timestamp::from_secs(9)).phase
         };
-        let done = Seen { state: exit(0), ..Seen::default() };
+        let done = Seen {
+            state: exit(0),
+            ..Seen::default()
+        };
         assert_eq!(seen(Seen::default(), running()), PodPhase::Pending);
         assert_eq!(seen(done.clone(), running()), PodPhase::Running);
         assert_eq!(seen(done, Seen::default()), PodPhase::Pending);

@@ -50,8 +50,15 @@ impl CachedView {
     pub fn new(caches: Caches, name: impl Into<SmolStr>) -> Self {
         let name = name.into();
         let changes = caches.pods.watch_index(BY_NODE, name.clone());
-        let watch = tokio::sync::Mutex::new(Watch { changes, synced: false });
-        Self { caches, name, watch }
+        let watch = tokio::sync::Mutex::new(Watch {
+            changes,
+            synced: false,
+        });
+        Self {
+            caches,
+            name,
+            watch,
+        }
     }
 }
 
@@ -62,7 +69,9 @@ impl NodeView for CachedView {
     }
 
     fn node(&self) -> Option<Arc<Node>> {
-        self.caches.nodes.get(&ObjectKey::cluster(self.name.clone()))
+        self.caches
+            .nodes
+            .get(&ObjectKey::cluster(self.name.clone()))
     }
 
     fn services(&self, namespace: &str) -> Vec<Arc<Service>> {

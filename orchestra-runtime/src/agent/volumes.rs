@@ -26,13 +26,21 @@ impl VolumeHost {
     /// Volumes below `folder`; secrets below `/dev/shm` where that exists.
     pub(crate) fn new(folder: PathBuf) -> Self {
         let shm = Path::new("/dev/shm");
-        let memory = shm.is_dir().then(|| shm.join(format!("orchestra-{}", std::process::id())));
-        Self { disk: folder, memory }
+        let memory = shm
+            .is_dir()
+            .then(|| shm.join(format!("orchestra-{}", std::process::id())));
+        Self {
+            disk: folder,
+            memory,
+        }
     }
 
     fn folders(&self, pod: &Pod) -> impl Iterator<Item = PathBuf> {
         let uid = pod.metadata.uid.to_string();
-        [Some(&self.disk), self.memory.as_ref()].into_iter().flatten().map(move |at| at.join(&uid))
+        [Some(&self.disk), self.memory.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(move |at| at.join(&uid))
     }
 
     /// Makes every volume of the pod. Idempotent; a repeated call writes the newest content.
@@ -45,11 +53,17 @@ impl VolumeHost {
         let uid = facts.pod.metadata.uid.to_string();
         for volume in &facts.pod.spec.volumes {
             let secret = volume.secret.is_some()
-                || volume.projected.as_ref().is_some_and(|p| p.sources.iter().any(|s| s.secret.is_some()));
+                || volume
+                    .projected
+                    .as_ref()
+                    .is_some_and(|p| p.sources.iter().any(|s| s.secret.is_some()));
             let base = if secret {
                 self.memory.as_ref().ok_or_else(|| {
                     ConfigError::new(
-                        format!("volume {:?} holds secrets, and this host has no /dev/shm", volume.name),
+                        format!(
+                            "volume {:?} holds secrets, and this host has no /dev/shm",
+                            volume.name
+                        ),
                         "pass the secret by environment instead",
                     )
                 })?
@@ -90,7 +104,10 @@ pub(crate) fn mounts(
                     "add it to the pod's volumes",
                 )
             })?;
-            Ok((PathBuf::from(&mount.mount_path), within(base, &mount.sub_path)?))
+            Ok((
+                PathBuf::from(&mount.mount_path),
+                within(base, &mount.sub_path)?,
+            ))
         })
         .collect()
 }
@@ -111,7 +128,9 @@ async fn fill(
     if let Some(from) = &volume.host_path {
         let path = PathBuf::from(&from.path);
         if from.kind == "DirectoryOrCreate" {
-            tokio::fs::create_dir_all(&path).await.map_err(|error| failed(&path, &error))?;
+            tokio::fs::create_dir_all(&path)
+                .await
+                .map_err(|error| failed(&path, &error))?;
         }
         return match tokio::fs::try_exists(&path).await {
             Ok(true) => Ok(path),
@@ -126,20 +145,52 @@ async fn fill(
         // Made below, with nothing in it.
     } else if let Some(from) = &volume.config_map {
         let optional = from.optional.unwrap_or(false);
-        config_map(&mut files, namespace, &from.name, &from.items, optional, sources).await?;
+        config_map(
+            &mut files,
+            namespace,
+            &from.name,
+            &from.items,
+            optional,
+            sources,
+        )
+        .await?;
     } else if let Some(from) = &volume.secret {
         let optional = from.optional.unwrap_or(false);
-        secret(&mut files, namespace, &from.secret_name, &from.items, optional, sources).await?;
+        secret(
+            &mut files,
+            namespace,
+            &from.secret_name,
+            &from.items,
+            optional,
+            sources,
+        )
+        .await?;
     } else if let Some(from) = &volume.downward_api {
         downward(&mut files, &from.items, facts)?;
     } else if let Some(from) = &volume.projected {
         for source in &from.sources {
             if let Some(from) = &source.config_map {
                 let optional = from.optional.unwrap_or(false);
-                config_map(&mut files, namespace, &from.name, &from.items, optional, sources).await?;
+                config_map(
+                    &mut files,
+                    namespace,
+                    &from.name,
+                    &from.items,
+                    optional,
+                    sources,
+                )
+                .await?;
             } else if let Some(from) = &source.secret {
                 let optional = from.optional.unwrap_or(false);
-                secret(&mut files, namespace, &from.name, &from.items, optional, sources).await?;
+                secret(
+                    &mut files,
+                    namespace,
+                    &from.name,
+                    &from.items,
+                    optional,
+                    sources,
+                )
+                .await?;
             } else if let Some(from) = &source.downward_api {
                 downward(&mut files, &from.items, facts)?;
             } else {
@@ -149,11 +200,15 @@ async fn fill(
     } else {
         return Err(unsupported(volume));
     }
-    tokio::fs::create_dir_all(&at).await.map_err(|error| failed(&at, &error))?;
+    tokio::fs::create_dir_all(&at)
+        .await
+        .map_err(|error| failed(&at, &error))?;
     for (name, bytes) in files {
         let path = within(&at, &name)?;
         if let Some(parent) = path.parent() {
-            tokio::fs::create_dir_all(parent).await.map_err(|error| failed(parent, &error))?;
+            tokio::fs::create_dir_all(parent)
+                .await
+                .map_err(|error| failed(parent, &error))?;
         }
         // A reader sees the old content or the new, never half of it.
         let fresh = path.with_extension("orchestra-new");
@@ -210,12 +265,20 @@ async fn secret(
 ) -> Result<(), ConfigError> {
     let wanted: Vec<(SmolStr, String)> = if items.is_empty() {
         let keys = sources.secret_keys(namespace, name, optional).await?;
-        keys.into_iter().map(|key| (key.clone(), key.to_string())).collect()
+        keys.into_iter()
+            .map(|key| (key.clone(), key.to_string()))
+            .collect()
     } else {
-        items.iter().map(|item| (item.key.clone(), item.path.clone())).collect()
+        items
+            .iter()
+            .map(|item| (item.key.clone(), item.path.clone()))
+            .collect()
     };
     for (key, path) in wanted {
-        if let Some(bytes) = sources.secret_bytes(namespace, name, &key, optional).await? {
+        if let Some(bytes) = sources
+            .secret_bytes(namespace, name, &key, optional)
+            .await?
+        {
             files.insert(path, bytes.expose().to_vec());
         }
     }
@@ -244,7 +307,10 @@ fn downward(
 /// `name` below `base`; names that lead out of it are refused.
 fn within(base: &Path, name: &str) -> Result<PathBuf, ConfigError> {
     let path = Path::new(name);
-    if path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    {
         return Ok(base.join(path));
     }
     Err(ConfigError::new(
@@ -255,13 +321,19 @@ fn within(base: &Path, name: &str) -> Result<PathBuf, ConfigError> {
 
 fn unsupported(volume: &Volume) -> ConfigError {
     ConfigError::new(
-        format!("volume {:?} is of a kind that this agent does not have", volume.name),
+        format!(
+            "volume {:?} is of a kind that this agent does not have",
+            volume.name
+        ),
         "use emptyDir, hostPath, configMap, secret, downwardAPI, or a projection of these",
     )
 }
 
 fn failed(path: &Path, error: &io::Error) -> ConfigError {
-    ConfigError::new(format!("{}: {error}", path.display()), "check the disk and its rights")
+    ConfigError::new(
+        format!("{}: {error}", path.display()),
+        "check the disk and its rights",
+    )
 }
 
 #[cfg(test)]

@@ -212,18 +212,20 @@ impl<R: Reconcile> Controller<R> {
                 }
             }
             Ok((_, (Err(error), _))) => {
+                let error_is_stale = error.retry() == Retry::AfterRefresh;
                 let again = match error.retry() {
                     Retry::Never => None,
                     Retry::NotBefore(at) => Some(at),
                     _ => Some(now + self.rest(running, &key)),
                 };
-                tracing::warn!(
-                    controller = name,
-                    key = ?key,
-                    error = %report(&error),
-                    again = again.map(tracing::field::display),
-                    "pass failed"
-                );
+                let again_at = again.map(tracing::field::display);
+                let error = report(&error);
+                // Somebody else wrote first: the ordinary way of things, not a fault.
+                if error_is_stale {
+                    tracing::debug!(controller = name, ?key, %error, again = again_at, "pass was stale");
+                } else {
+                    tracing::warn!(controller = name, ?key, %error, again = again_at, "pass failed");
+                }
                 if let Some(at) = again {
                     self.queue.add_at(key.clone(), at);
                 }

@@ -106,5 +106,8 @@ impl Caches {
 }
 
 fn owner<K: Resource>(object: &K) -> Option<SmolStr> {
-    object.metadata().controller().map(|owner| owner.uid.to_smolstr())
+    object
+        .metadata()
+        .controller()
+        .map(|owner| owner.uid.to_smolstr())
 }

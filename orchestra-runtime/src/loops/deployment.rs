@@ -21,8 +21,8 @@ use orchestra_sched::health::nodes::add_default_tolerations;
 use orchestra_sched::rollout::arithmetic::{OldRevision, Pace, forgettable};
 use orchestra_sched::rollout::guard::{Budget, guarded};
 use orchestra_sched::rollout::{
-    Generation, Memo, Phase, Recreate, Replica, RolloutAction, RolloutStep, RolloutStrategy,
-    RolloutView, RollingUpdate,
+    Generation, Memo, Phase, Recreate, Replica, RollingUpdate, RolloutAction, RolloutStep,
+    RolloutStrategy, RolloutView,
 };
 use smol_str::{SmolStr, ToSmolStr};
 
@@ -64,7 +64,11 @@ pub struct DeploymentLoop {
 impl DeploymentLoop {
     /// A controller that reads from `caches` and writes through `client`.
     pub fn new(client: Client, caches: Caches, events: Recorder) -> Self {
-        Self { client, caches, events }
+        Self {
+            client,
+            caches,
+            events,
+        }
     }
 }
 
@@ -164,9 +168,18 @@ impl<'a> Pass<'a> {
         now: Timestamp,
     ) -> Result<Self, ApiError> {
         let template = serde_json::to_value(&deployment.spec.template).map_err(|error| {
-            invalid(deployment, "spec.template", &error.to_string(), "write a template of plain JSON")
+            invalid(
+                deployment,
+                "spec.template",
+                &error.to_string(),
+                "write a template of plain JSON",
+            )
         })?;
-        let newest = revisions.iter().map(|revision| revision.revision).max().unwrap_or(0);
+        let newest = revisions
+            .iter()
+            .map(|revision| revision.revision)
+            .max()
+            .unwrap_or(0);
         let stored = revisions.iter().find(|revision| revision.data == template);
         let target = match stored {
             Some(stored) => Target {
@@ -198,7 +211,16 @@ impl<'a> Pass<'a> {
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
         let replicas = pods.iter().map(|pod| replica(pod, &generations)).collect();
-        Ok(Self { deployment, pods, revisions, generations, target, replicas, memo, now })
+        Ok(Self {
+            deployment,
+            pods,
+            revisions,
+            generations,
+            target,
+            replicas,
+            memo,
+            now,
+        })
     }
 
     fn step(&self) -> RolloutStep {
@@ -208,8 +230,16 @@ impl<'a> Pass<'a> {
         let rolling;
         let strategy: &dyn RolloutStrategy = match pace {
             Pace::Recreate => &Recreate,
-            Pace::Rolling { max_surge, max_unavailable, partition } => {
-                rolling = RollingUpdate { max_surge, max_unavailable, partition };
+            Pace::Rolling {
+                max_surge,
+                max_unavailable,
+                partition,
+            } => {
+                rolling = RollingUpdate {
+                    max_surge,
+                    max_unavailable,
+                    partition,
+                };
                 &rolling
             }
         };
@@ -272,7 +302,13 @@ impl<'a> Pass<'a> {
         changed.status = self.status(step);
         let deployment = changed.status != self.deployment.status;
         commit = commit.replace_status(changed);
-        Ok(Staged { commit, pods, revisions, deployment, more })
+        Ok(Staged {
+            commit,
+            pods,
+            revisions,
+            deployment,
+            more,
+        })
     }
 
     /// The newest revision as this step leaves it; `None` if it stays as it is.
@@ -283,7 +319,12 @@ impl<'a> Pass<'a> {
     ) -> Result<Option<ControllerRevision>, ApiError> {
         let text: SmolStr = serde_json::to_string(memo)
             .map_err(|error| {
-                invalid(self.deployment, "status", &error.to_string(), "report this as a fault")
+                invalid(
+                    self.deployment,
+                    "status",
+                    &error.to_string(),
+                    "report this as a fault",
+                )
             })?
             .into();
         let mut revision = match self.target.stored {
@@ -291,8 +332,10 @@ impl<'a> Pass<'a> {
             None => self.new_revision()?,
         };
         let annotations = &mut revision.metadata.annotations;
-        let steps: u64 =
-            annotations.get(STEPS_ANNOTATION).and_then(|steps| steps.parse().ok()).unwrap_or(0);
+        let steps: u64 = annotations
+            .get(STEPS_ANNOTATION)
+            .and_then(|steps| steps.parse().ok())
+            .unwrap_or(0);
         let number = i64::try_from(self.target.generation.0).unwrap_or(i64::MAX);
         let unchanged = !acted
             && self.target.stored.is_some()
@@ -313,37 +356,61 @@ impl<'a> Pass<'a> {
             invalid(self.deployment, "spec.template", &error.to_string(), remedy)
         })?;
         let meta = &self.deployment.metadata;
-        let mut metadata = ObjectMeta::named(format!("{}-{}", prefix(&meta.name), self.target.hash));
+        let mut metadata =
+            ObjectMeta::named(format!("{}-{}", prefix(&meta.name), self.target.hash));
         metadata.namespace = meta.namespace.clone();
         metadata.labels = self.deployment.spec.template.metadata.labels.clone();
-        metadata.labels.insert(TEMPLATE_HASH_LABEL.into(), self.target.hash.clone());
+        metadata
+            .labels
+            .insert(TEMPLATE_HASH_LABEL.into(), self.target.hash.clone());
         metadata.owner_references = vec![self.deployment.owner_reference()];
-        Ok(ControllerRevision { metadata, data, ..ControllerRevision::default() })
+        Ok(ControllerRevision {
+            metadata,
+            data,
+            ..ControllerRevision::default()
+        })
     }
 
     fn template(&self, generation: Generation) -> Result<PodTemplateSpec, ApiError> {
         if generation == self.target.generation {
             return Ok(self.deployment.spec.template.clone());
         }
-        let found = self.revisions.iter().find(|revision| number(revision.revision) == generation);
-        let data = found.map(|revision| revision.data.clone()).unwrap_or_default();
+        let found = self
+            .revisions
+            .iter()
+            .find(|revision| number(revision.revision) == generation);
+        let data = found
+            .map(|revision| revision.data.clone())
+            .unwrap_or_default();
         serde_json::from_value(data).map_err(|error| {
             let path = format!("revision {generation}");
-            invalid(self.deployment, &path, &error.to_string(), "delete that revision")
+            invalid(
+                self.deployment,
+                &path,
+                &error.to_string(),
+                "delete that revision",
+            )
         })
     }
 
     fn hash(&self, generation: Generation) -> SmolStr {
-        let found = self.generations.iter().find(|(_, number)| **number == generation);
+        let found = self
+            .generations
+            .iter()
+            .find(|(_, number)| **number == generation);
         found.map(|(hash, _)| hash.clone()).unwrap_or_default()
     }
 
     fn pod(&self, client: &Client, template: &PodTemplateSpec, hash: &SmolStr) -> Pod {
         let meta = &self.deployment.metadata;
         let mut pod = template.to_pod();
-        pod.metadata.name = client.ids().name(&format!("{}-{hash}-", prefix(&meta.name)));
+        pod.metadata.name = client
+            .ids()
+            .name(&format!("{}-{hash}-", prefix(&meta.name)));
         pod.metadata.namespace = meta.namespace.clone();
-        pod.metadata.labels.insert(TEMPLATE_HASH_LABEL.into(), hash.clone());
+        pod.metadata
+            .labels
+            .insert(TEMPLATE_HASH_LABEL.into(), hash.clone());
         pod.metadata.owner_references = vec![self.deployment.owner_reference()];
         add_default_tolerations(&mut pod.spec.tolerations);
         pod
@@ -386,7 +453,11 @@ impl<'a> Pass<'a> {
         let wanted = spec.replicas.unwrap_or(1);
         let min_ready = Duration::from_secs(spec.min_ready_seconds.into());
         let count = |holds: &dyn Fn(&&Replica) -> bool| {
-            let found = self.replicas.iter().filter(|replica| replica.counts()).filter(holds);
+            let found = self
+                .replicas
+                .iter()
+                .filter(|replica| replica.counts())
+                .filter(holds);
             u32::try_from(found.count()).unwrap_or(u32::MAX)
         };
         let mut status = self.deployment.status.clone();
@@ -396,7 +467,11 @@ impl<'a> Pass<'a> {
         status.ready_replicas = count(&|replica| replica.ready());
         status.available_replicas = count(&|replica| replica.available(min_ready, self.now));
         status.unavailable_replicas = wanted.saturating_sub(status.available_replicas);
-        let ending = self.replicas.iter().filter(|replica| replica.terminating).count();
+        let ending = self
+            .replicas
+            .iter()
+            .filter(|replica| replica.terminating)
+            .count();
         status.terminating_replicas = Some(u32::try_from(ending).unwrap_or(u32::MAX));
 
         let budget = Budget::of(pace(self.deployment), wanted);
@@ -406,22 +481,24 @@ impl<'a> Pass<'a> {
         } else {
             ("MinimumReplicasUnavailable", "too few pods are available")
         };
-        let set = |status: &mut DeploymentStatus, kind: &str, holds, reason: &str, message: &str| {
-            let before = condition(&status.conditions, kind).cloned();
-            let mut new = Condition {
-                kind: kind.into(),
-                status: holds,
-                reason: reason.into(),
-                message: message.into(),
-                last_update_time: before.as_ref().and_then(|before| before.last_update_time),
-                ..Condition::default()
+        let set =
+            |status: &mut DeploymentStatus, kind: &str, holds, reason: &str, message: &str| {
+                let before = condition(&status.conditions, kind).cloned();
+                let mut new = Condition {
+                    kind: kind.into(),
+                    status: holds,
+                    reason: reason.into(),
+                    message: message.into(),
+                    last_update_time: before.as_ref().and_then(|before| before.last_update_time),
+                    ..Condition::default()
+                };
+                if before
+                    .is_none_or(|before| before.status != new.status || before.reason != new.reason)
+                {
+                    new.last_update_time = Some(self.now);
+                }
+                set_condition(&mut status.conditions, new, self.now);
             };
-            if before.is_none_or(|before| before.status != new.status || before.reason != new.reason)
-            {
-                new.last_update_time = Some(self.now);
-            }
-            set_condition(&mut status.conditions, new, self.now);
-        };
         let holds = ConditionStatus::from(enough);
         set(&mut status, Deployment::AVAILABLE, holds, reason, message);
         let (holds, reason) = match step.phase {
@@ -430,7 +507,13 @@ impl<'a> Pass<'a> {
             Phase::Stalled => (ConditionStatus::False, "ProgressDeadlineExceeded"),
             _ => (ConditionStatus::True, "ReplicaSetUpdated"),
         };
-        set(&mut status, Deployment::PROGRESSING, holds, reason, &step.note);
+        set(
+            &mut status,
+            Deployment::PROGRESSING,
+            holds,
+            reason,
+            &step.note,
+        );
         status
     }
 
@@ -439,7 +522,11 @@ impl<'a> Pass<'a> {
             events.normal(self.deployment.as_ref(), "RolloutStep", &step.note);
         }
         if step.phase == Phase::Stalled && self.stall_is_news() {
-            events.warning(self.deployment.as_ref(), "ProgressDeadlineExceeded", &step.note);
+            events.warning(
+                self.deployment.as_ref(),
+                "ProgressDeadlineExceeded",
+                &step.note,
+            );
         }
     }
 
@@ -479,7 +566,9 @@ fn replica(pod: &Pod, generations: &BTreeMap<SmolStr, Generation>) -> Replica {
         terminating: pod.is_terminating(),
         ended: pod.is_terminal(),
         created: meta.creation_timestamp.unwrap_or(Timestamp::EPOCH),
-        restarts: statuses.map(|status| status.restart_count).fold(0, u32::saturating_add),
+        restarts: statuses
+            .map(|status| status.restart_count)
+            .fold(0, u32::saturating_add),
         deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
     }
 }
@@ -489,7 +578,10 @@ fn number(revision: i64) -> Generation {
 }
 
 fn hash_of(meta: &ObjectMeta) -> SmolStr {
-    meta.labels.get(TEMPLATE_HASH_LABEL).cloned().unwrap_or_default()
+    meta.labels
+        .get(TEMPLATE_HASH_LABEL)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// A hash of the template that no other revision has.
@@ -526,5 +618,9 @@ fn prefix(name: &str) -> &str {
 
 fn invalid(deployment: &Deployment, path: &str, problem: &str, remedy: &str) -> ApiError {
     let subject = format!("deployments {}", deployment.key());
-    ApiError::invalid("reconcile", subject, FieldError::new(path, "", problem, remedy))
+    ApiError::invalid(
+        "reconcile",
+        subject,
+        FieldError::new(path, "", problem, remedy),
+    )
 }

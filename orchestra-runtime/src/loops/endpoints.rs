@@ -31,7 +31,11 @@ pub struct EndpointsLoop {
 impl EndpointsLoop {
     /// A controller that reads from `caches` and publishes to `registry`.
     pub fn new(client: Client, caches: Caches, registry: Arc<dyn ServiceRegistry>) -> Self {
-        Self { client, caches, registry }
+        Self {
+            client,
+            caches,
+            registry,
+        }
     }
 
     /// Adds to `queue` every service that a change of a service, a pod or a node may concern.
@@ -48,7 +52,8 @@ impl EndpointsLoop {
             }
             for service in services.in_namespace(&event.key.namespace) {
                 let chosen = |pod: &Option<Arc<Pod>>| {
-                    pod.as_ref().is_some_and(|pod| selects(&service, &pod.metadata.labels))
+                    pod.as_ref()
+                        .is_some_and(|pod| selects(&service, &pod.metadata.labels))
                 };
                 if chosen(&event.old) || chosen(&event.new) {
                     adds.add(orchestra_core::kind::Resource::key(service.as_ref()));
@@ -72,7 +77,10 @@ fn shows(pod: &Pod) -> impl PartialEq + '_ {
 
 fn selects(service: &Service, labels: &Labels) -> bool {
     let selector = &service.spec.selector;
-    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    !selector.is_empty()
+        && selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 impl Reconcile for EndpointsLoop {
@@ -176,7 +184,10 @@ impl EndpointsLoop {
             .map(|port| Some((port.name.clone(), target(port, pod)?)))
             .collect();
         let terminating = pod.is_terminating();
-        let node = self.caches.nodes.get(&ObjectKey::cluster(pod.spec.node_name.clone()));
+        let node = self
+            .caches
+            .nodes
+            .get(&ObjectKey::cluster(pod.spec.node_name.clone()));
         Some(Endpoint {
             pod: pod.metadata.uid,
             pod_name: pod.metadata.name.clone(),
@@ -185,7 +196,9 @@ impl EndpointsLoop {
             ready: (pod.is_ready() || service.spec.publish_not_ready_addresses) && !terminating,
             terminating,
             node: pod.spec.node_name.clone(),
-            zone: node.map(|node: Arc<Node>| node.zone_name().into()).unwrap_or_default(),
+            zone: node
+                .map(|node: Arc<Node>| node.zone_name().into())
+                .unwrap_or_default(),
         })
     }
 
@@ -194,7 +207,10 @@ impl EndpointsLoop {
         let mut current = self.registry.lookup(name).await?;
         while current.all[..] != all[..] {
             let generation = SetGeneration(current.generation.0 + 1);
-            let set = Endpoints { generation, all: all.clone().into() };
+            let set = Endpoints {
+                generation,
+                all: all.clone().into(),
+            };
             match self.registry.apply(name, set).await? {
                 Applied::Published => return Ok(()),
                 Applied::Superseded(_) => current = self.registry.lookup(name).await?,

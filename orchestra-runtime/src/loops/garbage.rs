@@ -58,7 +58,11 @@ impl GarbageLoop {
         dependents(&caches.slices, queue);
         let adds = queue.clone();
         caches.namespaces.on_change(move |event| {
-            if event.new.as_ref().is_none_or(|ns| ns.metadata.deletion_timestamp.is_some()) {
+            if event
+                .new
+                .as_ref()
+                .is_none_or(|ns| ns.metadata.deletion_timestamp.is_some())
+            {
                 adds.add(Suspect::Namespace(event.key.name.clone()));
             }
         });
@@ -99,10 +103,16 @@ fn owners<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
             let meta = now.metadata();
             meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty()
         });
-        let Some(object) = event.new.as_ref().or(event.old.as_ref()) else { return };
+        let Some(object) = event.new.as_ref().or(event.old.as_ref()) else {
+            return;
+        };
         if going {
             let uid = object.metadata().uid;
-            adds.add(Suspect::Owner { kind: K::KIND.into(), key: event.key.clone(), uid });
+            adds.add(Suspect::Owner {
+                kind: K::KIND.into(),
+                key: event.key.clone(),
+                uid,
+            });
         }
     });
 }
@@ -124,7 +134,10 @@ fn dependents<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
             };
             adds.add(Suspect::Owner {
                 kind: owner.kind.clone(),
-                key: ObjectKey { namespace, name: owner.name.clone() },
+                key: ObjectKey {
+                    namespace,
+                    name: owner.name.clone(),
+                },
                 uid: owner.uid,
             });
         }
@@ -152,7 +165,11 @@ impl Reconcile for GarbageLoop {
             Suspect::Namespace(name) => self.namespace(name).await?,
             Suspect::Node(name) => self.node(name).await?,
         };
-        Ok(if more { Outcome::ReviewAt(self.client.now()) } else { Outcome::Settled })
+        Ok(if more {
+            Outcome::ReviewAt(self.client.now())
+        } else {
+            Outcome::Settled
+        })
     }
 }
 
@@ -185,17 +202,28 @@ impl GarbageLoop {
         let mut left = PER_PASS_MAX;
         let mut held = 0;
         held += self.each(&self.caches.pods, uid, orphan, &mut left).await?;
-        held += self.each(&self.caches.revisions, uid, orphan, &mut left).await?;
-        held += self.each(&self.caches.slices, uid, orphan, &mut left).await?;
+        held += self
+            .each(&self.caches.revisions, uid, orphan, &mut left)
+            .await?;
+        held += self
+            .each(&self.caches.slices, uid, orphan, &mut left)
+            .await?;
         if left == 0 {
             return Ok(true);
         }
         if let Some(owner) = owner
             && (orphan || held == 0)
         {
-            let finalizer = if orphan { FINALIZER_ORPHAN } else { FINALIZER_FOREGROUND };
+            let finalizer = if orphan {
+                FINALIZER_ORPHAN
+            } else {
+                FINALIZER_FOREGROUND
+            };
             let mut freed = K::clone(&owner);
-            freed.metadata_mut().finalizers.retain(|found| found != finalizer);
+            freed
+                .metadata_mut()
+                .finalizers
+                .retain(|found| found != finalizer);
             settle(self.client.commit().replace(freed).send().await)?;
         }
         Ok(false)
@@ -215,7 +243,12 @@ impl GarbageLoop {
         for object in cache.by_index(BY_OWNER, &uid.to_smolstr()) {
             let meta = object.metadata();
             let mine = |owner: &OwnerReference| owner.uid == uid;
-            if !orphan && meta.owner_references.iter().any(|o| mine(o) && o.block_owner_deletion == Some(true)) {
+            if !orphan
+                && meta
+                    .owner_references
+                    .iter()
+                    .any(|o| mine(o) && o.block_owner_deletion == Some(true))
+            {
                 held += 1;
             }
             if !orphan && meta.deletion_timestamp.is_some() {
@@ -227,7 +260,10 @@ impl GarbageLoop {
             *left -= 1;
             let commit = if orphan {
                 let mut freed = K::clone(&object);
-                freed.metadata_mut().owner_references.retain(|owner| !mine(owner));
+                freed
+                    .metadata_mut()
+                    .owner_references
+                    .retain(|owner| !mine(owner));
                 self.client.commit().replace(freed)
             } else {
                 self.client.commit().delete(object.as_ref())
@@ -242,7 +278,11 @@ impl GarbageLoop {
 
     /// Empties a namespace that is being deleted, and lets it go once it is empty.
     async fn namespace(&self, name: &SmolStr) -> Result<bool, ApiError> {
-        let Some(namespace) = self.caches.namespaces.get(&ObjectKey::cluster(name.clone())) else {
+        let Some(namespace) = self
+            .caches
+            .namespaces
+            .get(&ObjectKey::cluster(name.clone()))
+        else {
             return Ok(false);
         };
         if namespace.metadata.deletion_timestamp.is_none() {
@@ -251,20 +291,32 @@ impl GarbageLoop {
         let mut left = PER_PASS_MAX;
         let mut remain = 0;
         // Owners first, so that nobody replaces what goes.
-        remain += self.empty(&self.caches.deployments, name, &mut left).await?;
+        remain += self
+            .empty(&self.caches.deployments, name, &mut left)
+            .await?;
         remain += self.empty(&self.caches.services, name, &mut left).await?;
         remain += self.empty(&self.caches.pods, name, &mut left).await?;
         remain += self.empty(&self.caches.revisions, name, &mut left).await?;
         remain += self.empty(&self.caches.slices, name, &mut left).await?;
         remain += self.empty(&self.caches.leases, name, &mut left).await?;
-        remain += self.empty_uncached::<orchestra_core::kind::ConfigMap>(name, &mut left).await?;
-        remain += self.empty_uncached::<orchestra_core::kind::Secret>(name, &mut left).await?;
-        remain +=
-            self.empty_uncached::<orchestra_core::kind::PodDisruptionBudget>(name, &mut left).await?;
-        remain += self.empty_uncached::<orchestra_core::kind::Event>(name, &mut left).await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::ConfigMap>(name, &mut left)
+            .await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::Secret>(name, &mut left)
+            .await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::PodDisruptionBudget>(name, &mut left)
+            .await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::Event>(name, &mut left)
+            .await?;
         if remain == 0 {
             let mut freed = Namespace::clone(&namespace);
-            freed.metadata.finalizers.retain(|finalizer| finalizer != Namespace::FINALIZER);
+            freed
+                .metadata
+                .finalizers
+                .retain(|finalizer| finalizer != Namespace::FINALIZER);
             settle(self.client.commit().replace(freed).send().await)?;
         }
         Ok(left == 0)
@@ -285,7 +337,12 @@ impl GarbageLoop {
                 continue;
             }
             *left -= 1;
-            let deleted = self.client.commit().delete(object.as_ref()).send_all().await;
+            let deleted = self
+                .client
+                .commit()
+                .delete(object.as_ref())
+                .send_all()
+                .await;
             match deleted {
                 Ok(done) => {
                     landed = landed.max(done.revision);
@@ -307,7 +364,9 @@ impl GarbageLoop {
         left: &mut usize,
     ) -> Result<usize, ApiError> {
         let api = self.client.api::<K>();
-        let list = api.list(crate::api::ListParams::namespace(namespace)).await?;
+        let list = api
+            .list(crate::api::ListParams::namespace(namespace))
+            .await?;
         let mut remain = 0;
         for object in &list.items {
             if object.metadata().deletion_timestamp.is_some() || *left == 0 {
@@ -329,7 +388,10 @@ impl GarbageLoop {
         let pods = self.caches.pods.by_index(BY_NODE, name);
         let mut landed = Revision(0);
         for pod in pods.iter().take(PER_PASS_MAX) {
-            let commit = self.client.commit().delete_with(pod.as_ref(), DeleteParams::now());
+            let commit = self
+                .client
+                .commit()
+                .delete_with(pod.as_ref(), DeleteParams::now());
             landed = landed.max(settle(commit.send().await)?);
         }
         if landed > Revision(0) {

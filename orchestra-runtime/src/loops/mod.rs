@@ -12,7 +12,7 @@ pub use caches::{BY_NODE, BY_OWNER, BY_READY_POD, BY_SERVICE, Caches};
 pub use deployment::{DeploymentLoop, MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL};
 pub use endpoints::EndpointsLoop;
 pub use garbage::{COLLECTED, GarbageLoop, Suspect};
-pub(crate) use nodes::pod_range;
 pub use nodes::NodesLoop;
+pub(crate) use nodes::pod_range;
 pub use placement::PlacementLoop;
 pub(crate) use proxy::serve;

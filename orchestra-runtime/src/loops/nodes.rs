@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::error::Retry;
 use orchestra_core::kind::{Node, Resource};
-use orchestra_core::meta::{
-    Condition, ConditionStatus, ObjectKey, condition, set_condition,
-};
+use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Write};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::{Heartbeat, NodePolicy, NodeState, evict_at, taints};
@@ -59,7 +57,15 @@ impl NodesLoop {
         zones: ZonePolicy,
     ) -> Self {
         let since = client.now();
-        Self { client, caches, events, nodes, zones, since, memory: Mutex::default() }
+        Self {
+            client,
+            caches,
+            events,
+            nodes,
+            zones,
+            since,
+            memory: Mutex::default(),
+        }
     }
 
     /// Adds to `queue` every node that a change of a node, a lease or a pod may concern.
@@ -87,7 +93,10 @@ impl NodesLoop {
             let arrived = event.old.as_ref().is_none_or(|old| old.spec != pod.spec);
             if arrived && let Some(name) = pod.node_name() {
                 let key = ObjectKey::cluster(name.clone());
-                if nodes.get(&key).is_some_and(|node| !node.spec.taints.is_empty()) {
+                if nodes
+                    .get(&key)
+                    .is_some_and(|node| !node.spec.taints.is_empty())
+                {
                     adds.add(key);
                 }
             }
@@ -125,14 +134,25 @@ impl NodesLoop {
             } else {
                 other.is_ready()
             };
-            if ready { zone.ready += 1 } else { zone.not_ready += 1 }
+            if ready {
+                zone.ready += 1
+            } else {
+                zone.not_ready += 1
+            }
         }
         let zone: SmolStr = node.zone_name().into();
-        let interval =
-            self.zones.verdicts(&zones).get(&zone).and_then(|verdict| verdict.interval);
+        let interval = self
+            .zones
+            .verdicts(&zones)
+            .get(&zone)
+            .and_then(|verdict| verdict.interval);
         let mut memory = self.memory();
         let limiter = memory.limiters.entry(zone).or_default();
-        if limiter.take(interval, now) { Ok(()) } else { Err(limiter.next_at(interval)) }
+        if limiter.take(interval, now) {
+            Ok(())
+        } else {
+            Err(limiter.next_at(interval))
+        }
     }
 }
 
@@ -159,8 +179,11 @@ impl Reconcile for NodesLoop {
 
         let told = node.spec.taints.iter().any(|taint| {
             taint.effect == orchestra_core::kind::TaintEffect::NoExecute
-                && [orchestra_core::kind::Taint::NOT_READY, orchestra_core::kind::Taint::UNREACHABLE]
-                    .contains(&taint.key.as_str())
+                && [
+                    orchestra_core::kind::Taint::NOT_READY,
+                    orchestra_core::kind::Taint::UNREACHABLE,
+                ]
+                .contains(&taint.key.as_str())
         });
         let mut evict = false;
         // A node that is new and has never been ready has nobody to lose.
@@ -178,7 +201,8 @@ impl Reconcile for NodesLoop {
             };
             self.caches.nodes.wait_through(landed).await;
             if reported == Some(ConditionStatus::True) && state != NodeState::Ready {
-                self.events.warning(node.as_ref(), "NodeNotReady", "its heartbeats stopped");
+                self.events
+                    .warning(node.as_ref(), "NodeNotReady", "its heartbeats stopped");
             }
             return Ok(outcome.or(Outcome::ReviewAt(now)));
         }
@@ -227,7 +251,8 @@ impl NodesLoop {
             for pod in some {
                 commit = commit.delete(pod.as_ref());
                 let why = format!("{} is not fit to run it any longer", node.metadata.name);
-                self.events.warning(pod.as_ref(), "TaintManagerEviction", &why);
+                self.events
+                    .warning(pod.as_ref(), "TaintManagerEviction", &why);
             }
             let landed = commit.send().await?;
             self.caches.pods.wait_through(landed).await;
@@ -238,7 +263,10 @@ impl NodesLoop {
     /// One commit takes the lowest free range of addresses and gives it to the node.
     async fn give_range(&self, node: &Arc<Node>) -> Result<(), PassError> {
         let nodes = self.caches.nodes.list();
-        let taken: BTreeSet<&str> = nodes.iter().map(|node| node.spec.pod_cidr.as_str()).collect();
+        let taken: BTreeSet<&str> = nodes
+            .iter()
+            .map(|node| node.spec.pod_cidr.as_str())
+            .collect();
         for n in 0..NODES_MAX {
             let range = AddressRange::of_node(n)
                 .map_err(|error| PassError::new(Retry::Never, error))?
@@ -251,7 +279,10 @@ impl NodesLoop {
                 None => Guard::Absent(key.clone()),
                 Some(stored) => {
                     let owner = String::from_utf8_lossy(&stored.value);
-                    if nodes.iter().any(|node| node.metadata.uid.to_string() == owner) {
+                    if nodes
+                        .iter()
+                        .any(|node| node.metadata.uid.to_string() == owner)
+                    {
                         continue;
                     }
                     Guard::At(key.clone(), stored.modified)
@@ -262,7 +293,10 @@ impl NodesLoop {
             changed.spec.pod_cidrs = vec![changed.spec.pod_cidr.clone()];
             let owner = node.metadata.uid.to_smolstr();
             let commit = self.client.commit().replace(changed).guard(guard);
-            let landed = commit.write(Write::put(key, owner.as_bytes())).send().await?;
+            let landed = commit
+                .write(Write::put(key, owner.as_bytes()))
+                .send()
+                .await?;
             self.caches.nodes.wait_through(landed).await;
             return Ok(());
         }

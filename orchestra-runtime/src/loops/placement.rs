@@ -102,7 +102,15 @@ impl PlacementLoop {
         seed: u64,
     ) -> Self {
         let (name, state) = (name.into(), Arc::default());
-        Self { client, caches, events, scheduler, name, seed, state }
+        Self {
+            client,
+            caches,
+            events,
+            scheduler,
+            name,
+            seed,
+            state,
+        }
     }
 
     /// Keeps the snapshot and the pods that wait up to date with the caches, and calls for a pass
@@ -130,7 +138,10 @@ impl PlacementLoop {
             let mut state = lock(&state);
             let mut change = Changes::NONE;
             if let Some(old) = &event.old
-                && event.new.as_ref().is_none_or(|new| new.metadata.uid != old.metadata.uid)
+                && event
+                    .new
+                    .as_ref()
+                    .is_none_or(|new| new.metadata.uid != old.metadata.uid)
             {
                 let id = PodId::of(old);
                 state.waiting.remove(&id);
@@ -161,8 +172,7 @@ impl State {
     fn take(&mut self, pod: &Arc<Pod>, old: Option<&Pod>, scheduler: &str, now: Timestamp) {
         let id = PodId::of(pod);
         let asked = &pod.spec.scheduler_name;
-        let ours = asked == scheduler
-            || (asked.is_empty() && scheduler == Pod::DEFAULT_SCHEDULER);
+        let ours = asked == scheduler || (asked.is_empty() && scheduler == Pod::DEFAULT_SCHEDULER);
         let waits = ours
             && pod.node_name().is_none()
             && !pod.is_terminating()
@@ -211,7 +221,9 @@ impl State {
         }
         if due.len() > PODS_PER_PASS_MAX {
             due.sort_by(|a, b| {
-                b.priority.cmp(&a.priority).then_with(|| (a.arrived, &a.id).cmp(&(b.arrived, &b.id)))
+                b.priority
+                    .cmp(&a.priority)
+                    .then_with(|| (a.arrived, &a.id).cmp(&(b.arrived, &b.id)))
             });
             due.truncate(PODS_PER_PASS_MAX);
             next = Some(now);
@@ -251,10 +263,17 @@ impl Reconcile for PlacementLoop {
             let snapshot = state.builder.snapshot(self.caches.nodes.through());
             (due, next, snapshot, rng)
         };
-        let plan = self.scheduler.plan(&snapshot, &due, PlanInputs { now, rng });
+        let plan = self
+            .scheduler
+            .plan(&snapshot, &due, PlanInputs { now, rng });
         let retry = self.place(&plan, &snapshot, now).await;
         self.refuse(&plan, now).await?;
-        let again = self.state().waiting.values().map(|waiting| waiting.due(Changes::NONE)).min();
+        let again = self
+            .state()
+            .waiting
+            .values()
+            .map(|waiting| waiting.due(Changes::NONE))
+            .min();
         let soonest = [next, retry, again].into_iter().flatten().min();
         Ok(soonest.into())
     }
@@ -263,12 +282,7 @@ impl Reconcile for PlacementLoop {
 impl PlacementLoop {
     /// Commits what was placed, some at a time; what conflicts is tried again later, and when is
     /// returned.
-    async fn place(
-        &self,
-        plan: &Plan,
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
+    async fn place(&self, plan: &Plan, snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
         let mut landed = Revision(0);
         let mut retry = None;
         for some in plan.placed.chunks(PODS_PER_COMMIT_MAX) {
@@ -314,13 +328,21 @@ impl PlacementLoop {
         let mut fenced = BTreeSet::new();
         let mut bound = 0;
         for placement in placed {
-            let Some(waiting) = self.state().waiting.get(&placement.pod).map(|w| w.pod.clone())
+            let Some(waiting) = self
+                .state()
+                .waiting
+                .get(&placement.pod)
+                .map(|w| w.pod.clone())
             else {
                 continue; // gone, or placed by hand
             };
             let mut pod = Pod::clone(&waiting);
             pod.spec.node_name = placement.node.clone();
-            set_condition(&mut pod.status.conditions, scheduled(ConditionStatus::True, "", ""), now);
+            set_condition(
+                &mut pod.status.conditions,
+                scheduled(ConditionStatus::True, "", ""),
+                now,
+            );
             commit = commit.replace_whole(pod);
             bound += 1;
             if fenced.insert(placement.node.clone()) {
@@ -334,7 +356,9 @@ impl PlacementLoop {
                 }
                 let fence = self.fence(&placement.node).await?;
                 let key = fence.key().clone();
-                commit = commit.guard(fence).write(Write::put(key, now.to_string().as_bytes()));
+                commit = commit
+                    .guard(fence)
+                    .write(Write::put(key, now.to_string().as_bytes()));
             }
         }
         if bound == 0 {
@@ -373,7 +397,9 @@ impl PlacementLoop {
         {
             let mut state = self.state();
             for unplaced in &plan.unplaced {
-                let Some(waiting) = state.waiting.get_mut(&unplaced.pod) else { continue };
+                let Some(waiting) = state.waiting.get_mut(&unplaced.pod) else {
+                    continue;
+                };
                 waiting.refused = Some((unplaced.why.clone(), now + REFUSED_REVIEW));
                 let text = unplaced.why.to_string();
                 let told = condition(&waiting.pod.status.conditions, Pod::SCHEDULED);

@@ -31,13 +31,18 @@ pub(crate) async fn serve(
     caches.services.on_change(move |_| wake.notify_one());
     loop {
         let services = caches.services.list();
-        let routes: Vec<L4Route> = services.iter().flat_map(|service| routes(service)).collect();
+        let routes: Vec<L4Route> = services
+            .iter()
+            .flat_map(|service| routes(service))
+            .collect();
         let failed = proxy.sync(&routes).await;
         for error in &failed {
             let text = report(error).to_string();
             tracing::warn!(error = %text, "a service does not listen");
             let culprit = services.iter().find(|service| {
-                service.cluster_ip().is_some_and(|ip| text.contains(&ip.to_string()))
+                service
+                    .cluster_ip()
+                    .is_some_and(|ip| text.contains(&ip.to_string()))
             });
             if let Some(service) = culprit {
                 events.warning(service.as_ref(), "FailedListen", text);
@@ -67,7 +72,11 @@ fn routes(service: &Service) -> Vec<L4Route> {
         service.metadata.namespace.clone(),
         service.metadata.name.clone(),
     );
-    let tcp = service.spec.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+    let tcp = service
+        .spec
+        .ports
+        .iter()
+        .filter(|port| port.protocol == Protocol::Tcp);
     tcp.map(|port| L4Route {
         listen: SocketAddr::new(address, port.port),
         service: name.clone(),

@@ -51,10 +51,16 @@ impl SliceRegistry {
 
     fn read(&self, service: &ServiceName) -> Endpoints {
         let slices = self.stored(service);
-        let newest = slices.iter().filter_map(|slice| generation(&slice.metadata)).max();
+        let newest = slices
+            .iter()
+            .filter_map(|slice| generation(&slice.metadata))
+            .max();
         let mut all: Vec<Endpoint> = slices.iter().flat_map(|slice| endpoints(slice)).collect();
         all.sort_by_key(|endpoint| endpoint.pod);
-        Endpoints { generation: newest.unwrap_or_default(), all: all.into() }
+        Endpoints {
+            generation: newest.unwrap_or_default(),
+            all: all.into(),
+        }
     }
 }
 
@@ -71,14 +77,22 @@ impl ServiceRegistry for SliceRegistry {
             return Err(failed(RegistryErrorKind::Invalid).because(why));
         }
         let before = self.stored(service);
-        let newest = before.iter().filter_map(|slice| generation(&slice.metadata)).max();
+        let newest = before
+            .iter()
+            .filter_map(|slice| generation(&slice.metadata))
+            .max();
         if let Some(newest) = newest
             && newest >= endpoints.generation
         {
             return Ok(Applied::Superseded(newest));
         }
         let key = ObjectKey::namespaced(service.namespace.clone(), service.name.clone());
-        let owner = self.client.api::<Service>().find(&key).await.map_err(|e| told(e, service))?;
+        let owner = self
+            .client
+            .api::<Service>()
+            .find(&key)
+            .await
+            .map_err(|e| told(e, service))?;
         if owner.is_none() && endpoints.all.is_empty() && before.is_empty() {
             return Ok(Applied::Published); // a service that never was has nobody
         }
@@ -92,7 +106,10 @@ impl ServiceRegistry for SliceRegistry {
         for mut slice in wanted {
             slice.metadata.owner_references =
                 owner.iter().map(|owner| owner.owner_reference()).collect();
-            match before.iter().find(|old| old.metadata.name == slice.metadata.name) {
+            match before
+                .iter()
+                .find(|old| old.metadata.name == slice.metadata.name)
+            {
                 Some(old) => {
                     let old_meta = old.metadata.clone();
                     let new_meta = std::mem::replace(&mut slice.metadata, old_meta);
@@ -152,7 +169,10 @@ impl EndpointWatch for SliceWatch {
                 Some(told) if now.generation < told && now.all.is_empty() => {
                     let generation = SetGeneration(told.0.saturating_add(1));
                     self.told = Some(generation);
-                    return Ok(Endpoints { generation, all: now.all });
+                    return Ok(Endpoints {
+                        generation,
+                        all: now.all,
+                    });
                 }
                 Some(told) if now.generation <= told => {
                     self.changes.changed().await;
@@ -174,11 +194,17 @@ fn told(error: ApiError, service: &ServiceName) -> RegistryError {
         }
         _ => RegistryErrorKind::Unavailable,
     };
-    RegistryError::new(kind, "apply").about(service.to_string()).because(error)
+    RegistryError::new(kind, "apply")
+        .about(service.to_string())
+        .because(error)
 }
 
 fn generation(meta: &ObjectMeta) -> Option<SetGeneration> {
-    meta.annotations.get(GENERATION_ANNOTATION)?.parse().ok().map(SetGeneration)
+    meta.annotations
+        .get(GENERATION_ANNOTATION)?
+        .parse()
+        .ok()
+        .map(SetGeneration)
 }
 
 fn name(service: &ServiceName, at: usize) -> SmolStr {
@@ -186,7 +212,11 @@ fn name(service: &ServiceName, at: usize) -> SmolStr {
 }
 
 fn index(slice: &str, service: &ServiceName) -> Option<usize> {
-    slice.strip_prefix(service.name.as_str())?.strip_prefix('-')?.parse().ok()
+    slice
+        .strip_prefix(service.name.as_str())?
+        .strip_prefix('-')?
+        .parse()
+        .ok()
 }
 
 /// The set as slices: endpoints of one port list together, at most a thousand in each, and one
@@ -195,7 +225,9 @@ fn slices(service: &ServiceName, set: &Endpoints) -> Vec<EndpointSlice> {
     let mut groups: Vec<(&[(SmolStr, u16)], Vec<&Endpoint>)> = Vec::new();
     for endpoint in set.all.iter() {
         let full = EndpointSlice::ENDPOINTS_MAX;
-        match groups.iter_mut().find(|(ports, all)| *ports == &*endpoint.ports && all.len() < full)
+        match groups
+            .iter_mut()
+            .find(|(ports, all)| *ports == &*endpoint.ports && all.len() < full)
         {
             Some((_, all)) => all.push(endpoint),
             None => groups.push((&endpoint.ports, vec![endpoint])),
@@ -207,12 +239,20 @@ fn slices(service: &ServiceName, set: &Endpoints) -> Vec<EndpointSlice> {
     let whole = |(at, (ports, all)): (usize, (&[(SmolStr, u16)], Vec<&Endpoint>))| {
         let mut metadata = ObjectMeta::named(name(service, at));
         metadata.namespace = service.namespace.clone();
-        metadata.labels.insert(EndpointSlice::SERVICE_NAME_LABEL.into(), service.name.clone());
+        metadata.labels.insert(
+            EndpointSlice::SERVICE_NAME_LABEL.into(),
+            service.name.clone(),
+        );
         let generation = set.generation.0.to_smolstr();
-        metadata.annotations.insert(GENERATION_ANNOTATION.into(), generation);
+        metadata
+            .annotations
+            .insert(GENERATION_ANNOTATION.into(), generation);
         EndpointSlice {
             metadata,
-            endpoints: all.into_iter().map(|endpoint| written(service, endpoint)).collect(),
+            endpoints: all
+                .into_iter()
+                .map(|endpoint| written(service, endpoint))
+                .collect(),
             ports: ports
                 .iter()
                 .map(|(name, port)| EndpointPort {
@@ -250,8 +290,11 @@ fn written(service: &ServiceName, endpoint: &Endpoint) -> SliceEndpoint {
 }
 
 fn endpoints(slice: &EndpointSlice) -> Vec<Endpoint> {
-    let ports: Arc<[(SmolStr, u16)]> =
-        slice.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
+    let ports: Arc<[(SmolStr, u16)]> = slice
+        .ports
+        .iter()
+        .map(|port| (port.name.clone(), port.port))
+        .collect();
     let read = |endpoint: &SliceEndpoint| {
         let pod = endpoint.target_ref.as_ref()?;
         Some(Endpoint {

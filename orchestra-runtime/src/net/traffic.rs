@@ -66,8 +66,9 @@ impl Traffic for ServiceTraffic {
             return;
         }
         if let Some(proxy) = &self.proxy
-            && let Err(left) =
-                proxy.drained(pod, until.saturating_duration_since(Instant::now())).await
+            && let Err(left) = proxy
+                .drained(pod, until.saturating_duration_since(Instant::now()))
+                .await
         {
             tracing::debug!(%pod, %left, "stopped with connections");
         }

@@ -140,7 +140,8 @@ impl Builder {
     pub fn processes_in(mut self, folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         self.agent.volumes = Some(folder.join("volumes"));
-        self.engines.insert(PROCESS.into(), EngineKind::Processes(folder));
+        self.engines
+            .insert(PROCESS.into(), EngineKind::Processes(folder));
         self.choose(PROCESS)
     }
 
@@ -152,7 +153,8 @@ impl Builder {
         make: impl Fn(&str) -> Arc<dyn WorkloadDriver> + Send + Sync + 'static,
     ) -> Self {
         let name = name.into();
-        self.engines.insert(name.clone(), EngineKind::Custom(Arc::new(make)));
+        self.engines
+            .insert(name.clone(), EngineKind::Custom(Arc::new(make)));
         self.choose(name)
     }
 
@@ -240,24 +242,34 @@ impl Builder {
             return Err(StartError::UnknownDriver(default_engine));
         }
         self.agent.default_engine = default_engine;
-        let store = self.store.take().unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        let store = self
+            .store
+            .take()
+            .unwrap_or_else(|| Arc::new(MemoryStore::new()));
         if store.leases().is_none() {
             return Err(StartError::NoLeases);
         }
-        let clock = self.clock.take().unwrap_or_else(|| Arc::new(TokioClock::wall()));
+        let clock = self
+            .clock
+            .take()
+            .unwrap_or_else(|| Arc::new(TokioClock::wall()));
         let ids = Arc::new(self.seed.map_or_else(Ids::random, Ids::seeded));
         let client = Client::new(store.clone(), clock.clone(), ids)
             .with_admission(std::mem::take(&mut self.admission));
         let (events, writer) = recorder(&client, "orchestra");
         self.control.seed = self.seed.unwrap_or(0);
-        let plane =
-            ControlPlane::new(&client, self.control.clone(), &events, self.registry.take());
+        let plane = ControlPlane::new(&client, self.control.clone(), &events, self.registry.take());
         let caches = plane.caches().clone();
         let registry = plane.registry().clone();
-        let proxy = self.proxy.map(|limits| L4Proxy::new(registry.clone(), limits));
-        let traffic = ServiceTraffic::new(caches.slices.clone(), proxy.as_ref().map(L4Proxy::handle));
-        let secrets =
-            self.secrets.take().unwrap_or_else(|| Arc::new(StoreSecrets::new(store.clone())));
+        let proxy = self
+            .proxy
+            .map(|limits| L4Proxy::new(registry.clone(), limits));
+        let traffic =
+            ServiceTraffic::new(caches.slices.clone(), proxy.as_ref().map(L4Proxy::handle));
+        let secrets = self
+            .secrets
+            .take()
+            .unwrap_or_else(|| Arc::new(StoreSecrets::new(store.clone())));
 
         let mut nodes = std::mem::take(&mut self.nodes);
         if nodes.is_empty() {
@@ -270,8 +282,10 @@ impl Builder {
             let mut engines = BTreeMap::new();
             for (class, kind) in &self.engines {
                 let made = kind.make(&name, &clock).await;
-                let (engine, driver) =
-                    made.map_err(|error| StartError::Driver { node: name.clone(), error })?;
+                let (engine, driver) = made.map_err(|error| StartError::Driver {
+                    node: name.clone(),
+                    error,
+                })?;
                 engines.insert(class.clone(), engine);
                 drivers.push(driver);
             }
@@ -295,13 +309,21 @@ impl Builder {
         if let Some(proxy) = proxy {
             let grace = self.agent.shutdown_grace_max;
             let (events, cancel) = (events.component("proxy"), tasks.proxy.clone());
-            tasks.rest.spawn(serve(proxy, caches.clone(), events, grace, cancel));
+            tasks
+                .rest
+                .spawn(serve(proxy, caches.clone(), events, grace, cancel));
         }
         for agent in agents {
             tasks.agents.spawn(agent.run(tasks.work.clone()));
         }
         caches.synced().await;
-        let orchestra = Orchestra { client, caches, registry, tasks, drivers };
+        let orchestra = Orchestra {
+            client,
+            caches,
+            registry,
+            tasks,
+            drivers,
+        };
         for node in &nodes {
             let key = orchestra_core::meta::ObjectKey::cluster(node.metadata.name.clone());
             let registered = |node: Option<&Node>| {

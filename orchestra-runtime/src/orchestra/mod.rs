@@ -165,8 +165,12 @@ impl Orchestra {
 
 impl Drop for Orchestra {
     fn drop(&mut self) {
-        for token in [&self.tasks.work, &self.tasks.proxy, &self.tasks.control, &self.tasks.events]
-        {
+        for token in [
+            &self.tasks.work,
+            &self.tasks.proxy,
+            &self.tasks.control,
+            &self.tasks.events,
+        ] {
             token.cancel();
         }
     }

@@ -107,7 +107,10 @@ pub enum WaitError {
 
 impl WaitError {
     pub(super) fn gone<K: Resource>(key: ObjectKey) -> Self {
-        Self::Gone { plural: K::PLURAL, key }
+        Self::Gone {
+            plural: K::PLURAL,
+            key,
+        }
     }
 }
 
@@ -128,7 +131,9 @@ impl Orchestra {
             if hoped(now.as_deref()) {
                 return now;
             }
-            cache.wait_through(Revision(through.0.saturating_add(1))).await;
+            cache
+                .wait_through(Revision(through.0.saturating_add(1)))
+                .await;
         }
     }
 
@@ -168,9 +173,11 @@ impl Orchestra {
             None => Err(WaitError::gone::<K>(key.clone())),
             Some(now) => match now.settled() {
                 Ok(_) => Ok(now),
-                Err(why) => {
-                    Err(WaitError::Failed { plural: K::PLURAL, key: key.clone(), why })
-                }
+                Err(why) => Err(WaitError::Failed {
+                    plural: K::PLURAL,
+                    key: key.clone(),
+                    why,
+                }),
             },
         }
     }
