@@ -7,6 +7,8 @@
 //! All three keep their workloads in one kind of table, which holds the contract's rules of
 //! admission: at most one attempt at a time, none twice, none older than the newest.
 
+#[cfg(test)]
+mod conformance;
 mod ring;
 mod table;
 

@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use orchestra_core::port::driver::Limits;
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,6 +22,10 @@ const CPU_QUOTA_MICROS_MIN: u64 = 1_000;
 
 /// How often everything in a group is killed before what still comes new is given up.
 const KILL_ROUNDS_MAX: usize = 100;
+
+/// How often a group is tried to be removed while its last members end.
+const REMOVE_TRIES_MAX: u32 = 100;
+const REMOVE_EVERY: Duration = Duration::from_millis(2);
 
 /// Directories, one a hierarchy, below which this driver makes its groups.
 #[derive(Clone, Debug, Default)]
@@ -263,11 +268,20 @@ impl Leaf {
         })
     }
 
-    /// Removes it. Whether it is gone: not while anything is in it.
+    /// Removes it. Whether it is gone: not while anything is in it. Blocks while what was killed
+    /// is still ending.
     pub(super) fn remove(&self) -> bool {
-        self.dirs.iter().fold(true, |gone, dir| {
-            fs::remove_dir(dir).is_ok_and(|()| gone) || (gone && !dir.exists())
-        })
+        for _ in 0..REMOVE_TRIES_MAX {
+            let left = self
+                .dirs
+                .iter()
+                .filter(|dir| fs::remove_dir(dir).is_err() && dir.exists());
+            if left.count() == 0 {
+                return true;
+            }
+            std::thread::sleep(REMOVE_EVERY);
+        }
+        false
     }
 }
 

@@ -94,7 +94,11 @@ impl ProcessDriverBuilder {
     pub async fn open(self) -> Result<ProcessDriver, DriverError> {
         let state = take_over(&self.root).await?;
         let (root, lock) = state.map_or((None, None), |(root, lock)| (Some(root), Some(lock)));
-        let name = group_name(root.as_deref().unwrap_or(&self.root));
+        let name = match &root {
+            Some(root) => group_name(root),
+            // Not locked, so not to be shared.
+            None => format!("{}-{}", group_name(&self.root), std::process::id()),
+        };
         let cgroups = match self.cgroups {
             true => blocking("open", move || Cgroups::detect(&name)).await?,
             false => Cgroups::default(),
@@ -214,8 +218,6 @@ impl ProcessDriver {
         self.shared.detach.cancel();
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
-        let shared = Arc::clone(&self.shared);
-        let _ = tokio::task::spawn_blocking(move || shared.cgroups.remove_if_empty()).await;
     }
 }
 
@@ -225,6 +227,14 @@ impl Drop for ProcessDriver {
         self.shared.table.close();
         self.shared.detach.cancel();
         self.shared.tracker.close();
+    }
+}
+
+/// The last of driver and tasks frees the directories of its control groups; the state directory
+/// is still locked, so no successor has begun to use them.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.cgroups.remove_if_empty();
     }
 }
 
