@@ -48,7 +48,15 @@ where
     S: Fn(Duration) -> Z + Send + Sync + 'static,
     Z: Future<Output = ()> + Send + 'static,
 {
-    let timer = Timer::new(sleep);
+    // On the heap: two dozen checks make a large future.
+    Box::pin(check_all(fresh, workloads, Timer::new(sleep))).await
+}
+
+async fn check_all<F, A>(fresh: F, workloads: Workloads, timer: Timer) -> Report
+where
+    F: Fn() -> A + Send + Sync,
+    A: Future<Output = Arc<dyn WorkloadDriver>> + Send,
+{
     let mut suite = Suite::new("driver", timer.clone());
     macro_rules! check {
         ($name:ident, $sentence:literal) => {

@@ -83,7 +83,8 @@ pub struct Exit {
     pub code: i32,
     /// The signal that ended it, if one did.
     pub signal: Option<i32>,
-    /// Why, in a word for machines: `Completed`, `Error`, `OOMKilled`, `Panicked`, `Lost` …
+    /// Why, in a word for machines: `Completed`, `Error`, `Killed` (it outlasted its grace),
+    /// `OOMKilled`, `Panicked`, `Abandoned` (it cannot be ended), `Lost` (nobody saw its end) …
     pub reason: SmolStr,
     /// Why, for people; may be empty. Bounded by the driver.
     pub message: String,
@@ -140,16 +141,19 @@ pub struct ExecOutput {
 /// # Contract
 ///
 /// * [`ensure`](Self::ensure) is idempotent: a workload that runs at this attempt is left alone.
-///   At most one attempt of a workload ever runs; a newer attempt is only asked for once the one
-///   before has ended, and an older attempt than the newest seen is refused with
-///   [`DriverErrorKind::Stale`].
+///   At most one attempt of a workload ever runs: a newer attempt is refused with
+///   [`DriverErrorKind::Running`] until the one before has ended, and an older attempt than the
+///   newest seen with [`DriverErrorKind::Stale`]. A start that failed does not count as seen.
 /// * An ended workload is remembered, with its [`Exit`], until [`remove`](Self::remove).
 /// * [`survey`](Self::survey) tells of everything that runs or is remembered, whoever started it:
 ///   after a restart of the host program the agent surveys and carries on from what it finds.
 /// * Every call may be repeated. Dropping a call's future never stops a workload.
+///
+/// The suite `conformance::driver` tests each of these sentences.
 #[async_trait]
 pub trait WorkloadDriver: fmt::Debug + Send + Sync + 'static {
-    /// Makes `want` run, or tells that this attempt already ran and ended.
+    /// Makes `want` run and returns once it does, or tells that this attempt already ran and
+    /// ended. Dropping the call does not take back what was asked.
     async fn ensure(&self, want: &Workload) -> Result<Observed, DriverError>;
 
     /// Waits until the workload has ended, and tells how. Returns at once if it has. Cancel-safe.

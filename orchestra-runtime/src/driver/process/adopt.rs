@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::cgroup::Leaf;
 use super::main_process::{self, Main};
 use super::record::{self, Place, Record, State};
-use super::{Run, Shared, blocking, capture, proc_fs, supervise};
+use super::{Shared, blocking, capture, proc_fs, supervise};
 use crate::driver::table::{Phase, Slot};
 
 /// What became of one record.
@@ -181,11 +181,4 @@ fn leaf_of(record: &Record) -> Option<Leaf> {
         .cloned()
         .collect::<Vec<_>>();
     (!dirs.is_empty()).then_some(Leaf { dirs })
-}
-
-#[cfg(test)]
-impl Run {
-    pub(super) fn pid(&self) -> Option<i32> {
-        self.main.get().map(|main| main.pid.as_raw_nonzero().get())
-    }
 }

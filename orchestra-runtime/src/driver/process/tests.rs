@@ -97,14 +97,8 @@ impl Bench {
     }
 
     fn pid(&self, want: &Workload) -> i32 {
-        self.driver
-            .shared
-            .table
-            .get(&want.id)
-            .unwrap()
-            .run
-            .pid()
-            .unwrap()
+        let slot = self.driver.shared.table.get(&want.id).unwrap();
+        slot.run.main.get().unwrap().pid.as_raw_nonzero().get()
     }
 
     async fn stop(&self, want: &Workload) -> Exit {
