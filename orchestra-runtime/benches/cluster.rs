@@ -21,8 +21,10 @@ use orchestra_runtime::driver::sim::{SimDriver, SimScript};
 use orchestra_runtime::prelude::*;
 
 fn main() {
-    let asked: Vec<String> =
-        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let asked: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"))
+        .collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|word| word == name);
     if wanted("start") {
         block_on(1, start());
@@ -111,14 +113,26 @@ async fn idle() {
 async fn kill() {
     const RUNS: usize = 10;
     let folder = tempfile::tempdir().unwrap();
-    let orchestra =
-        Orchestra::builder().processes_in(folder.path()).drain_max(Duration::ZERO).start().await.unwrap();
+    let orchestra = Orchestra::builder()
+        .processes_in(folder.path())
+        .drain_max(Duration::ZERO)
+        .start()
+        .await
+        .unwrap();
     let mut took = Vec::new();
     for run in 0..RUNS {
         let name = format!("victim-{run}");
-        let sleep = Container::new("sleep", "/bin/sh").command(["/bin/sh", "-c", "echo $$; exec sleep 1000"]);
+        let sleep = Container::new("sleep", "/bin/sh").command([
+            "/bin/sh",
+            "-c",
+            "echo $$; exec sleep 1000",
+        ]);
         orchestra
-            .apply(Pod::builder(name.as_str()).grace_seconds(0).container(sleep))
+            .apply(
+                Pod::builder(name.as_str())
+                    .grace_seconds(0)
+                    .container(sleep),
+            )
             .await
             .unwrap();
         orchestra.ready::<Pod>(name.as_str()).await.unwrap();
@@ -127,7 +141,9 @@ async fn kill() {
             return;
         };
         let begun = Instant::now();
-        let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+        let killed = std::process::Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status();
         assert!(killed.unwrap().success());
         let again = |pod: Option<&Pod>| {
             pod.is_some_and(|pod| {
@@ -151,9 +167,12 @@ async fn kill() {
 }
 
 async fn scale(pods: u32, nodes: u32) {
-    let mut builder = Orchestra::builder().seed(1).proxy(None).driver("sim", |node| {
-        Arc::new(SimDriver::new(SimScript::new(), node.len() as u64))
-    });
+    let mut builder = Orchestra::builder()
+        .seed(1)
+        .proxy(None)
+        .driver("sim", |node| {
+            Arc::new(SimDriver::new(SimScript::new(), node.len() as u64))
+        });
     for n in 0..nodes {
         builder = builder.node(Node::new(format!("node-{n}")).capacity(16_000, 65_536, 110));
     }
@@ -167,7 +186,9 @@ async fn scale(pods: u32, nodes: u32) {
         .unwrap();
     orchestra.ready::<Deployment>("web").await.unwrap();
     let took = begun.elapsed();
-    let cpu = cpu.zip(cpu_seconds()).map_or(0.0, |(before, after)| after - before);
+    let cpu = cpu
+        .zip(cpu_seconds())
+        .map_or(0.0, |(before, after)| after - before);
     println!(
         "{pods} pods on {nodes} nodes: {took:.2?} from apply to all ready, {:.0} us of CPU a pod, \
          {:.0} MB resident",
@@ -196,9 +217,15 @@ fn newest_child() -> Option<u32> {
     let me = std::process::id().to_string();
     let mut found = None;
     for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let Some((head, tail)) = stat.rsplit_once(')') else {
+            continue;
+        };
         let parent = tail.split_whitespace().nth(1);
         if parent == Some(&me) && (head.ends_with("(sleep") || head.ends_with("(sh")) {
             found = found.max(Some(pid));

@@ -164,7 +164,7 @@ async fn start_haproxy(backend: SocketAddr) -> Option<Target> {
     let mut config = tempfile::NamedTempFile::new().unwrap();
     write!(
         config,
-        "global\n nbthread {PROXY_THREADS}\n maxconn 16384\n\
+        "global\n nbthread {PROXY_THREADS}\n maxconn 4096\n\
          defaults\n mode tcp\n timeout connect 1s\n timeout client 60s\n timeout server 60s\n\
          listen echo\n bind {address}\n server one {backend}\n"
     )
