@@ -1,6 +1,7 @@
 //! Saying what an orchestra is made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use orchestra_core::kind::Node;
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{DriverError, WorkloadDriver};
 use orchestra_core::port::meter::Meter;
+use orchestra_core::port::probe::Prober;
 use orchestra_core::port::registry::ServiceRegistry;
 use orchestra_core::port::secret::SecretProvider;
 use orchestra_core::port::store::StateStore;
@@ -17,7 +19,7 @@ use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::engines::EngineKind;
+use super::engines::{EngineKind, MakeProber};
 use super::{Orchestra, Tasks, host};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
 use crate::api::{Admission, Client};
@@ -41,7 +43,6 @@ pub const PROCESS: &str = "process";
 /// Collects what an [`Orchestra`] is made of. All of it has a default but one: say what runs
 /// workloads, with [`task`](Self::task), [`processes`](Self::processes) or
 /// [`driver`](Self::driver).
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     store: Option<Arc<dyn StateStore>>,
@@ -50,6 +51,7 @@ pub struct Builder {
     nodes: Vec<Node>,
     tasks: Option<TaskDriverBuilder>,
     engines: BTreeMap<SmolStr, EngineKind>,
+    probers: BTreeMap<SmolStr, MakeProber>,
     default_engine: Option<SmolStr>,
     secrets: Option<Arc<dyn SecretProvider>>,
     registry: Option<Arc<dyn ServiceRegistry>>,
@@ -57,6 +59,16 @@ pub struct Builder {
     control: ControlSettings,
     agent: AgentSettings,
     proxy: Option<L4Limits>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("nodes", &self.nodes.len())
+            .field("engines", &self.engines)
+            .field("default_engine", &self.default_engine)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {
@@ -68,6 +80,7 @@ impl Default for Builder {
             nodes: Vec::new(),
             tasks: None,
             engines: BTreeMap::new(),
+            probers: BTreeMap::new(),
             default_engine: None,
             secrets: None,
             registry: None,
@@ -158,6 +171,18 @@ impl Builder {
         self.choose(name)
     }
 
+    /// Probes pods of the runtime class `name` with probers that `make` makes, one for each node,
+    /// which is given by its name, with the driver that runs them. Without it they are
+    /// [`Probers::standard`](crate::probe::Probers::standard), which `make` can build upon.
+    pub fn prober(
+        mut self,
+        name: impl Into<SmolStr>,
+        make: impl Fn(&str, Arc<dyn WorkloadDriver>) -> Arc<dyn Prober> + Send + Sync + 'static,
+    ) -> Self {
+        self.probers.insert(name.into(), Arc::new(make));
+        self
+    }
+
     /// The runtime class of pods that name none: the first that was given, unless told otherwise.
     pub fn default_driver(mut self, name: impl Into<SmolStr>) -> Self {
         self.default_engine = Some(name.into());
@@ -238,8 +263,11 @@ impl Builder {
         let Some(default_engine) = self.default_engine.take() else {
             return Err(StartError::NoDriver);
         };
-        if !self.engines.contains_key(&default_engine) {
-            return Err(StartError::UnknownDriver(default_engine));
+        let probed = self.probers.keys();
+        for name in std::iter::once(&default_engine).chain(probed) {
+            if !self.engines.contains_key(name) {
+                return Err(StartError::UnknownDriver(name.clone()));
+            }
         }
         self.agent.default_engine = default_engine;
         let store = self
@@ -281,7 +309,7 @@ impl Builder {
             let name = node.metadata.name.clone();
             let mut engines = BTreeMap::new();
             for (class, kind) in &self.engines {
-                let made = kind.make(&name, &clock).await;
+                let made = kind.make(&name, &clock, self.probers.get(class)).await;
                 let (engine, driver) = made.map_err(|error| StartError::Driver {
                     node: name.clone(),
                     error,
@@ -347,8 +375,11 @@ pub enum StartError {
     /// Nothing runs workloads.
     #[error("nothing runs workloads; call task(…), processes() or driver(…) on the builder")]
     NoDriver,
-    /// The default driver is none of those given.
-    #[error("there is no driver {0:?}; give default_driver(…) the name of one that was added")]
+    /// The default driver, or the driver of a prober, is none of those given.
+    #[error(
+        "there is no driver {0:?}; give default_driver(…) and prober(…) the name of one that was \
+         added"
+    )]
     UnknownDriver(SmolStr),
     /// The store has no leases.
     #[error("the store has no leases, which nodes need; use a store whose leases() is Some")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{DriverError, WorkloadDriver};
+use orchestra_core::port::probe::Prober;
 use smol_str::SmolStr;
 
 use crate::agent::Engine;
@@ -16,6 +17,10 @@ use crate::probe::Probers;
 
 /// Makes the driver of one node.
 pub(super) type MakeDriver = Arc<dyn Fn(&str) -> Arc<dyn WorkloadDriver> + Send + Sync>;
+
+/// Makes the prober of one node, which is given by its name, for what its driver runs.
+pub(super) type MakeProber =
+    Arc<dyn Fn(&str, Arc<dyn WorkloadDriver>) -> Arc<dyn Prober> + Send + Sync>;
 
 /// One kind of engine, to be made for each node.
 #[derive(Clone)]
@@ -40,6 +45,7 @@ impl EngineKind {
         &self,
         node: &SmolStr,
         clock: &Arc<dyn Clock>,
+        prober: Option<&MakeProber>,
     ) -> Result<(Engine, MadeDriver), DriverError> {
         let (driver, made): (Arc<dyn WorkloadDriver>, _) = match self {
             Self::Tasks(tasks) => {
@@ -53,7 +59,10 @@ impl EngineKind {
             }
             Self::Custom(make) => (make(node), MadeDriver::Custom),
         };
-        let prober = Arc::new(Probers::standard(driver.clone()));
+        let prober = match prober {
+            Some(make) => make(node, driver.clone()),
+            None => Arc::new(Probers::standard(driver.clone())),
+        };
         Ok((Engine { driver, prober }, made))
     }
 }
