@@ -8,7 +8,6 @@ use std::time::Duration;
 use orchestra_core::error::{Retry, report};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::meter::{Meter, NoMeter};
-use orchestra_core::time::Timestamp;
 use rand::Rng;
 use rand_pcg::Pcg64;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -293,6 +292,7 @@ mod tests {
 
     use super::*;
     use crate::clock::TokioClock;
+    use orchestra_core::time::Timestamp;
     use std::sync::Mutex;
 
     type Log = Arc<Mutex<Vec<(i64, &'static str, &'static str)>>>;

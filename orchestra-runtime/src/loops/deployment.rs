@@ -5,7 +5,7 @@
 //! was read and counts up in the newest revision, so that no step can land twice.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::int_or::IntOrPercent;
@@ -14,7 +14,7 @@ use orchestra_core::kind::{
     StrategyType,
 };
 use orchestra_core::meta::{
-    Condition, ConditionStatus, ObjectKey, ObjectMeta, condition, set_condition,
+    Condition, ConditionStatus, ObjectKey, ObjectMeta, Uid, condition, set_condition,
 };
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::add_default_tolerations;
@@ -27,7 +27,7 @@ use orchestra_sched::rollout::{
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::{BY_OWNER, Caches};
-use crate::api::{ApiError, Client, Commit};
+use crate::api::{ApiError, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
 use crate::events::Recorder;
 
@@ -43,9 +43,17 @@ pub const STEPS_ANNOTATION: &str = "orchestra.dev/rollout-steps";
 /// The annotation by which a pod tells what its loss would cost.
 const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// Pods started and stopped in one commit. A commit holds the deployment and its revisions
-/// besides.
-const PODS_PER_STEP_MAX: usize = 50;
+/// Pods started and stopped in one commit, which holds the deployment and its revisions besides.
+const PODS_PER_COMMIT_MAX: usize = 100;
+
+/// Pods started and stopped in one pass; what is left comes in the next.
+const PODS_PER_PASS_MAX: usize = 5_000;
+
+/// A deployment with so many pods is large.
+const LARGE_PODS: usize = 500;
+
+/// The least time from one pass over a large deployment to the next, for each of its pods.
+const REST_PER_POD: Duration = Duration::from_micros(2);
 
 /// Old revisions forgotten in one commit.
 const FORGOTTEN_PER_STEP_MAX: usize = 10;
@@ -59,6 +67,8 @@ pub struct DeploymentLoop {
     client: Client,
     caches: Caches,
     events: Recorder,
+    /// When each large deployment was last looked at.
+    looked: Mutex<BTreeMap<ObjectKey, Timestamp>>,
 }
 
 impl DeploymentLoop {
@@ -68,6 +78,7 @@ impl DeploymentLoop {
             client,
             caches,
             events,
+            looked: Mutex::default(),
         }
     }
 }
@@ -99,44 +110,125 @@ impl Reconcile for DeploymentLoop {
         let now = self.client.now();
         let uid = deployment.metadata.uid.to_smolstr();
         let pods = self.caches.pods.by_index(BY_OWNER, &uid);
+        if let Some(due) = self.rest(key, pods.len(), now) {
+            return Ok(Outcome::ReviewAt(due));
+        }
         let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
         let pass = Pass::new(&deployment, &pods, &revisions, now)?;
         let step = pass.step();
         tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
 
-        let staged = pass.stage(&self.client, &step)?;
-        if staged.pods || staged.revisions || staged.deployment {
-            let landed = staged.commit.send().await?;
-            // The next pass must see what this one did. A commit shows only in the caches of
-            // the kinds that it wrote.
-            if staged.revisions {
-                self.caches.revisions.wait_through(landed).await;
-            }
-            if staged.pods {
-                self.caches.pods.wait_through(landed).await;
-            }
-            if staged.deployment {
-                self.caches.deployments.wait_through(landed).await;
-            }
-            pass.tell(&self.events, &step);
-        }
+        let more = self.carry_out(&pass, &step).await?;
         Ok(match step.wake_at {
-            _ if staged.more => Outcome::ReviewAt(now),
+            _ if more => Outcome::ReviewAt(now),
             Some(at) => Outcome::ReviewAt(at),
             None => Outcome::Settled,
         })
     }
 }
 
-/// A step as writes.
-struct Staged {
-    commit: Commit,
-    /// Whether it writes pods, revisions, the deployment.
-    pods: bool,
-    revisions: bool,
-    deployment: bool,
-    /// Whether the step was too large for one commit.
-    more: bool,
+impl DeploymentLoop {
+    /// A large deployment is not looked at again for every pod that changes, but once in a while
+    /// that grows with its size: when its next pass may be, if that is still ahead.
+    fn rest(&self, key: &ObjectKey, pods: usize, now: Timestamp) -> Option<Timestamp> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if pods < LARGE_PODS {
+            looked.remove(key);
+            return None;
+        }
+        let pods = u32::try_from(pods).unwrap_or(u32::MAX);
+        let due = looked
+            .get(key)
+            .map(|at| *at + REST_PER_POD.saturating_mul(pods));
+        if let Some(due) = due.filter(|due| *due > now) {
+            return Some(due);
+        }
+        looked.insert(key.clone(), now);
+        None
+    }
+
+    /// Commits a step, a part of it at a time. Each part depends on the deployment as it was read
+    /// and counts up in the newest revision, on which the next one depends; the last one brings
+    /// the memo and the status. Returns whether there is more to do at once.
+    async fn carry_out(&self, pass: &Pass<'_>, step: &RolloutStep) -> Result<bool, ApiError> {
+        let (changes, more) = pass.changes(step)?;
+        let mut parts: Vec<&[Change]> = changes.chunks(PODS_PER_COMMIT_MAX).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        let mut revision = pass.target.stored.cloned();
+        let (mut in_pods, mut in_revisions, mut in_deployment) = (None, None, None);
+        for (n, part) in parts.iter().enumerate() {
+            let last = n + 1 == parts.len();
+            // A step that was cut short is computed anew: its memo does not hold yet.
+            let memo = if last && !more {
+                &step.memo
+            } else {
+                &pass.memo
+            };
+            let mut commit = self.client.commit();
+            let next = pass.next_target(revision.as_ref(), memo, !part.is_empty())?;
+            let fenced = next.is_some();
+            let mut wrote_revisions = fenced;
+            if let Some(next) = next {
+                commit = match revision {
+                    Some(_) => commit.replace(next),
+                    None => commit.create(next),
+                };
+            }
+            for change in *part {
+                commit = match change {
+                    Change::Start(template, hash) => {
+                        commit.create(pass.pod(&self.client, template, hash))
+                    }
+                    Change::Stop(pod) => commit.delete(pod.as_ref()),
+                };
+            }
+            // Even where the status stays, the commit depends on the deployment as it was read.
+            let mut deployment = Deployment::clone(pass.deployment);
+            if last {
+                deployment.status = pass.status(step);
+                for old in pass.forgotten() {
+                    commit = commit.delete(old.as_ref());
+                    wrote_revisions = true;
+                }
+            }
+            let wrote_deployment = deployment.status != pass.deployment.status;
+            commit = commit.replace_status(deployment);
+            if part.is_empty() && !wrote_revisions && !wrote_deployment {
+                break;
+            }
+            let landed = commit.send_all().await?;
+            if fenced {
+                revision = landed
+                    .object::<ControllerRevision>(0)
+                    .map(Arc::unwrap_or_clone);
+            }
+            let at = Some(landed.revision);
+            in_pods = if part.is_empty() { in_pods } else { at };
+            in_revisions = if wrote_revisions { at } else { in_revisions };
+            in_deployment = if wrote_deployment { at } else { in_deployment };
+        }
+        // The next pass must see what this one did. A commit shows only in the caches of the
+        // kinds that it wrote.
+        if let Some(landed) = in_revisions {
+            self.caches.revisions.wait_through(landed).await;
+        }
+        if let Some(landed) = in_pods {
+            self.caches.pods.wait_through(landed).await;
+        }
+        if let Some(landed) = in_deployment {
+            self.caches.deployments.wait_through(landed).await;
+        }
+        pass.tell(&self.events, step);
+        Ok(more)
+    }
+}
+
+/// One change of one pod.
+enum Change {
+    Start(Arc<PodTemplateSpec>, SmolStr),
+    Stop(Arc<Pod>),
 }
 
 /// One look at a deployment.
@@ -258,62 +350,40 @@ impl<'a> Pass<'a> {
         guarded(strategy, view, Budget::of(pace, wanted))
     }
 
-    fn stage(&self, client: &Client, step: &RolloutStep) -> Result<Staged, ApiError> {
-        let mut commit = client.commit();
-        let mut left = PODS_PER_STEP_MAX;
+    /// The step pod by pod, and whether it was cut short.
+    fn changes(&self, step: &RolloutStep) -> Result<(Vec<Change>, bool), ApiError> {
+        let by_uid: BTreeMap<Uid, &Arc<Pod>> = self
+            .pods
+            .iter()
+            .map(|pod| (pod.metadata.uid, pod))
+            .collect();
+        let mut changes = Vec::new();
         for action in &step.actions {
+            let left = PODS_PER_PASS_MAX - changes.len();
             match action {
                 RolloutAction::Start { generation, count } => {
-                    let template = self.template(*generation)?;
+                    let template = Arc::new(self.template(*generation)?);
                     let hash = self.hash(*generation);
-                    let now = usize::try_from(*count).unwrap_or(usize::MAX).min(left);
-                    for _ in 0..now {
-                        commit = commit.create(self.pod(client, &template, &hash));
-                    }
-                    left -= now;
+                    let count = usize::try_from(*count).unwrap_or(usize::MAX).min(left);
+                    changes
+                        .extend((0..count).map(|_| Change::Start(template.clone(), hash.clone())));
                 }
                 RolloutAction::Stop(uid) if left > 0 => {
-                    if let Some(pod) = self.pods.iter().find(|pod| pod.metadata.uid == *uid) {
-                        commit = commit.delete(pod.as_ref());
-                        left -= 1;
-                    }
+                    changes.extend(by_uid.get(uid).map(|pod| Change::Stop(Arc::clone(pod))));
                 }
                 // Sharing traffic between revisions takes routes that know of revisions.
                 _ => {}
             }
         }
-        let (pods, more) = (left < PODS_PER_STEP_MAX, left == 0);
-        let mut revisions = false;
-        for old in self.forgotten() {
-            commit = commit.delete(old.as_ref());
-            revisions = true;
-        }
-        // A step that was cut short must be computed anew: its memo does not hold yet.
-        let memo = if more { &self.memo } else { &step.memo };
-        if let Some(revision) = self.next_target(memo, pods)? {
-            revisions = true;
-            commit = match self.target.stored {
-                Some(_) => commit.replace(revision),
-                None => commit.create(revision),
-            };
-        }
-        // Even where the status stays, the commit depends on the deployment as it was read.
-        let mut changed = Deployment::clone(self.deployment);
-        changed.status = self.status(step);
-        let deployment = changed.status != self.deployment.status;
-        commit = commit.replace_status(changed);
-        Ok(Staged {
-            commit,
-            pods,
-            revisions,
-            deployment,
-            more,
-        })
+        let more = changes.len() == PODS_PER_PASS_MAX;
+        Ok((changes, more))
     }
 
-    /// The newest revision as this step leaves it; `None` if it stays as it is.
+    /// The newest revision, which is `stored` now if it is, as the next commit leaves it; `None`
+    /// if it stays as it is.
     fn next_target(
         &self,
+        stored: Option<&ControllerRevision>,
         memo: &Memo,
         acted: bool,
     ) -> Result<Option<ControllerRevision>, ApiError> {
@@ -327,7 +397,7 @@ impl<'a> Pass<'a> {
                 )
             })?
             .into();
-        let mut revision = match self.target.stored {
+        let mut revision = match stored {
             Some(stored) => stored.clone(),
             None => self.new_revision()?,
         };
@@ -338,7 +408,7 @@ impl<'a> Pass<'a> {
             .unwrap_or(0);
         let number = i64::try_from(self.target.generation.0).unwrap_or(i64::MAX);
         let unchanged = !acted
-            && self.target.stored.is_some()
+            && stored.is_some()
             && annotations.get(MEMO_ANNOTATION) == Some(&text)
             && revision.revision == number;
         if unchanged {

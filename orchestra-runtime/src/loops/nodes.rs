@@ -45,6 +45,8 @@ struct Memory {
     /// Nodes whose lease was there at some time.
     heard: BTreeSet<SmolStr>,
     limiters: BTreeMap<SmolStr, EvictionLimiter>,
+    /// Where to look first for a free range of addresses.
+    next_range: u32,
 }
 
 impl NodesLoop {
@@ -262,32 +264,32 @@ impl NodesLoop {
 
     /// One commit takes the lowest free range of addresses and gives it to the node.
     async fn give_range(&self, node: &Arc<Node>) -> Result<(), PassError> {
-        let nodes = self.caches.nodes.list();
-        let taken: BTreeSet<&str> = nodes
-            .iter()
-            .map(|node| node.spec.pod_cidr.as_str())
-            .collect();
-        for n in 0..NODES_MAX {
+        // Ranges before this one were taken when last looked at; what was freed there since is
+        // found once all others are gone.
+        let from = self.memory().next_range;
+        let mut owners: Option<BTreeSet<String>> = None;
+        for n in (from..NODES_MAX).chain(0..from) {
             let range = AddressRange::of_node(n)
                 .map_err(|error| PassError::new(Retry::Never, error))?
                 .to_string();
-            if taken.contains(range.as_str()) {
-                continue;
-            }
             let key = Key::from(format!("{RANGE_PREFIX}{range}"));
             let guard = match self.client.store().get(&key).await? {
                 None => Guard::Absent(key.clone()),
                 Some(stored) => {
-                    let owner = String::from_utf8_lossy(&stored.value);
-                    if nodes
-                        .iter()
-                        .any(|node| node.metadata.uid.to_string() == owner)
-                    {
+                    let owners = owners.get_or_insert_with(|| {
+                        let nodes = self.caches.nodes.list();
+                        nodes
+                            .iter()
+                            .map(|node| node.metadata.uid.to_string())
+                            .collect()
+                    });
+                    if owners.contains(String::from_utf8_lossy(&stored.value).as_ref()) {
                         continue;
                     }
                     Guard::At(key.clone(), stored.modified)
                 }
             };
+            self.memory().next_range = n + 1;
             let mut changed = Node::clone(node);
             changed.spec.pod_cidr = range.as_str().into();
             changed.spec.pod_cidrs = vec![changed.spec.pod_cidr.clone()];
