@@ -23,6 +23,8 @@ pub mod orchestra;
 pub mod prelude;
 pub mod probe;
 pub mod secret;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 
 pub use orchestra::Orchestra;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use orchestra_core::meta::Uid;
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{
     DriverError, DriverErrorKind, ExecOutput, ExecSource, Exit, LogSource, Observed, RunState,
@@ -21,6 +22,7 @@ use orchestra_core::port::driver::{
 };
 use orchestra_core::time::Timestamp;
 use rand_pcg::Pcg64;
+use smol_str::SmolStr;
 use tokio::sync::Notify;
 
 use self::script::{Health, Life};
@@ -172,6 +174,22 @@ impl SimDriver {
     /// runs goes on.
     pub fn set_reachable(&self, reachable: bool) {
         self.held.reachable.store(reachable, Ordering::SeqCst);
+    }
+
+    /// What is known now, ordered by id, whether the driver is reachable or not: for whoever checks
+    /// the simulation.
+    pub fn observe(&self) -> Vec<Observed> {
+        let now = self.held.clock.now();
+        lock(&self.held.records).values().filter_map(|record| record.observed(now)).collect()
+    }
+
+    /// Whether a workload of this pod has been started and not ended.
+    pub fn runs_any_of(&self, pod: Uid) -> bool {
+        let now = self.held.clock.now();
+        let first = WorkloadId { pod, container: SmolStr::default() };
+        let records = lock(&self.held.records);
+        let mut of_pod = records.range(first..).take_while(|(id, _)| id.pod == pod);
+        of_pod.any(|(_, record)| lock(&record.life).exit(now).is_none())
     }
 
     /// The workloads whose pod's `namespace/name` starts with `prefix`, ordered by id.
@@ -342,11 +360,7 @@ impl WorkloadDriver for SimDriver {
 
     async fn survey(&self) -> Result<Vec<Observed>, DriverError> {
         self.held.reach("survey", None)?;
-        let now = self.held.clock.now();
-        Ok(lock(&self.held.records)
-            .values()
-            .filter_map(|record| record.observed(now))
-            .collect())
+        Ok(self.observe())
     }
 
     fn exec(&self) -> Option<&dyn ExecSource> {
