@@ -1,3 +1,13 @@
 //! Shared helpers of the whole-system tests.
 
 pub mod facts;
+
+/// The blocks of the guide to ports, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/ports.md")]
+pub struct PortsGuide;
+
+/// The block of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
