@@ -37,6 +37,29 @@ struct Inner<K> {
 
 type Handler<K> = dyn Fn(&CacheEvent<K>) + Send + Sync;
 
+/// A [`Cache`] without a share in it: what a handler holds that looks into the very cache which
+/// calls it, or into one whose handlers look into this one. Such a ring would never be freed.
+pub struct WeakCache<K>(std::sync::Weak<Inner<K>>);
+
+impl<K> WeakCache<K> {
+    /// The cache, if anybody still has it.
+    pub fn upgrade(&self) -> Option<Cache<K>> {
+        self.0.upgrade().map(Cache)
+    }
+}
+
+impl<K> Clone for WeakCache<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K> fmt::Debug for WeakCache<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakCache")
+    }
+}
+
 /// One change of one object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CacheEvent<K> {
@@ -164,6 +187,9 @@ impl<K: Resource> Cache<K> {
     /// Calls `handler` for every change from now on, in order, from the cache's own task, once the
     /// change is in here. Handlers must be quick and not wait. For a change already in here, look
     /// it up after registering.
+    ///
+    /// A handler lives as long as the cache: one that looks into the cache which calls it holds a
+    /// [`WeakCache`], or neither is ever freed.
     pub fn on_change(&self, handler: impl Fn(&CacheEvent<K>) + Send + Sync + 'static) {
         let mut handlers = self
             .0
@@ -171,6 +197,11 @@ impl<K: Resource> Cache<K> {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         handlers.push(Arc::new(handler));
+    }
+
+    /// The cache without a share in it, for handlers.
+    pub fn downgrade(&self) -> WeakCache<K> {
+        WeakCache(Arc::downgrade(&self.0))
     }
 
     /// Wakes its holder when an object changes for which the index `index` gives `value`, or gave

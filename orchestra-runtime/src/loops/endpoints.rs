@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use orchestra_core::int_or::IntOrString;
-use orchestra_core::kind::{Node, Pod, Protocol, Service, ServicePort, ServiceType};
+use orchestra_core::kind::{Node, Pod, Resource, Service, ServicePort, ServiceType};
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::registry::{
     Applied, Endpoint, Endpoints, ServiceName, ServiceRegistry, SetGeneration,
@@ -12,7 +12,7 @@ use orchestra_core::port::registry::{
 use orchestra_core::port::store::{Guard, Key, Write};
 use smol_str::{SmolStr, ToSmolStr};
 
-use super::caches::Caches;
+use super::caches::{BY_NODE, Caches};
 use crate::api::Client;
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::net::address::{AddressPool, SERVICE_RANGE};
@@ -56,7 +56,27 @@ impl EndpointsLoop {
                         .is_some_and(|pod| selects(&service, &pod.metadata.labels))
                 };
                 if chosen(&event.old) || chosen(&event.new) {
-                    adds.add(orchestra_core::kind::Resource::key(service.as_ref()));
+                    adds.add(service.key());
+                }
+            }
+        });
+        // Endpoints say in which zone they are, and a pod may be known before its node.
+        let (services, pods) = (caches.services.clone(), caches.pods.downgrade());
+        let adds = queue.clone();
+        caches.nodes.on_change(move |event| {
+            let zone = |node: &Option<Arc<Node>>| {
+                let zone = node.as_ref().map(|node| SmolStr::from(node.zone_name()));
+                zone.unwrap_or_default()
+            };
+            if zone(&event.old) == zone(&event.new) {
+                return;
+            }
+            let Some(pods) = pods.upgrade() else { return };
+            for pod in pods.by_index(BY_NODE, &event.key.name) {
+                for service in services.in_namespace(&pod.metadata.namespace) {
+                    if selects(&service, &pod.metadata.labels) {
+                        adds.add(service.key());
+                    }
                 }
             }
         });
@@ -141,7 +161,7 @@ impl EndpointsLoop {
             let guard = match self.client.store().get(&key).await? {
                 None => Guard::Absent(key.clone()),
                 // Left behind by a service that is gone.
-                Some(stored) if !self.exists(&stored.value) => {
+                Some(stored) if !self.exists(&stored.value).await? => {
                     Guard::At(key.clone(), stored.modified)
                 }
                 Some(_) => continue,
@@ -149,7 +169,7 @@ impl EndpointsLoop {
             let mut changed = Service::clone(service);
             changed.spec.cluster_ip = address.to_smolstr();
             changed.spec.cluster_ips = vec![changed.spec.cluster_ip.clone()];
-            let owner = service.metadata.uid.to_string();
+            let owner = super::owners::text(service.as_ref());
             let landed = self
                 .client
                 .commit()
@@ -163,13 +183,10 @@ impl EndpointsLoop {
         }
     }
 
-    /// Whether a service of that uid exists.
-    fn exists(&self, uid: &[u8]) -> bool {
-        self.caches
-            .services
-            .list()
-            .iter()
-            .any(|service| service.metadata.uid.to_string().as_bytes() == uid)
+    /// Whether the service that took an address still exists. The cache may not know it yet: the
+    /// store decides.
+    async fn exists(&self, owner: &[u8]) -> Result<bool, PassError> {
+        Ok(super::owners::exists::<Service>(&self.client, owner).await?)
     }
 
     fn endpoint(&self, service: &Service, pod: &Pod) -> Option<Endpoint> {
@@ -177,12 +194,16 @@ impl EndpointsLoop {
         if pod.is_terminal() {
             return None;
         }
-        let ports: Option<Arc<[(SmolStr, u16)]>> = service
+        // A pod that lacks one of the named ports still answers on its others.
+        let ports: Arc<[(SmolStr, u16)]> = service
             .spec
             .ports
             .iter()
-            .map(|port| Some((port.name.clone(), target(port, pod)?)))
+            .filter_map(|port| Some((port.name.clone(), target(port, pod)?)))
             .collect();
+        if ports.is_empty() && !service.spec.ports.is_empty() {
+            return None;
+        }
         let terminating = pod.is_terminating();
         let node = self
             .caches
@@ -192,7 +213,7 @@ impl EndpointsLoop {
             pod: pod.metadata.uid,
             pod_name: pod.metadata.name.clone(),
             address,
-            ports: ports?,
+            ports,
             ready: (pod.is_ready() || service.spec.publish_not_ready_addresses) && !terminating,
             terminating,
             node: pod.spec.node_name.clone(),
@@ -223,6 +244,8 @@ impl EndpointsLoop {
 /// The port of the pod that a port of the service means; `None` if the pod has no port of that
 /// name.
 fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    let all = pod.spec.init_containers.iter();
+    let sidecars = all.filter(|container| container.is_sidecar());
     match port.target_port.as_ref() {
         None => Some(port.port),
         Some(IntOrString::Int(number)) => u16::try_from(*number).ok(),
@@ -230,8 +253,9 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
             .spec
             .containers
             .iter()
+            .chain(sidecars)
             .flat_map(|container| &container.ports)
-            .find(|found| found.name == *name && found.protocol == Protocol::Tcp)
+            .find(|found| found.name == *name && found.protocol == port.protocol)
             .map(|found| found.container_port),
     }
 }

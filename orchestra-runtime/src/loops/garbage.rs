@@ -1,5 +1,8 @@
 //! Garbage: what lost its owner, its namespace or its node.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use orchestra_core::kind::{
     ControllerRevision, Deployment, EndpointSlice, Namespace, Node, Pod, Resource, Service,
 };
@@ -14,6 +17,21 @@ use crate::control::{Outcome, PassError, Queue, Reconcile};
 
 /// Objects collected in one pass; a pass that met the bound is followed by another.
 const PER_PASS_MAX: usize = 100;
+
+/// How long what could not be collected rests: it changed at that very moment, or is held by
+/// somebody else, whose letting go is not always a change that is seen here.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a pass leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rest {
+    /// Nothing that another change does not bring back.
+    Nothing,
+    /// Work that goes on at once.
+    More,
+    /// Work that goes on after [`AGAIN`].
+    Later,
+}
 
 /// What may have become garbage.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -99,15 +117,17 @@ impl GarbageLoop {
 fn owners<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
     let adds = queue.clone();
     cache.on_change(move |event| {
-        let going = event.new.as_ref().is_none_or(|now| {
+        let uid = |object: &Option<Arc<K>>| object.as_ref().map(|object| object.metadata().uid);
+        // After a gap in the watch another object may have the name in one step.
+        let gone = uid(&event.old).filter(|old| uid(&event.new) != Some(*old));
+        let held = event.new.as_ref().filter(|now| {
             let meta = now.metadata();
             meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty()
         });
-        let Some(object) = event.new.as_ref().or(event.old.as_ref()) else {
-            return;
-        };
-        if going {
-            let uid = object.metadata().uid;
+        for uid in gone
+            .into_iter()
+            .chain(held.map(|held| held.metadata().uid))
+        {
             adds.add(Suspect::Owner {
                 kind: K::KIND.into(),
                 key: event.key.clone(),
@@ -122,12 +142,14 @@ fn owners<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
 fn dependents<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
     let adds = queue.clone();
     cache.on_change(move |event| {
-        let object = match (&event.old, &event.new) {
-            (None, Some(new)) => new,
-            (Some(old), None) => old,
-            _ => return,
-        };
-        if let Some(owner) = object.metadata().controller() {
+        let uid = |object: &Option<Arc<K>>| object.as_ref().map(|object| object.metadata().uid);
+        if uid(&event.old) == uid(&event.new) {
+            return;
+        }
+        for object in [&event.old, &event.new].into_iter().flatten() {
+            let Some(owner) = object.metadata().controller() else {
+                continue;
+            };
             let namespace = match owner.kind.as_str() {
                 Node::KIND | Namespace::KIND => SmolStr::default(),
                 _ => event.key.namespace.clone(),
@@ -152,7 +174,7 @@ impl Reconcile for GarbageLoop {
     }
 
     async fn reconcile(&self, suspect: &Suspect) -> Result<Outcome, PassError> {
-        let more = match suspect {
+        let rest = match suspect {
             Suspect::Owner { kind, key, uid } => match kind.as_str() {
                 Deployment::KIND => self.owner(&self.caches.deployments, key, *uid).await?,
                 Service::KIND => self.owner(&self.caches.services, key, *uid).await?,
@@ -160,27 +182,28 @@ impl Reconcile for GarbageLoop {
                 Pod::KIND => self.owner(&self.caches.pods, key, *uid).await?,
                 ControllerRevision::KIND => self.owner(&self.caches.revisions, key, *uid).await?,
                 // Kinds of an application: only it knows what becomes of their dependents.
-                _ => false,
+                _ => Rest::Nothing,
             },
             Suspect::Namespace(name) => self.namespace(name).await?,
             Suspect::Node(name) => self.node(name).await?,
         };
-        Ok(if more {
-            Outcome::ReviewAt(self.client.now())
-        } else {
-            Outcome::Settled
+        let now = self.client.now();
+        Ok(match rest {
+            Rest::Nothing => Outcome::Settled,
+            Rest::More => Outcome::ReviewAt(now),
+            Rest::Later => Outcome::ReviewAt(now + AGAIN),
         })
     }
 }
 
 impl GarbageLoop {
-    /// Collects or frees the dependents of an owner; returns whether there are more.
+    /// Collects or frees the dependents of an owner.
     async fn owner<K: Resource>(
         &self,
         cache: &Cache<K>,
         key: &ObjectKey,
         uid: Uid,
-    ) -> Result<bool, ApiError> {
+    ) -> Result<Rest, ApiError> {
         let owner = cache.get(key).filter(|owner| owner.metadata().uid == uid);
         let holds = |finalizer: &str| {
             owner.as_ref().is_some_and(|owner| {
@@ -194,25 +217,33 @@ impl GarbageLoop {
             // The cache may lag behind a fresh owner: the store decides.
             let fresh = self.client.api::<K>().find(key).await?;
             if fresh.is_some_and(|fresh| fresh.metadata().uid == uid) {
-                return Ok(false);
+                return Ok(Rest::Nothing);
             }
         } else if !orphan && !foreground {
-            return Ok(false);
+            return Ok(Rest::Nothing);
         }
-        let mut left = PER_PASS_MAX;
-        let mut held = 0;
-        held += self.each(&self.caches.pods, uid, orphan, &mut left).await?;
-        held += self
-            .each(&self.caches.revisions, uid, orphan, &mut left)
-            .await?;
-        held += self
-            .each(&self.caches.slices, uid, orphan, &mut left)
-            .await?;
-        if left == 0 {
-            return Ok(true);
+        let (pods, revisions, slices) = (
+            &self.caches.pods,
+            &self.caches.revisions,
+            &self.caches.slices,
+        );
+        let mut tally = Tally {
+            left: PER_PASS_MAX,
+            held: 0,
+            missed: 0,
+        };
+        self.each(pods, uid, orphan, &mut tally).await?;
+        self.each(revisions, uid, orphan, &mut tally).await?;
+        self.each(slices, uid, orphan, &mut tally).await?;
+        if tally.left == 0 {
+            return Ok(Rest::More);
+        }
+        // Before each dependent is free, the owner must not go: it would take them with it.
+        if tally.missed > 0 {
+            return Ok(Rest::Later);
         }
         if let Some(owner) = owner
-            && (orphan || held == 0)
+            && (orphan || tally.held == 0)
         {
             let finalizer = if orphan {
                 FINALIZER_ORPHAN
@@ -224,40 +255,36 @@ impl GarbageLoop {
                 .metadata_mut()
                 .finalizers
                 .retain(|found| found != finalizer);
-            settle(self.client.commit().replace(freed).send().await)?;
+            if settle(self.client.commit().replace(freed).send().await)?.is_none() {
+                return Ok(Rest::Later);
+            }
         }
-        Ok(false)
+        Ok(Rest::Nothing)
     }
 
-    /// Deletes each dependent of one kind, or takes its owner from it. Returns how many are still
-    /// there and hold a foreground deletion.
+    /// Deletes each dependent of one kind, or takes its owner from it.
     async fn each<K: Resource>(
         &self,
         cache: &Cache<K>,
         uid: Uid,
         orphan: bool,
-        left: &mut usize,
-    ) -> Result<usize, ApiError> {
-        let mut held = 0;
+        tally: &mut Tally,
+    ) -> Result<(), ApiError> {
         let mut landed = Revision(0);
         for object in cache.by_index(BY_OWNER, &uid.to_smolstr()) {
             let meta = object.metadata();
             let mine = |owner: &OwnerReference| owner.uid == uid;
-            if !orphan
-                && meta
-                    .owner_references
-                    .iter()
-                    .any(|o| mine(o) && o.block_owner_deletion == Some(true))
-            {
-                held += 1;
+            let blocks = |owner: &OwnerReference| owner.block_owner_deletion == Some(true);
+            if !orphan && meta.owner_references.iter().any(|o| mine(o) && blocks(o)) {
+                tally.held += 1;
             }
             if !orphan && meta.deletion_timestamp.is_some() {
                 continue;
             }
-            if *left == 0 {
+            if tally.left == 0 {
                 break;
             }
-            *left -= 1;
+            tally.left -= 1;
             let commit = if orphan {
                 let mut freed = K::clone(&object);
                 freed
@@ -266,27 +293,32 @@ impl GarbageLoop {
                     .retain(|owner| !mine(owner));
                 self.client.commit().replace(freed)
             } else {
-                self.client.commit().delete(object.as_ref())
+                // Whatever its version: a pod's status may change at any moment.
+                let params = DeleteParams::default().uid(meta.uid);
+                self.client.commit().delete_key::<K>(meta.key(), params)
             };
-            landed = landed.max(settle(commit.send().await)?);
+            match settle(commit.send().await)? {
+                Some(at) => landed = landed.max(at),
+                None => tally.missed += 1,
+            }
         }
         if landed > Revision(0) {
             cache.wait_through(landed).await;
         }
-        Ok(held)
+        Ok(())
     }
 
     /// Empties a namespace that is being deleted, and lets it go once it is empty.
-    async fn namespace(&self, name: &SmolStr) -> Result<bool, ApiError> {
+    async fn namespace(&self, name: &SmolStr) -> Result<Rest, ApiError> {
         let Some(namespace) = self
             .caches
             .namespaces
             .get(&ObjectKey::cluster(name.clone()))
         else {
-            return Ok(false);
+            return Ok(Rest::Nothing);
         };
         if namespace.metadata.deletion_timestamp.is_none() {
-            return Ok(false);
+            return Ok(Rest::Nothing);
         }
         let mut left = PER_PASS_MAX;
         let mut remain = 0;
@@ -317,9 +349,10 @@ impl GarbageLoop {
                 .metadata
                 .finalizers
                 .retain(|finalizer| finalizer != Namespace::FINALIZER);
-            settle(self.client.commit().replace(freed).send().await)?;
+            let gone = settle(self.client.commit().replace(freed).send().await)?.is_some();
+            return Ok(if gone { Rest::Nothing } else { Rest::Later });
         }
-        Ok(left == 0)
+        Ok(if left == 0 { Rest::More } else { Rest::Later })
     }
 
     async fn empty<K: Resource>(
@@ -332,18 +365,15 @@ impl GarbageLoop {
         let mut landed = Revision(0);
         let mut remain = 0;
         for object in &objects {
-            if object.metadata().deletion_timestamp.is_some() || *left == 0 {
+            let meta = object.metadata();
+            if meta.deletion_timestamp.is_some() || *left == 0 {
                 remain += 1;
                 continue;
             }
             *left -= 1;
-            let deleted = self
-                .client
-                .commit()
-                .delete(object.as_ref())
-                .send_all()
-                .await;
-            match deleted {
+            let params = DeleteParams::default().uid(meta.uid);
+            let commit = self.client.commit().delete_key::<K>(meta.key(), params);
+            match commit.send_all().await {
                 Ok(done) => {
                     landed = landed.max(done.revision);
                     remain += usize::from(!done.removed(0));
@@ -380,32 +410,49 @@ impl GarbageLoop {
     }
 
     /// Removes the pods of a node that does not exist: no agent will ever do it.
-    async fn node(&self, name: &SmolStr) -> Result<bool, ApiError> {
+    async fn node(&self, name: &SmolStr) -> Result<Rest, ApiError> {
         let key = ObjectKey::cluster(name.clone());
         if self.client.api::<Node>().find(&key).await?.is_some() {
-            return Ok(false);
+            return Ok(Rest::Nothing);
         }
         let pods = self.caches.pods.by_index(BY_NODE, name);
         let mut landed = Revision(0);
+        let mut rest = Rest::Nothing;
         for pod in pods.iter().take(PER_PASS_MAX) {
-            let commit = self
-                .client
-                .commit()
-                .delete_with(pod.as_ref(), DeleteParams::now());
-            landed = landed.max(settle(commit.send().await)?);
+            let params = DeleteParams::now().uid(pod.metadata.uid);
+            let commit = self.client.commit().delete_key::<Pod>(pod.key(), params);
+            match settle(commit.send().await)? {
+                Some(at) => landed = landed.max(at),
+                None => rest = Rest::Later,
+            }
         }
         if landed > Revision(0) {
             self.caches.pods.wait_through(landed).await;
         }
-        Ok(pods.len() > PER_PASS_MAX)
+        Ok(if pods.len() > PER_PASS_MAX {
+            Rest::More
+        } else {
+            rest
+        })
     }
 }
 
-/// What changed or went meanwhile comes back as a change of its own.
-fn settle(outcome: Result<Revision, ApiError>) -> Result<Revision, ApiError> {
+/// What a pass over dependents has done.
+struct Tally {
+    /// How many more it may touch.
+    left: usize,
+    /// Those that are still there and hold a foreground deletion.
+    held: usize,
+    /// Those that changed at that very moment.
+    missed: usize,
+}
+
+/// When it landed: zero for what was gone already, `None` for what changed meanwhile.
+fn settle(outcome: Result<Revision, ApiError>) -> Result<Option<Revision>, ApiError> {
     match outcome {
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(Revision(0)),
-        other => other,
+        Err(error) if error.is_not_found() => Ok(Some(Revision(0))),
+        Err(error) if error.is_conflict() => Ok(None),
+        other => other.map(Some),
     }
 }
 

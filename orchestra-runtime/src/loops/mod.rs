@@ -5,6 +5,7 @@ mod deployment;
 mod endpoints;
 mod garbage;
 mod nodes;
+mod owners;
 mod placement;
 mod proxy;
 

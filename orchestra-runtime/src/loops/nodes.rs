@@ -5,17 +5,17 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::error::Retry;
-use orchestra_core::kind::{Node, Resource};
+use orchestra_core::kind::{Node, Pod, Resource, Taint, TaintEffect};
 use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Write};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::{Heartbeat, NodePolicy, NodeState, evict_at, taints};
-use orchestra_sched::health::zones::{EvictionLimiter, ZoneNodes, ZonePolicy};
-use smol_str::{SmolStr, ToSmolStr};
+use orchestra_sched::health::zones::{EvictionLimiter, ZoneNodes, ZonePolicy, ZoneState, ZoneVerdict};
+use smol_str::SmolStr;
 
 use super::caches::{BY_NODE, Caches};
 use crate::agent::LEASE_NAMESPACE;
-use crate::api::{ApiError, Client};
+use crate::api::{ApiError, Client, DeleteParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
 use crate::net::address::{AddressRange, NODES_MAX};
@@ -73,10 +73,12 @@ impl NodesLoop {
     /// Adds to `queue` every node that a change of a node, a lease or a pod may concern.
     pub fn feed(caches: &Caches, queue: &Queue<ObjectKey>) {
         crate::control::enqueue_changed(&caches.nodes, queue);
-        let (nodes, adds) = (caches.nodes.clone(), queue.clone());
+        let (nodes, adds) = (caches.nodes.downgrade(), queue.clone());
         caches.nodes.on_change(move |event| {
             let ready = |node: &Option<Arc<Node>>| node.as_ref().map(|node| node.is_ready());
-            if ready(&event.old) != ready(&event.new) {
+            if ready(&event.old) != ready(&event.new)
+                && let Some(nodes) = nodes.upgrade()
+            {
                 // How fast nodes may be emptied depends on how many are lost.
                 for other in nodes.list().iter().filter(|node| !node.is_ready()) {
                     adds.add(other.key());
@@ -126,28 +128,29 @@ impl NodesLoop {
         }
     }
 
-    /// Whether the node's pods may be told to go now; else when to ask again.
-    fn may_evict(&self, node: &Node, now: Timestamp) -> Result<(), Option<Timestamp>> {
+    /// How fast each zone's lost nodes may be emptied, given that this pass found `lost` lost,
+    /// which may not be written yet.
+    fn verdicts(&self, lost: &Node) -> BTreeMap<SmolStr, ZoneVerdict> {
         let mut zones: BTreeMap<SmolStr, ZoneNodes> = BTreeMap::new();
         for other in self.caches.nodes.list() {
             let zone = zones.entry(other.zone_name().into()).or_default();
-            let ready = if other.metadata.name == node.metadata.name {
-                false // this pass found it lost, which is not written yet
-            } else {
-                other.is_ready()
-            };
-            if ready {
+            if other.is_ready() && other.metadata.name != lost.metadata.name {
                 zone.ready += 1
             } else {
                 zone.not_ready += 1
             }
         }
-        let zone: SmolStr = node.zone_name().into();
-        let interval = self
-            .zones
-            .verdicts(&zones)
-            .get(&zone)
-            .and_then(|verdict| verdict.interval);
+        self.zones.verdicts(&zones)
+    }
+
+    /// Whether a node of that zone may be emptied now; else when to ask again.
+    fn may_evict(
+        &self,
+        zone: SmolStr,
+        verdicts: &BTreeMap<SmolStr, ZoneVerdict>,
+        now: Timestamp,
+    ) -> Result<(), Option<Timestamp>> {
+        let interval = verdicts.get(&zone).and_then(|verdict| verdict.interval);
         let mut memory = self.memory();
         let limiter = memory.limiters.entry(zone).or_default();
         if limiter.take(interval, now) {
@@ -179,23 +182,25 @@ impl Reconcile for NodesLoop {
         let (state, changes_at) = self.nodes.state(self.heartbeat(&node), reported, now);
         let mut outcome = Outcome::from(changes_at);
 
-        let told = node.spec.taints.iter().any(|taint| {
-            taint.effect == orchestra_core::kind::TaintEffect::NoExecute
-                && [
-                    orchestra_core::kind::Taint::NOT_READY,
-                    orchestra_core::kind::Taint::UNREACHABLE,
-                ]
-                .contains(&taint.key.as_str())
-        });
+        let told = node.spec.taints.iter().any(tells_to_go);
         let mut evict = false;
         // A node that is new and has never been ready has nobody to lose.
-        if state != NodeState::Ready && !told && reported.is_some() {
-            match self.may_evict(&node, now) {
-                Ok(()) => evict = true,
-                Err(again) => outcome = outcome.or(Outcome::from(again)),
+        let mut spare = false;
+        if state != NodeState::Ready && reported.is_some() {
+            let verdicts = self.verdicts(&node);
+            // Where every zone is lost, the observer is more likely at fault: nobody is told to
+            // go, and those told before may stay. The first node that is back changes that.
+            spare = verdicts
+                .values()
+                .all(|verdict| verdict.state == ZoneState::FullDisruption);
+            if !told && !spare {
+                match self.may_evict(node.zone_name().into(), &verdicts, now) {
+                    Ok(()) => evict = true,
+                    Err(again) => outcome = outcome.or(Outcome::from(again)),
+                }
             }
         }
-        if let Some(changed) = judged(&node, state, evict, now) {
+        if let Some(changed) = judged(&node, state, evict, spare, now) {
             let commit = self.client.commit().replace_whole(changed);
             let landed = match commit.send().await {
                 Ok(landed) => landed,
@@ -213,8 +218,21 @@ impl Reconcile for NodesLoop {
     }
 }
 
+/// Whether the taint is ours and ends pods.
+fn tells_to_go(taint: &Taint) -> bool {
+    taint.effect == TaintEffect::NoExecute
+        && [Taint::NOT_READY, Taint::UNREACHABLE].contains(&taint.key.as_str())
+}
+
 /// The node with the conditions and taints that its state asks for; `None` if it has them.
-fn judged(node: &Node, state: NodeState, evict: bool, now: Timestamp) -> Option<Node> {
+/// `spare` takes back that its pods have to go.
+fn judged(
+    node: &Node,
+    state: NodeState,
+    evict: bool,
+    spare: bool,
+    now: Timestamp,
+) -> Option<Node> {
     let mut changed = node.clone();
     if state == NodeState::Unknown {
         let unknown = Condition {
@@ -227,7 +245,11 @@ fn judged(node: &Node, state: NodeState, evict: bool, now: Timestamp) -> Option<
         set_condition(&mut changed.status.conditions, unknown, now);
     }
     let unschedulable = node.spec.unschedulable;
-    changed.spec.taints = taints(&node.spec.taints, state, unschedulable, evict, now);
+    let mut before = node.spec.taints.clone();
+    if spare {
+        before.retain(|taint| !tells_to_go(taint));
+    }
+    changed.spec.taints = taints(&before, state, unschedulable, evict, now);
     (changed != *node).then_some(changed)
 }
 
@@ -241,7 +263,10 @@ impl NodesLoop {
             if pod.is_terminating() {
                 continue;
             }
-            let seen = pod.status.start_time.unwrap_or(now);
+            // A taint that does not say since when holds since the pod came.
+            let placed = condition(&pod.status.conditions, Pod::SCHEDULED)
+                .and_then(|placed| placed.last_transition_time);
+            let seen = placed.or(pod.metadata.creation_timestamp).unwrap_or(now);
             match evict_at(&pod.spec.tolerations, &node.spec.taints, seen) {
                 Some(at) if at <= now => due.push(pod),
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
@@ -251,12 +276,16 @@ impl NodesLoop {
         for some in due.chunks(EVICTIONS_PER_COMMIT_MAX) {
             let mut commit = self.client.commit();
             for pod in some {
-                commit = commit.delete(pod.as_ref());
+                // Whatever its version: its status may change meanwhile.
+                let params = DeleteParams::default().uid(pod.metadata.uid);
+                commit = commit.delete_key::<Pod>(pod.key(), params);
+            }
+            let landed = commit.send().await?;
+            for pod in some {
                 let why = format!("{} is not fit to run it any longer", node.metadata.name);
                 self.events
                     .warning(pod.as_ref(), "TaintManagerEviction", &why);
             }
-            let landed = commit.send().await?;
             self.caches.pods.wait_through(landed).await;
         }
         Ok(next)
@@ -267,7 +296,6 @@ impl NodesLoop {
         // Ranges before this one were taken when last looked at; what was freed there since is
         // found once all others are gone.
         let from = self.memory().next_range;
-        let mut owners: Option<BTreeSet<String>> = None;
         for n in (from..NODES_MAX).chain(0..from) {
             let range = AddressRange::of_node(n)
                 .map_err(|error| PassError::new(Retry::Never, error))?
@@ -276,14 +304,7 @@ impl NodesLoop {
             let guard = match self.client.store().get(&key).await? {
                 None => Guard::Absent(key.clone()),
                 Some(stored) => {
-                    let owners = owners.get_or_insert_with(|| {
-                        let nodes = self.caches.nodes.list();
-                        nodes
-                            .iter()
-                            .map(|node| node.metadata.uid.to_string())
-                            .collect()
-                    });
-                    if owners.contains(String::from_utf8_lossy(&stored.value).as_ref()) {
+                    if super::owners::exists::<Node>(&self.client, &stored.value).await? {
                         continue;
                     }
                     Guard::At(key.clone(), stored.modified)
@@ -293,7 +314,7 @@ impl NodesLoop {
             let mut changed = Node::clone(node);
             changed.spec.pod_cidr = range.as_str().into();
             changed.spec.pod_cidrs = vec![changed.spec.pod_cidr.clone()];
-            let owner = node.metadata.uid.to_smolstr();
+            let owner = super::owners::text(node.as_ref());
             let commit = self.client.commit().replace(changed).guard(guard);
             let landed = commit
                 .write(Write::put(key, owner.as_bytes()))

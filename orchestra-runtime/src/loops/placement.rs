@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use orchestra_core::error::report;
 use orchestra_core::kind::Pod;
-use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
+use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Revision, Write};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::explain::Explanation;
 use orchestra_sched::place::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{PodId, Snapshot, SnapshotBuilder};
+use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::Caches;
-use crate::api::{ApiError, Client};
+use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
 
@@ -66,6 +66,10 @@ struct State {
     changes: Changes,
     /// The commit that last wrote each node's fence, as far as known.
     fences: BTreeMap<SmolStr, Guard>,
+    /// Each node as the builder knows it: when it last changed, counted in changes, and its
+    /// version.
+    versions: BTreeMap<SmolStr, (u64, Revision)>,
+    node_changes: u64,
     passes: u64,
 }
 
@@ -81,11 +85,11 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// When it is worth a plan, given what has happened since the last.
-    fn due(&self, changes: Changes) -> Timestamp {
+    /// When it is worth a plan if nothing happens.
+    fn due(&self) -> Timestamp {
         match &self.refused {
-            Some((why, review)) if !why.is_helped_by(changes) => self.not_before.max(*review),
-            _ => self.not_before,
+            Some((_, review)) => self.not_before.max(*review),
+            None => self.not_before,
         }
     }
 }
@@ -120,10 +124,16 @@ impl PlacementLoop {
         let (state, adds) = (self.state.clone(), queue.clone());
         self.caches.nodes.on_change(move |event| {
             let mut state = lock(&state);
+            state.node_changes += 1;
             let change = match &event.new {
-                Some(node) => state.builder.apply_node(node),
+                Some(node) => {
+                    let version = (state.node_changes, node.metadata.resource_version);
+                    state.versions.insert(event.key.name.clone(), version);
+                    state.builder.apply_node(node)
+                }
                 None => {
                     state.fences.remove(&event.key.name);
+                    state.versions.remove(&event.key.name);
                     state.builder.remove_node(&event.key.name)
                 }
             };
@@ -182,7 +192,9 @@ impl State {
             self.waiting.remove(&id);
             return;
         }
-        let same = old.is_some_and(|old| old.spec == pod.spec);
+        let same = old.is_some_and(|old| {
+            old.spec == pod.spec && old.metadata.labels == pod.metadata.labels
+        });
         match self.waiting.get_mut(&id) {
             Some(waiting) => {
                 waiting.pod = pod.clone();
@@ -211,7 +223,13 @@ impl State {
         let mut due = Vec::new();
         let mut next: Option<Timestamp> = None;
         for waiting in self.waiting.values_mut() {
-            let at = waiting.due(changes);
+            // The changes are told once: who is helped but has to rest must not forget it.
+            if let Some((why, _)) = &waiting.refused
+                && why.is_helped_by(changes)
+            {
+                waiting.refused = None;
+            }
+            let at = waiting.due();
             if at <= now {
                 waiting.refused = None;
                 due.push(waiting.pending.clone());
@@ -252,7 +270,7 @@ impl Reconcile for PlacementLoop {
 
     async fn reconcile(&self, (): &()) -> Result<Outcome, PassError> {
         let now = self.client.now();
-        let (due, next, snapshot, rng) = {
+        let (due, next, snapshot, seen, rng) = {
             let mut state = self.state();
             let (due, next) = state.due(now);
             if due.is_empty() {
@@ -261,18 +279,18 @@ impl Reconcile for PlacementLoop {
             state.passes += 1;
             let rng = PlanRng::new(self.seed).part(&state.passes.to_smolstr());
             let snapshot = state.builder.snapshot(self.caches.nodes.through());
-            (due, next, snapshot, rng)
+            (due, next, snapshot, state.node_changes, rng)
         };
         let plan = self
             .scheduler
             .plan(&snapshot, &due, PlanInputs { now, rng });
-        let retry = self.place(&plan, &snapshot, now).await;
+        let retry = self.place(&plan, seen, now).await;
         self.refuse(&plan, now).await?;
         let again = self
             .state()
             .waiting
             .values()
-            .map(|waiting| waiting.due(Changes::NONE))
+            .map(Waiting::due)
             .min();
         let soonest = [next, retry, again].into_iter().flatten().min();
         Ok(soonest.into())
@@ -281,17 +299,17 @@ impl Reconcile for PlacementLoop {
 
 impl PlacementLoop {
     /// Commits what was placed, some at a time; what conflicts is tried again later, and when is
-    /// returned.
-    async fn place(&self, plan: &Plan, snapshot: &Snapshot, now: Timestamp) -> Option<Timestamp> {
+    /// returned. `seen` counts the changes of nodes that the plan knew.
+    async fn place(&self, plan: &Plan, seen: u64, now: Timestamp) -> Option<Timestamp> {
         let mut landed = Revision(0);
         let mut retry = None;
         for some in plan.placed.chunks(PODS_PER_COMMIT_MAX) {
-            match self.bind(some, snapshot, now).await {
+            match self.bind(some, seen, now).await {
                 Ok(at) => landed = landed.max(at),
                 Err(error) => {
                     // One that changed meanwhile spoils the commit for all: each by itself then.
                     for one in some {
-                        match self.bind(std::slice::from_ref(one), snapshot, now).await {
+                        match self.bind(std::slice::from_ref(one), seen, now).await {
                             Ok(at) => landed = landed.max(at),
                             Err(again) => {
                                 tracing::debug!(
@@ -321,7 +339,7 @@ impl PlacementLoop {
     async fn bind(
         &self,
         placed: &[Placement],
-        snapshot: &Snapshot,
+        seen: u64,
         now: Timestamp,
     ) -> Result<Revision, ApiError> {
         let mut commit = self.client.commit();
@@ -346,14 +364,15 @@ impl PlacementLoop {
             commit = commit.replace_whole(pod);
             bound += 1;
             if fenced.insert(placement.node.clone()) {
-                let node = ObjectKey::cluster(placement.node.clone());
                 // Taints, labels and room as the plan saw them, or no placement.
-                if let Some(seen) = self.caches.nodes.get(&node)
-                    && snapshot.find(&placement.node).is_some()
-                {
-                    let key = Key::from(format!("nodes/{}", placement.node));
-                    commit = commit.guard(Guard::At(key, seen.metadata.resource_version));
-                }
+                let version = self.state().versions.get(&placement.node).copied();
+                let Some((_, version)) = version.filter(|(changed, _)| *changed <= seen) else {
+                    let about = format!("nodes {}", placement.node);
+                    let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
+                    return Err(error.because("it changed since the plan was made"));
+                };
+                let key = Key::from(format!("nodes/{}", placement.node));
+                commit = commit.guard(Guard::At(key, version));
                 let fence = self.fence(&placement.node).await?;
                 let key = fence.key().clone();
                 commit = commit
@@ -410,18 +429,21 @@ impl PlacementLoop {
         }
         let mut landed = Revision(0);
         for some in news.chunks(PODS_PER_COMMIT_MAX) {
-            let mut commit = self.client.commit();
             for (pod, text) in some {
-                let mut changed = Pod::clone(pod);
-                let condition = scheduled(ConditionStatus::False, "Unschedulable", text);
-                set_condition(&mut changed.status.conditions, condition, now);
-                commit = commit.replace_status(changed);
                 self.events.warning(pod.as_ref(), "FailedScheduling", text);
             }
-            match commit.send().await {
+            match self.tell(some, now).await {
                 Ok(at) => landed = landed.max(at),
-                // It changed meanwhile; the next plan tells.
-                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                // One that changed meanwhile spoils the commit for all: each by itself then.
+                Err(error) if error.is_conflict() || error.is_not_found() => {
+                    for one in some {
+                        match self.tell(std::slice::from_ref(one), now).await {
+                            Ok(at) => landed = landed.max(at),
+                            Err(error) if error.is_conflict() || error.is_not_found() => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -429,6 +451,21 @@ impl PlacementLoop {
             self.caches.pods.wait_through(landed).await;
         }
         Ok(())
+    }
+
+    async fn tell(
+        &self,
+        refused: &[(Arc<Pod>, String)],
+        now: Timestamp,
+    ) -> Result<Revision, ApiError> {
+        let mut commit = self.client.commit();
+        for (pod, text) in refused {
+            let mut changed = Pod::clone(pod);
+            let condition = scheduled(ConditionStatus::False, "Unschedulable", text);
+            set_condition(&mut changed.status.conditions, condition, now);
+            commit = commit.replace_status(changed);
+        }
+        commit.send().await
     }
 }
 

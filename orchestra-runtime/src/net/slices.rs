@@ -8,7 +8,7 @@ use orchestra_core::kind::{
     Endpoint as SliceEndpoint, EndpointConditions, EndpointPort, EndpointSlice, ObjectReference,
     Pod, Resource, Service,
 };
-use orchestra_core::meta::{ObjectKey, ObjectMeta};
+use orchestra_core::meta::{ObjectKey, ObjectMeta, Uid};
 use orchestra_core::port::registry::{
     Applied, Endpoint, EndpointWatch, Endpoints, RegistryError, RegistryErrorKind, ServiceName,
     ServiceRegistry, SetGeneration,
@@ -50,6 +50,11 @@ impl SliceRegistry {
     }
 
     fn read(&self, service: &ServiceName) -> Endpoints {
+        self.read_life(service).1
+    }
+
+    /// The set, and which life of its first slice it is: nil if there is none.
+    fn read_life(&self, service: &ServiceName) -> (Uid, Endpoints) {
         let slices = self.stored(service);
         let newest = slices
             .iter()
@@ -57,10 +62,12 @@ impl SliceRegistry {
             .max();
         let mut all: Vec<Endpoint> = slices.iter().flat_map(|slice| endpoints(slice)).collect();
         all.sort_by_key(|endpoint| endpoint.pod);
-        Endpoints {
+        let life = slices.first().map_or(Uid::NIL, |slice| slice.metadata.uid);
+        let set = Endpoints {
             generation: newest.unwrap_or_default(),
             all: all.into(),
-        }
+        };
+        (life, set)
     }
 }
 
@@ -104,8 +111,12 @@ impl ServiceRegistry for SliceRegistry {
         let mut commit = self.client.commit();
         let count = wanted.len();
         for mut slice in wanted {
-            slice.metadata.owner_references =
-                owner.iter().map(|owner| owner.owner_reference()).collect();
+            // A service that is gone keeps what it owned: that is how it is collected.
+            slice.metadata.owner_references = match (&owner, before.first()) {
+                (Some(owner), _) => vec![owner.owner_reference()],
+                (None, Some(old)) => old.metadata.owner_references.clone(),
+                (None, None) => Vec::new(),
+            };
             match before
                 .iter()
                 .find(|old| old.metadata.name == slice.metadata.name)
@@ -155,33 +166,36 @@ struct SliceWatch {
     registry: SliceRegistry,
     service: ServiceName,
     changes: IndexWatch<EndpointSlice>,
-    told: Option<SetGeneration>,
+    told: Option<Told>,
+}
+
+/// What a follower was told last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Told {
+    /// The set as it stands in the store: a service that is made anew begins to count anew.
+    stored: (Uid, SetGeneration),
+    /// The generation that was passed on, which never goes back.
+    generation: SetGeneration,
 }
 
 #[async_trait]
 impl EndpointWatch for SliceWatch {
     async fn next(&mut self) -> Result<Endpoints, RegistryError> {
         loop {
-            let now = self.registry.read(&self.service);
-            match self.told {
-                None => {}
-                // Gone with its service: whoever answered does so no more.
-                Some(told) if now.generation < told && now.all.is_empty() => {
-                    let generation = SetGeneration(told.0.saturating_add(1));
-                    self.told = Some(generation);
-                    return Ok(Endpoints {
-                        generation,
-                        all: now.all,
-                    });
-                }
-                Some(told) if now.generation <= told => {
+            let (life, now) = self.registry.read_life(&self.service);
+            let stored = (life, now.generation);
+            let generation = match self.told {
+                None => now.generation,
+                Some(told) if told.stored == stored => {
                     self.changes.changed().await;
                     continue;
                 }
-                Some(_) => {}
-            }
-            self.told = Some(now.generation);
-            return Ok(now);
+                // The view never goes back, so another set is a newer one, whatever its number.
+                Some(told) => now.generation.max(SetGeneration(told.generation.0 + 1)),
+            };
+            self.told = Some(Told { stored, generation });
+            let all = now.all;
+            return Ok(Endpoints { generation, all });
         }
     }
 }
