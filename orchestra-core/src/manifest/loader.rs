@@ -136,7 +136,7 @@ impl Loader {
         }
     }
 
-    pub(super) fn known(&self, api_version: &str, kind: &str) -> Result<&KnownKind, FieldError> {
+    pub(super) fn known(&self, api_version: &str, kind: &str) -> Result<&KnownKind, Unknown> {
         let of_kind: Vec<_> = self
             .kinds
             .iter()
@@ -150,9 +150,26 @@ impl Loader {
         }
         if !of_kind.is_empty() {
             let versions: Vec<_> = of_kind.iter().map(|known| known.api_version).collect();
-            let problem = format!("{kind} is not known in this version");
-            let remedy = format!("write {}", versions.join(" or "));
-            return Err(FieldError::new("apiVersion", api_version, problem, remedy));
+            let versions = versions.join(" or ");
+            // A group that kinds of ours are in has no others of the same name.
+            let ours = |known: &KnownKind| group(known.api_version) == group(api_version);
+            let mistaken = self.kinds.iter().any(ours) || OLD_GROUPS.contains(&group(api_version));
+            let field = |problem: String, remedy: String| {
+                FieldError::new("apiVersion", api_version, problem, remedy)
+            };
+            if mistaken {
+                let problem = format!("{kind} is not known in this version");
+                return Err(Unknown::Version(field(
+                    problem,
+                    format!("write {versions}"),
+                )));
+            }
+            let problem = format!("there is a {kind}, but not in this group");
+            let remedy = format!(
+                "write {versions} if that one is meant; or register it, or load with \
+                 skip_unknown_kinds"
+            );
+            return Err(Unknown::Kind(field(problem, remedy)));
         }
         let names: Vec<_> = self.kinds.iter().map(|known| known.kind).collect();
         let near = names.iter().find(|name| is_near(name, kind));
@@ -163,8 +180,25 @@ impl Loader {
                 names.join(", ")
             ),
         };
-        Err(FieldError::new("kind", kind, "no such kind", remedy))
+        let field = FieldError::new("kind", kind, "no such kind", remedy);
+        Err(Unknown::Kind(field))
     }
+}
+
+/// Groups that kinds have left: whoever names one means the kind of today.
+const OLD_GROUPS: &[&str] = &["extensions"];
+
+/// The group of an `apiVersion`; empty for the core.
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Why an object cannot be read as any kind.
+pub(super) enum Unknown {
+    /// It is of a kind that is not known: somebody else's, maybe.
+    Kind(FieldError),
+    /// It is of a known kind in a version that is not.
+    Version(FieldError),
 }
 
 /// Whether two words differ by at most two letters, capitals aside.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
-use super::loader::Loader;
+use super::loader::{Loader, Unknown};
 use super::object::Object;
 use super::report::{Place, Problem, Reason, Unhonoured};
 use super::tree::{Node, Segment, Value, write_path};
@@ -69,11 +69,11 @@ impl Reading<'_> {
                 }
                 Some(object)
             }
-            Err(error) if loader.skip_unknown_kinds && error.path == "kind" => {
+            Err(Unknown::Kind(_)) if loader.skip_unknown_kinds => {
                 self.not_honoured(node, String::new(), Reason::UnknownKind);
                 None
             }
-            Err(error) => {
+            Err(Unknown::Kind(error) | Unknown::Version(error)) => {
                 self.problem(node, error);
                 None
             }

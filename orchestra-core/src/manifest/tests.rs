@@ -250,6 +250,24 @@ fn unknown_kinds_are_refused_or_left_out_with_a_report() {
 }
 
 #[test]
+fn a_kind_of_another_group_is_another_kind() {
+    let text = "apiVersion: serving.example.com/v1\nkind: Service\nmetadata: {name: a}\n";
+    let said = &problems(text)[0];
+    assert!(
+        said.contains("there is a Service, but not in this group"),
+        "{said}"
+    );
+    let found = Loader::new().skip_unknown_kinds().load(text).unwrap();
+    assert_eq!(found.unhonoured[0].reason, Reason::UnknownKind);
+    // What Kubernetes once had under another name is a mistake, and so is a mixed-up group.
+    for wrong in ["extensions/v1beta1", "apps/v1"] {
+        let text = text.replace("serving.example.com/v1", wrong);
+        let error = Loader::new().skip_unknown_kinds().load(&text).unwrap_err();
+        assert!(error.to_string().contains("write v1"), "{error}");
+    }
+}
+
+#[test]
 fn namespaces_are_filled_in_where_the_kind_has_them() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
                 apiVersion: v1\nkind: Namespace\nmetadata: {name: b, namespace: odd}\n";

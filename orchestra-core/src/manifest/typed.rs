@@ -108,6 +108,20 @@ impl Reader<'_> {
             Value::Map(_) => Unexpected::Map,
         }
     }
+
+    /// A number, or a text that is one to the base 8.
+    fn whole_number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        let number = match &self.node.value {
+            Value::String(text) => octal(text),
+            _ => None,
+        };
+        match number {
+            Some(number) => visitor
+                .visit_u64(number)
+                .map_err(|error: TypeError| error.at(self.path)),
+            None => self.deserialize_any(visitor),
+        }
+    }
 }
 
 impl<'de> Deserializer<'de> for Reader<'_> {
@@ -193,10 +207,76 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_unit()
     }
 
+    /// `yes`, `no`, `on` and `off` are texts, except where a truth value is wanted.
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        let old = match &self.node.value {
+            Value::String(text) => old_bool(text),
+            _ => None,
+        };
+        match old {
+            Some(value) => visitor
+                .visit_bool(value)
+                .map_err(|error: TypeError| error.at(self.path)),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
+    /// Texts may be left empty: `null` is the empty one, also in lists and among labels.
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        if self.node.is_null() {
+            return visitor
+                .visit_str("")
+                .map_err(|error: TypeError| error.at(self.path));
+        }
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_u16<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.whole_number(visitor)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.whole_number(visitor)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.whole_number(visitor)
+    }
+
+    fn deserialize_i32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.whole_number(visitor)
+    }
+
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+        self.whole_number(visitor)
+    }
+
     serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        i8 i16 i128 u8 u128 f32 f64 char bytes byte_buf unit
         unit_struct seq tuple tuple_struct map struct identifier
     }
+}
+
+/// A truth value as YAML 1.1 had it, and as manifests still write it.
+fn old_bool(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
+/// A number to the base 8, as file modes are written: `0644` or `0o644`.
+fn octal(text: &str) -> Option<u64> {
+    let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'))?;
+    let digits_only = digits.bytes().all(|digit| digit.is_ascii_digit());
+    digits_only
+        .then(|| u64::from_str_radix(digits, 8).ok())
+        .flatten()
 }
 
 struct Items<'a> {
@@ -396,6 +476,44 @@ mod tests {
         assert_eq!(read.parts[1].mode, Mode::With { size: 3 });
         let unread: Vec<_> = unread.iter().map(|path| write_path(path)).collect();
         assert_eq!(unread, ["extra", "parts[0].odd"]);
+    }
+
+    #[test]
+    fn old_spellings_are_read_where_the_field_tells_what_is_meant() {
+        for (text, count) in [
+            ("0644", 0o644),
+            ("0o17", 15),
+            ("00", 0),
+            ("12", 12),
+            ("0x1F", 31),
+        ] {
+            let read: Sample =
+                read(&node_as_loaded(&format!("count: {text}")), &mut Vec::new()).unwrap();
+            assert_eq!(read.count, Some(count), "{text}");
+        }
+        for text in ["0899", "\"12\"", "1_000", "yes"] {
+            assert!(
+                read::<Sample>(&node_as_loaded(&format!("count: {text}")), &mut Vec::new())
+                    .is_err(),
+                "{text}"
+            );
+        }
+        for (text, truth) in [("yes", true), ("Off", false), ("n", false), ("TRUE", true)] {
+            assert_eq!(
+                read::<bool>(&node_as_loaded(text), &mut Vec::new()).unwrap(),
+                truth
+            );
+        }
+        assert!(read::<bool>(&node_as_loaded("\"true\""), &mut Vec::new()).is_err());
+        let labels = "labels: {a: , b: yes, c: 0644}";
+        let read: Sample = read(&node_as_loaded(labels), &mut Vec::new()).unwrap();
+        let labels: Vec<_> = read.labels.values().map(String::as_str).collect();
+        assert_eq!(labels, ["", "yes", "0644"]);
+    }
+
+    fn node_as_loaded(text: &str) -> Node {
+        let mut all = crate::manifest::text::documents(text);
+        all.remove(0).unwrap_or_else(|_| panic!("{text}"))
     }
 
     #[test]
