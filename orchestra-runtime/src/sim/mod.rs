@@ -8,6 +8,7 @@ mod gate;
 mod history;
 mod oversight;
 mod process;
+mod random;
 mod report;
 mod setup;
 mod wire;
@@ -27,6 +28,7 @@ use orchestra_sched::place::Scheduler;
 pub use cluster::{Cluster, FaultError, SETTLE_MAX};
 pub use fault::Fault;
 pub use history::HISTORY_LINES_MAX;
+pub use random::Chaos;
 pub use report::{Failure, Report, Violation};
 
 use crate::agent::{AgentSettings, NodeView};

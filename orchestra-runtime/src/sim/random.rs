@@ -1,0 +1,467 @@
+//! Trouble by chance: a workload and faults drawn from the seed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use orchestra_core::chaos::Rates;
+use orchestra_core::error::report;
+use orchestra_core::kind::pod::RestartPolicy;
+use orchestra_core::kind::{
+    Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect,
+};
+use orchestra_core::time::Timestamp;
+use rand::{Rng, RngExt};
+use rand_pcg::Pcg64;
+use smol_str::{SmolStr, ToSmolStr, format_smolstr};
+
+use super::cluster::Cluster;
+use super::fault::Fault;
+use super::world::mix;
+use super::{Failure, Report, Sim};
+use crate::api::ApiError;
+use crate::driver::sim::{Behavior, Match, SimScript, Span};
+use crate::prelude::BoxError;
+
+/// Machines that are added at most to those there are at first.
+const NODES_ADDED_MAX: u32 = 5;
+
+/// Pods without an owner at any time.
+const LONE_PODS_MAX: usize = 10;
+
+/// How much trouble there is. See [`Sim::random`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Chaos {
+    /// How long there is trouble. What follows is rest.
+    pub horizon: Duration,
+    /// How often single calls to the store and probes fail, in bad hours. Every other hour is
+    /// good: rates are zero then.
+    pub rates: Rates,
+    /// The mean time between two faults.
+    pub fault_every: Duration,
+    /// The longest a fault lasts.
+    pub fault_max: Duration,
+    /// The mean time between two writes of users.
+    pub write_every: Duration,
+    /// Deployments at any time.
+    pub deployments_max: u32,
+    /// Pods of one deployment.
+    pub replicas_max: u32,
+}
+
+impl Default for Chaos {
+    /// Six hours of trouble, with a fault every five minutes and a write every three.
+    fn default() -> Self {
+        Self {
+            horizon: Duration::from_secs(6 * 3_600),
+            rates: Rates {
+                delay_max: Duration::from_millis(800),
+                delayed: 0.05,
+                broken: 0.002,
+                ..Rates::each(0.01)
+            },
+            fault_every: Duration::from_secs(300),
+            fault_max: Duration::from_secs(1_800),
+            write_every: Duration::from_secs(180),
+            deployments_max: 8,
+            replicas_max: 12,
+        }
+    }
+}
+
+impl Chaos {
+    /// The default trouble, for so long.
+    pub fn lasting(horizon: Duration) -> Self {
+        Self { horizon, ..Self::default() }
+    }
+}
+
+impl Sim {
+    /// Runs a story drawn from the seed: users create, scale, change and delete deployments,
+    /// services and pods; machines, agents, lines, workloads and the control plane fail and come
+    /// back; nodes are closed, tainted, added and removed. Then all is healed: the cluster must
+    /// come to rest as it should be, and stay so for an hour.
+    ///
+    /// The script of what workloads do is the story's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn random(mut self, chaos: Chaos) -> Result<Report, Failure> {
+        if self.setup.nodes.is_empty() {
+            self = self.nodes(5);
+        }
+        let plain = Chaos::lasting(chaos.horizon);
+        if self.replay.is_none() && chaos == plain && chaos.horizon.as_secs() % 3_600 == 0 {
+            let (seed, nodes) = (self.setup.seed, self.setup.nodes.len());
+            let hours = chaos.horizon.as_secs() / 3_600;
+            self = self.replay(command(seed, nodes, hours));
+        }
+        let seed = self.setup.seed;
+        self.script(script()).run(async move |sim| {
+            let mut story = Story {
+                sim,
+                rng: Pcg64::new(mix(seed, "story").into(), 0x0073_696d),
+                chaos,
+                wanted: BTreeMap::new(),
+                services: BTreeSet::new(),
+                lone: BTreeSet::new(),
+                undo: BTreeMap::new(),
+                made: 0,
+                added: 0,
+            };
+            story.tell().await
+        })
+    }
+}
+
+/// The command that replays a random run.
+fn command(seed: u64, nodes: usize, hours: u64) -> String {
+    format!(
+        "cargo run --release -p orchestra-tests --bin simulate -- --seed {seed} --nodes {nodes} \
+         --hours {hours}"
+    )
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// What the images of the story do.
+fn script() -> SimScript {
+    let between = |from, to| Span::between(secs(from), secs(to));
+    let slow = Behavior::runs().starts_after(between(0, 20)).ready_after(between(0, 40));
+    let flaky = Behavior::runs().crashes(3, between(0, 60), 1);
+    let stubborn = Behavior::runs().ignores_term_for(between(0, 45)).answers_in(between(0, 2));
+    SimScript::new()
+        .when(Match::any().image("slow"), slow)
+        .when(Match::any().image("flaky"), flaky)
+        .when(
+            Match::any().image("hangs").attempts(0..2),
+            Behavior::runs().hangs_after(between(5, 300)),
+        )
+        .when(
+            Match::any().image("sickly").attempts(0..1),
+            Behavior::runs().sick_after(between(5, 300)),
+        )
+        .when(Match::any().image("stubborn"), stubborn)
+        .when(Match::any().image("broken"), Behavior::exits(between(0, 5), 1))
+        .when(Match::any().image("job"), Behavior::exits(between(1, 600), 0))
+        .when(Match::any().image("failing-job"), Behavior::exits(between(1, 600), 3))
+}
+
+const IMAGES: [&str; 8] =
+    ["plain", "plain", "slow", "flaky", "hangs", "sickly", "stubborn", "broken"];
+
+struct Story<'a> {
+    sim: &'a Cluster,
+    rng: Pcg64,
+    chaos: Chaos,
+    /// What users want.
+    wanted: BTreeMap<SmolStr, Deployment>,
+    services: BTreeSet<SmolStr>,
+    lone: BTreeSet<SmolStr>,
+    /// What is made good again, and when.
+    undo: BTreeMap<(Timestamp, u64), Fault>,
+    /// Numbers names and what is undone.
+    made: u64,
+    added: u32,
+}
+
+impl Story<'_> {
+    async fn tell(&mut self) -> Result<(), BoxError> {
+        let until = self.sim.now() + self.chaos.horizon;
+        let mut next_fault = self.after(self.chaos.fault_every);
+        let mut next_write = self.sim.now();
+        let mut next_hour = self.sim.now();
+        let mut bad = false;
+        while self.sim.now() < until {
+            let undo = self.undo.keys().next().map_or(Timestamp::MAX, |(at, _)| *at);
+            let next = next_fault.min(next_write).min(next_hour).min(undo).min(until);
+            let wait = next.since(self.sim.now());
+            if !wait.is_zero() {
+                self.sim.advance(wait).await;
+            }
+            let now = self.sim.now();
+            if next_hour <= now {
+                next_hour = now + secs(3_600);
+                let rates = if bad { Rates::NONE } else { self.chaos.rates };
+                bad = !bad;
+                self.strike(Fault::Calls(rates)).await;
+            }
+            while let Some(entry) = self.undo.first_entry() {
+                if entry.key().0 > now {
+                    break;
+                }
+                let fault = entry.remove();
+                self.strike(fault).await;
+            }
+            if next_write <= now {
+                next_write = self.after(self.chaos.write_every);
+                self.write().await?;
+            }
+            if next_fault <= now {
+                next_fault = self.after(self.chaos.fault_every);
+                self.fault().await?;
+            }
+        }
+        self.rest().await
+    }
+
+    /// All is made good, and must come to rest and stay so.
+    async fn rest(&mut self) -> Result<(), BoxError> {
+        for fault in std::mem::take(&mut self.undo).into_values() {
+            self.strike(fault).await;
+        }
+        self.sim.fault(Fault::HealAll).await?;
+        for node in self.sim.nodes() {
+            self.strike(Fault::Uncordon(node.clone())).await;
+            self.strike(Fault::Untaint(node, TAINT.into())).await;
+        }
+        for name in self.wanted.keys().cloned().collect::<Vec<_>>() {
+            if self.wanted.get(&name).is_some_and(|deployment| image(deployment) == "broken") {
+                self.change(&name, |deployment| set_image(deployment, "plain")).await?;
+            }
+        }
+        self.sim.settle().await?;
+        for (name, deployment) in &self.wanted {
+            let found = self.sim.get::<Deployment>(name).await?;
+            if found.spec.replicas != deployment.spec.replicas
+                || image(&found) != image(deployment)
+            {
+                return Err(format!("deployments {name} is not what its user wrote last").into());
+            }
+        }
+        self.sim.still(secs(3_600)).await?;
+        Ok(())
+    }
+
+    /// An instant about `mean` from now.
+    fn after(&mut self, mean: Duration) -> Timestamp {
+        let micros = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX / 2);
+        self.sim.now() + Duration::from_micros(self.rng.random_range(0..=micros * 2))
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        if n == 0 { 0 } else { self.rng.next_u64() % n }
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        let at = self.below(from.len() as u64);
+        usize::try_from(at).ok().and_then(|at| from.get(at)).cloned()
+    }
+
+    fn name(&mut self, base: &str) -> SmolStr {
+        self.made += 1;
+        format_smolstr!("{base}-{}", self.made)
+    }
+
+    async fn write(&mut self) -> Result<(), BoxError> {
+        let names: Vec<SmolStr> = self.wanted.keys().cloned().collect();
+        let few = names.len() < self.chaos.deployments_max as usize;
+        let old = self.pick(&names);
+        match (self.below(20), old) {
+            (0..5, _) | (_, None) if few => {
+                let name = self.name("app");
+                let deployment = self.deployment(&name);
+                self.sim.apply(deployment.clone()).await?;
+                if self.below(3) > 0 {
+                    let service =
+                        Service::new(name.clone()).selector("app", name.clone()).port(80, 8080);
+                    self.sim.apply(service).await?;
+                    self.services.insert(name.clone());
+                }
+                self.wanted.insert(name, deployment);
+            }
+            (5..10, Some(name)) => {
+                let replicas = self.replicas();
+                self.change(&name, |deployment| deployment.spec.replicas = Some(replicas)).await?;
+            }
+            (10..15, Some(name)) => {
+                let image = self.pick(&IMAGES).unwrap_or("plain");
+                let version = self.below(5).to_smolstr();
+                self.change(&name, |deployment| {
+                    set_image(deployment, image);
+                    let labels = &mut deployment.spec.template.metadata.labels;
+                    labels.insert("version".into(), version);
+                })
+                .await?;
+            }
+            (15, Some(name)) => {
+                self.wanted.remove(&name);
+                self.sim.delete::<Deployment>(&name).await?;
+            }
+            (16, _) => {
+                let services: Vec<SmolStr> = self.services.iter().cloned().collect();
+                if let Some(name) = self.pick(&services) {
+                    self.services.remove(&name);
+                    self.sim.delete::<Service>(&name).await?;
+                }
+            }
+            (17, _) if self.lone.len() < LONE_PODS_MAX => {
+                let name = self.name("lone");
+                let image = self.pick(&["job", "failing-job", "plain"]).unwrap_or("job");
+                let container = Container::new("main", image).cpu_milli(100).memory_mib(64);
+                let pod = Pod::builder(name.clone())
+                    .container(container)
+                    .restart_policy(RestartPolicy::Never);
+                self.sim.apply(pod).await?;
+                self.lone.insert(name);
+            }
+            (18, _) => {
+                let lone: Vec<SmolStr> = self.lone.iter().cloned().collect();
+                if let Some(name) = self.pick(&lone) {
+                    self.lone.remove(&name);
+                    gone_is_well(self.sim.delete::<Pod>(&name).await.map(drop))?;
+                }
+            }
+            (_, Some(name)) => {
+                // Somebody deletes a pod by hand.
+                let pods = self.sim.pods(&name);
+                if let Some(pod) = self.pick(&pods) {
+                    gone_is_well(self.sim.delete::<Pod>(&pod.metadata.name).await.map(drop))?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn change(
+        &mut self,
+        name: &SmolStr,
+        change: impl FnOnce(&mut Deployment),
+    ) -> Result<(), BoxError> {
+        if let Some(deployment) = self.wanted.get_mut(name) {
+            change(deployment);
+            let deployment = deployment.clone();
+            self.sim.apply(deployment).await?;
+        }
+        Ok(())
+    }
+
+    fn replicas(&mut self) -> u32 {
+        self.rng.random_range(0..=self.chaos.replicas_max)
+    }
+
+    fn deployment(&mut self, name: &SmolStr) -> Deployment {
+        let image = self.pick(&IMAGES).unwrap_or("plain");
+        let cpu = self.rng.random_range(1..=10) * 50;
+        let mut container = Container::new("main", image)
+            .cpu_milli(cpu)
+            .memory_mib(self.rng.random_range(1..=8) * 64)
+            .port(8080);
+        if self.below(2) == 0 {
+            container = container.readiness(Probe::tcp(8080).period(10));
+        }
+        if self.below(2) == 0 || image == "hangs" || image == "sickly" {
+            container = container.liveness(Probe::tcp(8080).period(10).initial_delay(60));
+        }
+        let replicas = self.replicas();
+        let mut deployment =
+            Deployment::new(name.clone()).replicas(replicas).container(container);
+        match self.below(4) {
+            0 => deployment = deployment.rolling_update(0, 1),
+            1 => deployment = deployment.rolling_update(1, 0),
+            2 if self.below(2) == 0 => deployment = deployment.recreate(),
+            _ => {}
+        }
+        if self.below(3) == 0 {
+            deployment = deployment.min_ready_seconds(10);
+        }
+        deployment
+    }
+
+    /// Makes a fault; one about a machine that is gone meanwhile is none.
+    async fn strike(&mut self, fault: Fault) {
+        if let Err(error) = self.sim.fault(fault).await {
+            tracing::debug!(error = %report(&error), "no fault");
+        }
+    }
+
+    async fn fault(&mut self) -> Result<(), BoxError> {
+        let nodes = self.sim.nodes();
+        let Some(node) = self.pick(&nodes) else { return Ok(()) };
+        let lasts = Duration::from_secs(self.below(self.chaos.fault_max.as_secs().max(1)));
+        let (fault, undo) = match self.below(22) {
+            0..3 => (Fault::LoseNode(node.clone()), Some(Fault::ReturnNode(node))),
+            3 => (Fault::LoseNode(node.clone()), None),
+            4..7 => (Fault::Partition(node.clone()), Some(Fault::Heal(node))),
+            7 | 8 => (Fault::RestartAgent(node), None),
+            9 => (Fault::RestartControl, None),
+            10..13 => {
+                let (after, landed) = (self.below(20), self.below(2) == 0);
+                (Fault::KillControlAtCommit { after, landed }, None)
+            }
+            13 => (Fault::CutControl, Some(Fault::HealControl)),
+            14 => (Fault::BreakWatches, None),
+            15 => (Fault::Driver(node.clone(), false), Some(Fault::Driver(node, true))),
+            16 => (Fault::Cordon(node.clone()), Some(Fault::Uncordon(node))),
+            17 => {
+                let effect = match self.below(2) {
+                    0 => TaintEffect::NoSchedule,
+                    _ => TaintEffect::NoExecute,
+                };
+                let taint = Taint::new(TAINT, effect);
+                (Fault::Taint(node.clone(), taint), Some(Fault::Untaint(node, TAINT.into())))
+            }
+            18 => {
+                if self.added < NODES_ADDED_MAX {
+                    self.added += 1;
+                    let name = self.name("more");
+                    self.sim.add_node(Node::new(name).capacity(2_000, 4_096, 20));
+                } else if nodes.len() > 2 {
+                    self.sim.remove_node(&node).await?;
+                }
+                return Ok(());
+            }
+            n => {
+                let names: Vec<SmolStr> = self.wanted.keys().cloned().collect();
+                let Some(name) = self.pick(&names) else { return Ok(()) };
+                let pods = self.sim.pods(&name);
+                let Some(pod) = self.pick(&pods) else { return Ok(()) };
+                let pod = pod.metadata.key().to_smolstr();
+                match n {
+                    19 => (Fault::Crash(pod), None),
+                    20 => {
+                        let probed = self.wanted.get(&name).is_some_and(|deployment| {
+                            let containers = &deployment.spec.template.spec.containers;
+                            containers.iter().all(|c| c.liveness_probe.is_some())
+                        });
+                        // What nobody looks at hangs for ever.
+                        let undo = (!probed).then(|| Fault::Crash(pod.clone()));
+                        (Fault::Hang(pod), undo)
+                    }
+                    _ => (Fault::Healthy(pod.clone(), false), Some(Fault::Healthy(pod, true))),
+                }
+            }
+        };
+        if let Some(undo) = undo {
+            self.made += 1;
+            self.undo.insert((self.sim.now() + lasts, self.made), undo);
+        }
+        self.strike(fault).await;
+        Ok(())
+    }
+}
+
+/// The taint of the story.
+const TAINT: &str = "example.com/trouble";
+
+fn image(deployment: &Deployment) -> &str {
+    let container = deployment.spec.template.spec.containers.first();
+    container.map_or("", |container| container.image.as_str())
+}
+
+fn set_image(deployment: &mut Deployment, image: &str) {
+    for container in &mut deployment.spec.template.spec.containers {
+        container.image = image.into();
+    }
+}
+
+fn gone_is_well(outcome: Result<(), ApiError>) -> Result<(), ApiError> {
+    match outcome {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    }
+}
