@@ -6,6 +6,11 @@
 //! * [`agent`]: a pod's life on its node. [`driver`]: what runs containers. [`probe`]: what looks
 //!   at them. [`net`]: addresses, endpoints, the proxy. [`secret`]: where secrets come from.
 //! * [`store`]: the store in memory. [`clock`], [`ids`], [`meter`]: time, identity, numbers.
+//! * [`control_plane`]: all controllers of one process. `sim`, behind the feature of that name: a
+//!   cluster in virtual time, on one seed.
+//!
+//! Each part can be replaced by way of the [builder](orchestra::Builder): see
+//! [`orchestra_core::port`] for the traits, and the repository's `docs/ports.md` for how.
 
 pub mod agent;
 pub mod api;

@@ -11,9 +11,15 @@ const READINGS: usize = 10_000;
 
 /// Tests a clock. `fresh` gives one, `sleep` waits by the same time that the clock tells.
 ///
-/// ```ignore
-/// let fresh = || Arc::new(MyClock::new()) as Arc<dyn Clock>;
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance;
+/// # use orchestra_core::port::clock::Clock;
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyClock: Clock + Default>() {
+/// let fresh = || Arc::new(MyClock::default()) as Arc<dyn Clock>;
 /// conformance::clock::run(fresh, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<F, S, Z>(fresh: F, sleep: S) -> Report
 where

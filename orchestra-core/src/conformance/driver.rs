@@ -37,9 +37,15 @@ pub struct Workloads {
 /// Tests a driver. `fresh` gives one that knows no workload; the same one may be given again,
 /// for every check removes what it started.
 ///
-/// ```ignore
-/// let fresh = || async { Arc::new(MyDriver::new()) as Arc<dyn WorkloadDriver> };
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance;
+/// # use orchestra_core::port::driver::WorkloadDriver;
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyDriver: WorkloadDriver + Default>(workloads: conformance::driver::Workloads) {
+/// let fresh = || async { Arc::new(MyDriver::default()) as Arc<dyn WorkloadDriver> };
 /// conformance::driver::run(fresh, workloads, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<F, A, S, Z>(fresh: F, workloads: Workloads, sleep: S) -> Report
 where

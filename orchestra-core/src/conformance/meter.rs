@@ -24,9 +24,14 @@ pub trait ReadMeter: Meter {
 
 /// Tests a meter. `fresh` gives one that has no numbers yet, `sleep` waits.
 ///
-/// ```ignore
-/// let fresh = || Arc::new(MyMeter::new()) as Arc<dyn ReadMeter>;
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance::{self, meter::ReadMeter};
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyMeter: ReadMeter + Default>() {
+/// let fresh = || Arc::new(MyMeter::default()) as Arc<dyn ReadMeter>;
 /// conformance::meter::run(fresh, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<F, S, Z>(fresh: F, sleep: S) -> Report
 where

@@ -3,10 +3,16 @@
 //! Each suite takes a factory of fresh things under test and a sleep function (so that it runs
 //! on any executor, and under paused time), and gives a [`Report`]:
 //!
-//! ```ignore
-//! let fresh = || async { Arc::new(MyStore::new()) as Arc<dyn StateStore> };
+//! ```
+//! # use std::sync::Arc;
+//! # use orchestra_core::conformance;
+//! # use orchestra_core::port::store::StateStore;
+//! # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+//! # async fn test<MyStore: StateStore + Default>() {
+//! let fresh = || async { Arc::new(MyStore::default()) as Arc<dyn StateStore> };
 //! let report = conformance::store::run(fresh, tokio::time::sleep).await;
 //! report.assert_passed();
+//! # }
 //! ```
 //!
 //! A suite is a list of checks. Each names the sentence of the contract that it tests; one that

@@ -27,9 +27,16 @@ pub struct Cases {
 
 /// Tests a prober. `sleep` waits.
 ///
-/// ```ignore
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance::{self, probe::{Case, Cases}};
+/// # use orchestra_core::port::probe::Prober;
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyProber: Prober + Default>(well: Case, refused: Case) {
 /// let cases = Cases { well, sick: vec![refused], silent: None, unknown: None };
-/// conformance::probe::run(Arc::new(MyProber), cases, tokio::time::sleep).await.assert_passed();
+/// let prober = Arc::new(MyProber::default());
+/// conformance::probe::run(prober, cases, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<S, Z>(prober: Arc<dyn Prober>, cases: Cases, sleep: S) -> Report
 where

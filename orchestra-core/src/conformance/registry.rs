@@ -19,9 +19,15 @@ const QUIET_FOR: Duration = Duration::from_millis(50);
 
 /// Tests a registry. `fresh` gives an empty one, `sleep` waits.
 ///
-/// ```ignore
-/// let fresh = || async { Arc::new(MyRegistry::new()) as Arc<dyn ServiceRegistry> };
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance;
+/// # use orchestra_core::port::registry::ServiceRegistry;
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyRegistry: ServiceRegistry + Default>() {
+/// let fresh = || async { Arc::new(MyRegistry::default()) as Arc<dyn ServiceRegistry> };
 /// conformance::registry::run(fresh, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<F, A, S, Z>(fresh: F, sleep: S) -> Report
 where

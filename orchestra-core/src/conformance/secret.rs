@@ -22,9 +22,14 @@ pub trait SecretBench: fmt::Debug + Send + Sync {
 
 /// Tests a secret provider. `fresh` gives one without secrets, `sleep` waits.
 ///
-/// ```ignore
-/// let fresh = || async { Arc::new(MyBench::new()) as Arc<dyn SecretBench> };
+/// ```
+/// # use std::sync::Arc;
+/// # use orchestra_core::conformance::{self, secret::SecretBench};
+/// # mod tokio { pub mod time { pub async fn sleep(_: std::time::Duration) {} } }
+/// # async fn test<MyBench: SecretBench + Default + 'static>() {
+/// let fresh = || async { Arc::new(MyBench::default()) as Arc<dyn SecretBench> };
 /// conformance::secret::run(fresh, tokio::time::sleep).await.assert_passed();
+/// # }
 /// ```
 pub async fn run<F, A, S, Z>(fresh: F, sleep: S) -> Report
 where

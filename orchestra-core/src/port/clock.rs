@@ -10,6 +10,8 @@ use crate::time::Timestamp;
 ///
 /// * `now` never goes backwards within one process.
 /// * `now` neither blocks nor fails.
+///
+/// The suite `conformance::clock` tests each of these sentences.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current instant.
     fn now(&self) -> Timestamp;

@@ -167,7 +167,8 @@ pub trait WorkloadDriver: fmt::Debug + Send + Sync + 'static {
     async fn stop(&self, id: &WorkloadId, grace: Duration) -> Result<(), DriverError>;
 
     /// Forgets an ended workload and frees what was kept for it. Refused with
-    /// [`DriverErrorKind::Running`] while it runs. An unknown one is already removed.
+    /// [`DriverErrorKind::Running`] while it runs. An unknown one is already removed. Which
+    /// attempts were seen is forgotten too.
     async fn remove(&self, id: &WorkloadId) -> Result<(), DriverError>;
 
     /// Everything this driver knows, ordered by id.

@@ -38,6 +38,8 @@ pub enum KeptAlive {
 /// * An ended lease stays ended: [`keep_alive`](Self::keep_alive) answers
 ///   [`KeptAlive::Ended`], and a put that names it fails with
 ///   [`LeaseEnded`](super::store::StoreErrorKind::LeaseEnded).
+///
+/// The suite `conformance::lease` tests each of these sentences.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Opens a lease that lives for `ttl` unless kept alive. A store may lengthen `ttl` to its

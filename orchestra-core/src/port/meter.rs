@@ -12,6 +12,8 @@ pub type Labels<'a> = &'a [(&'static str, &'a str)];
 /// * No call blocks, fails or waits; a meter that cannot keep a number drops it.
 /// * Calls from many threads add up: no count is lost.
 /// * Series are told apart by name and labels.
+///
+/// The suite `conformance::meter` tests each of these sentences.
 pub trait Meter: fmt::Debug + Send + Sync + 'static {
     /// Adds `by` to a counter, which only ever grows. Names end in `_total`.
     fn count(&self, name: &'static str, labels: Labels<'_>, by: u64);

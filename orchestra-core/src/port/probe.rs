@@ -80,6 +80,8 @@ pub enum Verdict {
 /// * The caller owns pacing, time-outs and thresholds, and cancels by dropping the future; a
 ///   dropped probe leaves nothing running.
 /// * Probes of different targets do not wait for each other.
+///
+/// The suite `conformance::probe` tests each of these sentences.
 #[async_trait]
 pub trait Prober: fmt::Debug + Send + Sync + 'static {
     /// Probes once.

@@ -97,9 +97,14 @@ pub trait EndpointWatch: Send {
 ///   generation.
 /// * A set that was published is what later `lookup`s return, until a newer one is.
 /// * Every follower comes to the newest set, and never goes back to an older one.
+///
+/// The suite `conformance::registry` tests each of these sentences.
 #[async_trait]
 pub trait ServiceRegistry: fmt::Debug + Send + Sync + 'static {
     /// Publishes `endpoints`, unless something as new or newer is there. Idempotent.
+    ///
+    /// Generations begin at 1: a set at zero is never newer than what is there. A registry may
+    /// refuse such a set, and one that is out of order, with [`RegistryErrorKind::Invalid`].
     async fn apply(
         &self,
         service: &ServiceName,

@@ -74,6 +74,8 @@ pub struct SecretValue {
 /// * `fetch` gives the newest version; two fetches with equal versions gave equal bytes, and
 ///   changed bytes come with another version.
 /// * Neither errors nor `Debug` output ever hold the bytes.
+///
+/// The suite `conformance::secret` tests each of these sentences.
 #[async_trait]
 pub trait SecretProvider: fmt::Debug + Send + Sync + 'static {
     /// Fetches the newest version. Retry-safe and cancel-safe.

@@ -138,7 +138,7 @@ pub enum Write {
         /// The lease whose end deletes it.
         lease: Option<LeaseId>,
     },
-    /// Removes a key. Removing an absent key is not an error.
+    /// Removes a key. Removing an absent key is not an error, and no change that a watch sees.
     Delete(Key),
 }
 
@@ -374,10 +374,12 @@ pub trait StateStore: fmt::Debug + Send + Sync + 'static {
     /// first landing would break.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
 
-    /// Streams every change under `prefix` after `from`.
+    /// Streams every change under `prefix` after `from`, a revision that this store gave: of a
+    /// listing, a commit or a batch.
     async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError>;
 
-    /// The lease side of this store, if it has one.
+    /// The lease side of this store, if it has one. Where it has none, a put that names a lease
+    /// fails with [`StoreErrorKind::LeaseEnded`]: none was ever granted.
     fn leases(&self) -> Option<&dyn LeaseStore>;
 }
 
