@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// * `now` never goes backwards within one process.
 /// * `now` neither blocks nor fails.
 ///
-/// The suite `conformance::clock` tests each of these sentences.
+/// The suite `conformance::clock` tests an implementation against this.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The current instant.
     fn now(&self) -> Timestamp;

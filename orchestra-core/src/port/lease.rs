@@ -39,7 +39,7 @@ pub enum KeptAlive {
 ///   [`KeptAlive::Ended`], and a put that names it fails with
 ///   [`LeaseEnded`](super::store::StoreErrorKind::LeaseEnded).
 ///
-/// The suite `conformance::lease` tests each of these sentences.
+/// The suite `conformance::lease` tests an implementation against this.
 #[async_trait]
 pub trait LeaseStore: fmt::Debug + Send + Sync + 'static {
     /// Opens a lease that lives for `ttl` unless kept alive. A store may lengthen `ttl` to its

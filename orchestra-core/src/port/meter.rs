@@ -13,7 +13,7 @@ pub type Labels<'a> = &'a [(&'static str, &'a str)];
 /// * Calls from many threads add up: no count is lost.
 /// * Series are told apart by name and labels.
 ///
-/// The suite `conformance::meter` tests each of these sentences.
+/// The suite `conformance::meter` tests an implementation against this.
 pub trait Meter: fmt::Debug + Send + Sync + 'static {
     /// Adds `by` to a counter, which only ever grows. Names end in `_total`.
     fn count(&self, name: &'static str, labels: Labels<'_>, by: u64);

@@ -81,7 +81,7 @@ pub enum Verdict {
 ///   dropped probe leaves nothing running.
 /// * Probes of different targets do not wait for each other.
 ///
-/// The suite `conformance::probe` tests each of these sentences.
+/// The suite `conformance::probe` tests an implementation against this.
 #[async_trait]
 pub trait Prober: fmt::Debug + Send + Sync + 'static {
     /// Probes once.

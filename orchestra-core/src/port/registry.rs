@@ -98,7 +98,7 @@ pub trait EndpointWatch: Send {
 /// * A set that was published is what later `lookup`s return, until a newer one is.
 /// * Every follower comes to the newest set, and never goes back to an older one.
 ///
-/// The suite `conformance::registry` tests each of these sentences.
+/// The suite `conformance::registry` tests an implementation against this.
 #[async_trait]
 pub trait ServiceRegistry: fmt::Debug + Send + Sync + 'static {
     /// Publishes `endpoints`, unless something as new or newer is there. Idempotent.

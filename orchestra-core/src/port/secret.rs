@@ -75,7 +75,7 @@ pub struct SecretValue {
 ///   changed bytes come with another version.
 /// * Neither errors nor `Debug` output ever hold the bytes.
 ///
-/// The suite `conformance::secret` tests each of these sentences.
+/// The suite `conformance::secret` tests an implementation against this.
 #[async_trait]
 pub trait SecretProvider: fmt::Debug + Send + Sync + 'static {
     /// Fetches the newest version. Retry-safe and cancel-safe.

@@ -407,3 +407,19 @@ impl Default for Tasks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Probers;
+
+    #[tokio::test]
+    async fn a_prober_without_its_driver_is_refused_by_name() {
+        let refused = Builder::default()
+            .task("idle", |_| async { Ok(()) })
+            .prober("other", |_, driver| Arc::new(Probers::standard(driver)))
+            .start()
+            .await;
+        assert!(matches!(refused, Err(StartError::UnknownDriver(name)) if name == "other"));
+    }
+}
