@@ -15,7 +15,7 @@ use orchestra_sched::health::backoff::{Backoff, restarts};
 use tokio_util::sync::CancellationToken;
 
 use super::env::{ConfigError, Facts, Sources, environment, expand};
-use super::pod::PodShared;
+use super::pod::{PodShared, pre_stop, stop_surely};
 use super::status::SeenState;
 use super::volumes::{mount_variable, mounts};
 use crate::probe::{ContainerHealth, WatchedProbes};
@@ -40,6 +40,10 @@ pub(crate) struct ContainerRun {
     pub(crate) slot: Slot,
     /// The attempt to begin with: that of a container found running, or the next one.
     pub(crate) attempt: u32,
+    /// How it ended under a driver that knows nothing of it any more.
+    pub(crate) before: Option<(Exit, Option<Timestamp>)>,
+    /// It was found running: it stays as ready as it was until a probe says otherwise.
+    pub(crate) kept: bool,
     /// Set when the pod is to end: nothing is started any more.
     pub(crate) ending: CancellationToken,
 }
@@ -65,6 +69,17 @@ impl ContainerRun {
     /// ran.
     pub(crate) async fn run(mut self) -> Option<Exit> {
         let id = self.shared.workload_id(&self.container().name);
+        if let Some((exit, since)) = self.before.take() {
+            if !restarts(self.policy(), exit.code == 0) {
+                self.shared.see(self.slot, |seen| {
+                    let exit = exit.clone();
+                    seen.state = SeenState::Ended { exit, since };
+                });
+                return Some(exit);
+            }
+            self.shared
+                .see(self.slot, |seen| seen.last = Some((exit, since)));
+        }
         let mut backoff = Backoff::new(self.shared.settings().restart_backoff);
         let mut health = match self.probes() {
             Ok(probes) if probes == WatchedProbes::default() => None,
@@ -78,6 +93,10 @@ impl ContainerRun {
         };
         loop {
             let observed = self.start(&id).await?;
+            if self.ending.is_cancelled() {
+                // It was asked to stop before it ran.
+                stop_surely(&self.shared, &id, self.shared.grace()).await;
+            }
             let (since, exit) = match observed.state {
                 RunState::Running { since } => self.attend(&id, since, health.as_mut()).await,
                 RunState::Ended(exit) => (exit.at, exit),
@@ -97,19 +116,30 @@ impl ContainerRun {
                 return Some(exit);
             }
             let at = backoff.handle_exit(since, exit.at);
+            let waits = at > self.shared.client().now();
             self.shared.see(self.slot, |seen| {
                 seen.last = Some((exit.clone(), Some(since)));
                 (seen.started, seen.ready) = (false, false);
-                seen.state = SeenState::Waiting {
-                    reason: "CrashLoopBackOff",
-                    message: format!("it ended with code {}; it starts again at {at}", exit.code),
+                seen.state = if waits {
+                    SeenState::Waiting {
+                        reason: "CrashLoopBackOff",
+                        message: format!(
+                            "it ended with code {}; it starts again at {at}",
+                            exit.code
+                        ),
+                    }
+                } else {
+                    SeenState::Ended {
+                        exit: exit.clone(),
+                        since: Some(since),
+                    }
                 };
             });
-            let name = &self.container().name;
-            self.shared.warn(
-                "BackOff",
-                &format!("container {name} ended with code {}", exit.code),
-            );
+            if waits {
+                let name = &self.container().name;
+                let why = format!("container {name} ended with code {}", exit.code);
+                self.shared.warn("BackOff", &why);
+            }
             if !self.rest_until(at).await {
                 return Some(exit);
             }
@@ -159,20 +189,30 @@ impl ContainerRun {
         since: Timestamp,
         mut health: Option<&mut ContainerHealth>,
     ) -> (Timestamp, Exit) {
+        let mut kept = std::mem::take(&mut self.kept);
+        if !kept && let Some(handler) = self.post_start() {
+            // Until the hook is done it counts as not running: nothing is probed or served.
+            self.wait_as("ContainerCreating", String::new());
+            let outcome = tokio::select! {
+                biased;
+                () = self.ending.cancelled() => Ok(()),
+                outcome = run_handler(&self.shared, self.container(), id, &handler) => outcome,
+            };
+            if let Err(why) = outcome {
+                self.shared.warn("FailedPostStartHook", &why);
+                self.stop(id, None).await;
+            }
+        }
         let probed = health.is_some();
         self.shared.see(self.slot, |seen| {
             seen.state = SeenState::Running { since };
             seen.restarts = self.attempt;
-            (seen.started, seen.ready) = (!probed, !probed);
+            if !(kept && probed) {
+                (seen.started, seen.ready) = (!probed, !probed);
+            }
         });
         if let Some(health) = &health {
             health.on_started(Some(self.shared.place.ip), self.attempt);
-        }
-        if let Some(handler) = self.post_start()
-            && let Err(why) = self.handle(id, &handler).await
-        {
-            self.shared.warn("FailedPostStartHook", &why);
-            self.stop(id, None).await;
         }
         let (mut told, mut stopping) = (false, false);
         loop {
@@ -195,6 +235,14 @@ impl ContainerRun {
                     if state.attempt != Some(self.attempt) {
                         continue;
                     }
+                    // Of one that was adopted nothing is known until a probe has answered.
+                    let silent = !state.health.ready
+                        && state.health.restart.is_none()
+                        && state.reason.is_empty();
+                    if kept && silent {
+                        continue;
+                    }
+                    kept = false;
                     self.shared.see(self.slot, |seen| {
                         (seen.started, seen.ready) = (state.health.started, state.health.ready);
                     });
@@ -232,15 +280,16 @@ impl ContainerRun {
             .and_then(|probe| probe.termination_grace_period_seconds)
             .or(self.shared.pod.spec.termination_grace_period_seconds)
             .unwrap_or(orchestra_core::kind::Pod::GRACE_SECONDS);
+        let stopped = async {
+            let grace = Duration::from_secs(seconds);
+            let left = pre_stop(&self.shared, container, id, grace).await;
+            stop_surely(&self.shared, id, left).await;
+        };
         // The deletion of the pod may want it sooner; then it stops it itself.
         tokio::select! {
             biased;
             () = self.ending.cancelled() => {}
-            stopped = self.shared.engine.driver.stop(id, Duration::from_secs(seconds)) => {
-                if let Err(error) = stopped {
-                    self.shared.warn("FailedKillContainer", &report(&error).to_string());
-                }
-            }
+            () = stopped => {}
         }
     }
 
@@ -326,10 +375,6 @@ impl ContainerRun {
 
     fn post_start(&self) -> Option<LifecycleHandler> {
         self.container().lifecycle.as_ref()?.post_start.clone()
-    }
-
-    async fn handle(&self, id: &WorkloadId, handler: &LifecycleHandler) -> Result<(), String> {
-        run_handler(&self.shared, self.container(), id, handler).await
     }
 }
 

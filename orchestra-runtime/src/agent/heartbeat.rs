@@ -19,6 +19,9 @@ pub const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// After a failure the next heartbeat comes sooner.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long an agent that ends waits for the store to take its lease back.
+const REVOKE_MAX: Duration = Duration::from_secs(5);
+
 /// Keeps a node's lease and its object as they should be.
 pub(crate) struct Heartbeat<'a> {
     pub(crate) client: &'a Client,
@@ -47,9 +50,14 @@ impl Heartbeat<'_> {
     /// Gives the lease up, so that the node counts as gone at once.
     pub(crate) async fn end(&mut self) {
         if let (Some(lease), Some(leases)) = (self.lease.take(), self.client.store().leases())
-            && let Err(error) = leases.revoke(lease).await
         {
-            tracing::debug!(error = %report(&error), "the lease is left to run out");
+            match tokio::time::timeout(REVOKE_MAX, leases.revoke(lease)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(error = %report(&error), "the lease is left to run out");
+                }
+                Err(_) => tracing::debug!("the store is silent; the lease is left to run out"),
+            }
         }
     }
 
@@ -68,13 +76,24 @@ impl Heartbeat<'_> {
                 .about(name.as_str())
                 .because("the store has no leases; nodes need a store that has"));
         };
-        if let Some(lease) = self.lease
-            && let KeptAlive::For(_) = leases.keep_alive(lease).await?
-        {
+        let key = Key::from(format!("{}/{LEASE_NAMESPACE}/{name}", Lease::PLURAL));
+        let kept = match self.lease {
+            Some(lease) => match leases.keep_alive(lease).await? {
+                KeptAlive::For(_) => Some(lease),
+                _ => None,
+            },
+            None => None,
+        };
+        // Somebody may have deleted the object, while the lease goes on.
+        if kept.is_some() && self.client.store().get(&key).await?.is_some() {
             return Ok(());
         }
-        self.lease = None;
-        let lease = leases.grant(self.settings.node_policy.grace).await?;
+        let lease = match kept {
+            Some(lease) => lease,
+            None => leases.grant(self.settings.node_policy.grace).await?,
+        };
+        // Noted before it is used, so that it is given back even if this ends in between.
+        self.lease = Some(lease);
         let now = self.client.now();
         let mut object = Lease::new(LEASE_NAMESPACE, name.clone());
         object.metadata.uid = self.client.ids().uid();
@@ -89,14 +108,12 @@ impl Heartbeat<'_> {
                 .about(name.as_str())
                 .because(error)
         })?;
-        let key = Key::from(format!("{}/{LEASE_NAMESPACE}/{name}", Lease::PLURAL));
         let write = Write::Put {
             key,
             value,
             lease: Some(lease),
         };
         self.client.store().commit(Txn::new().then(write)).await?;
-        self.lease = Some(lease);
         Ok(())
     }
 

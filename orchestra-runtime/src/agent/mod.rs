@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use orchestra_core::error::report;
 use orchestra_core::kind::{Node, Pod};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::driver::{Observed, WorkloadDriver};
@@ -28,7 +29,7 @@ use orchestra_core::port::secret::SecretProvider;
 use orchestra_sched::health::backoff::BackoffPolicy;
 use orchestra_sched::health::nodes::NodePolicy;
 use smol_str::SmolStr;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -38,13 +39,16 @@ pub use view::{CachedView, NodeView};
 use crate::api::Client;
 use crate::events::Recorder;
 use crate::loops::pod_range;
-use crate::net::address::{LoopbackSpan, PodAddress, PodAddresses};
+use crate::net::address::{AddressRange, LoopbackSpan, PodAddress, PodAddresses};
 use crate::net::traffic::Traffic;
 use crate::probe::{ProbeWheel, WheelHandle, WheelLimits};
 use env::ConfigError;
 use heartbeat::Heartbeat;
 use pod::Wish;
 use volumes::VolumeHost;
+
+/// How long a driver that could not say what runs rests before it is asked again.
+const SURVEY_RETRY: Duration = Duration::from_secs(1);
 
 /// What runs workloads on a node, and what looks at them.
 #[derive(Clone, Debug)]
@@ -135,7 +139,42 @@ pub(crate) struct Parts {
     pub(crate) events: Recorder,
     pub(crate) settings: AgentSettings,
     pub(crate) volumes: Option<VolumeHost>,
-    places: Mutex<Option<PodAddresses>>,
+    places: Mutex<Option<Places>>,
+}
+
+/// Who has which address here.
+struct Places {
+    free: PodAddresses,
+    held: BTreeMap<Uid, PodAddress>,
+}
+
+impl Places {
+    /// Those of a node with that range. Pods that had an address before keep it, so that none of
+    /// them loses it to a newcomer while it is adopted.
+    fn new(range: AddressRange, span: LoopbackSpan, pods: &[Arc<Pod>]) -> Self {
+        let mut free = PodAddresses::new(range, span);
+        let mut held = BTreeMap::new();
+        let kept = pods.iter().filter(|pod| !pod.is_terminal());
+        for pod in kept.filter(|_| span == LoopbackSpan::Whole) {
+            let Some(ip) = pod.status.pod_ip else {
+                continue;
+            };
+            let ports = ports(pod).into_iter().map(|port| (port, port)).collect();
+            let place = PodAddress { ip, ports };
+            if free.adopt(&place).is_ok() {
+                held.insert(pod.metadata.uid, place);
+            }
+        }
+        Self { free, held }
+    }
+}
+
+fn ports(pod: &Pod) -> Vec<u16> {
+    let containers = pod.spec.containers.iter();
+    containers
+        .flat_map(|container| &container.ports)
+        .map(|port| port.container_port)
+        .collect()
 }
 
 impl Parts {
@@ -157,9 +196,10 @@ impl Parts {
             .join(", ")
     }
 
-    /// A place for the pod: the one it has, if it had one.
-    pub(crate) async fn place(&self, pod: &Pod) -> Result<PodAddress, ConfigError> {
-        let mut places = self.places.lock().await;
+    /// A place for the pod: the one it has, if it has one. It keeps it until
+    /// [`release`](Self::release).
+    pub(crate) fn place(&self, pod: &Pod) -> Result<PodAddress, ConfigError> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let places = match places.as_mut() {
             Some(places) => places,
             None => {
@@ -174,36 +214,30 @@ impl Parts {
                             "it is tried again",
                         )
                     })?;
-                places.insert(PodAddresses::new(range, self.settings.span))
+                let pods = self.view.pods();
+                places.insert(Places::new(range, self.settings.span, &pods))
             }
         };
-        let ports: Vec<u16> = pod
-            .spec
-            .containers
-            .iter()
-            .flat_map(|container| &container.ports)
-            .map(|port| port.container_port)
-            .collect();
-        if let Some(ip) = pod.status.pod_ip
-            && self.settings.span == LoopbackSpan::Whole
-        {
-            let place = PodAddress {
-                ip,
-                ports: ports.iter().map(|port| (*port, *port)).collect(),
-            };
-            if places.adopt(&place).is_ok() {
-                return Ok(place);
-            }
+        if let Some(place) = places.held.get(&pod.metadata.uid) {
+            return Ok(place.clone());
         }
-        places
-            .assign(&ports)
-            .map_err(|error| ConfigError::new(error.to_string(), "it is tried again"))
+        let place = places
+            .free
+            .assign(&ports(pod))
+            .map_err(|error| ConfigError::new(error.to_string(), "it is tried again"))?;
+        places.held.insert(pod.metadata.uid, place.clone());
+        Ok(place)
     }
 
-    /// Gives back what a pod had.
-    pub(crate) async fn release(&self, pod: &Pod, place: &PodAddress) {
-        if let Some(places) = self.places.lock().await.as_mut() {
-            places.release(place);
+    /// Gives back what a pod had. Idempotent.
+    pub(crate) async fn release(&self, pod: &Pod) {
+        {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(places) = places.as_mut()
+                && let Some(place) = places.held.remove(&pod.metadata.uid)
+            {
+                places.free.release(&place);
+            }
         }
         if let Some(volumes) = &self.volumes {
             volumes.remove(pod).await;
@@ -332,24 +366,42 @@ impl Pods<'_> {
             self.update(&mut found);
             tokio::select! {
                 biased;
-                Some(ended) = self.tasks.join_next_with_id() => self.forget(ended),
+                Some(ended) = self.tasks.join_next_with_id() => {
+                    if self.forget(ended) {
+                        // What the keeper kept goes on without it, and is to be found again.
+                        found = self.survey().await;
+                    }
+                }
                 () = self.parts.view.changed() => {}
             }
         }
     }
 
-    /// What runs already, by pod; what runs without a pod is stopped.
+    /// What runs already, by pod; what runs without a pod is stopped. Waits for drivers that do
+    /// not answer: nothing is started before it is known what runs.
     async fn survey(&self) -> BTreeMap<Uid, BTreeMap<SmolStr, Observed>> {
-        let uids: BTreeSet<Uid> = self
-            .parts
-            .view
-            .pods()
-            .iter()
-            .map(|pod| pod.metadata.uid)
-            .collect();
         let mut found: BTreeMap<Uid, BTreeMap<SmolStr, Observed>> = BTreeMap::new();
         for engine in self.parts.engines.values() {
-            for observed in pod::stop_strays(engine, &uids).await {
+            let survey = loop {
+                match engine.driver.survey().await {
+                    Ok(survey) => break survey,
+                    Err(error) => {
+                        let node = self.parts.view.node();
+                        let node = node.as_ref().map_or("", |node| &node.metadata.name);
+                        tracing::warn!(node, error = %report(&error), "survey failed");
+                    }
+                }
+                tokio::time::sleep(SURVEY_RETRY).await;
+            };
+            // Pods that have ended run nothing any more, whatever their drivers remember.
+            let pods = self.parts.view.pods();
+            let uids: BTreeSet<Uid> = pods
+                .iter()
+                .filter(|pod| !pod.is_terminal())
+                .map(|pod| pod.metadata.uid)
+                .chain(self.workers.keys().copied())
+                .collect();
+            for observed in pod::stop_strays(engine, survey, &uids).await {
                 let of_pod = found.entry(observed.id.pod).or_default();
                 of_pod.insert(observed.id.container.clone(), observed);
             }
@@ -362,13 +414,24 @@ impl Pods<'_> {
         let seen: BTreeSet<Uid> = pods.iter().map(|pod| pod.metadata.uid).collect();
         for (uid, worker) in &self.workers {
             if !seen.contains(uid) {
-                worker.wish.send_replace(Wish::Gone);
+                worker.wish.send_if_modified(|wish| {
+                    let news = !matches!(wish, Wish::Gone);
+                    *wish = Wish::Gone;
+                    news
+                });
             }
         }
         for pod in pods {
             let uid = pod.metadata.uid;
             if let Some(worker) = self.workers.get(&uid) {
-                worker.wish.send_replace(Wish::Follow(pod));
+                // Only those whose pod changed wake up.
+                worker.wish.send_if_modified(|wish| {
+                    if matches!(wish, Wish::Follow(old) if Arc::ptr_eq(old, &pod)) {
+                        return false;
+                    }
+                    *wish = Wish::Follow(pod);
+                    true
+                });
                 continue;
             }
             // One that ended is only looked at again to be removed.
@@ -383,15 +446,17 @@ impl Pods<'_> {
         }
     }
 
-    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
+    /// Whether it ended before its time.
+    fn forget(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) -> bool {
+        let (id, early) = match ended {
+            Ok((id, ())) => (id, false),
             Err(panic) => {
                 tracing::error!(error = %panic, "a pod's keeper panicked; it begins anew");
-                panic.id()
+                (panic.id(), true)
             }
         };
         self.workers.retain(|_, worker| worker.task != id);
+        early
     }
 
     /// Ends every pod's task, and its workloads unless they are to be left.

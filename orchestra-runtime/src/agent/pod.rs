@@ -1,12 +1,12 @@
 //! One pod's life on its node: prepare, run, report, and end in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::error::report;
-use orchestra_core::kind::pod::RestartPolicy;
+use orchestra_core::kind::pod::{ContainerStatus, RestartPolicy};
 use orchestra_core::kind::{Container, Pod, Resource};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::driver::{Exit, Observed, RunState, WorkloadId};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::container::{ContainerRun, Slot, run_handler};
 use super::env::{ConfigError, Facts, Sources};
-use super::status::{PodSeen, Seen, SeenState, status};
+use super::status::{PodSeen, Seen, SeenState, ended, status};
 use super::volumes::Prepared;
 use super::{AgentSettings, NodeView, Parts, Running};
 use crate::api::{Client, DeleteParams};
@@ -31,6 +31,16 @@ const REPORT_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// The wait before volumes that cannot be made are tried again.
 const VOLUMES_RETRY: Duration = Duration::from_secs(2);
+
+/// How often mounted configuration is looked at again.
+const VOLUMES_REFRESH: Duration = Duration::from_secs(60);
+
+/// How long the last writes about a pod may take once the agent ends.
+const WRITES_AT_END_MAX: Duration = Duration::from_secs(5);
+
+/// What a container always gets between SIGTERM and SIGKILL, even if its preStop hook took all of
+/// the pod's grace (unless that was zero).
+const GRACE_AFTER_HOOK_MIN: Duration = Duration::from_secs(2);
 
 /// What the agent wants of a pod.
 #[derive(Clone, Debug)]
@@ -52,6 +62,8 @@ pub(crate) struct PodShared {
     pub(crate) volumes: Prepared,
     seen: Mutex<PodSeen>,
     changed: Notify,
+    /// What is left to containers that are told to end with the pod; `None` while it lives.
+    grace: Mutex<Option<Duration>>,
 }
 
 impl PodShared {
@@ -108,6 +120,17 @@ impl PodShared {
             .clone()
     }
 
+    /// Whether the container of that name runs, as far as is known.
+    fn runs(&self, name: &str) -> bool {
+        let seen = self.seen();
+        let spec = &self.pod.spec;
+        let main = spec.containers.iter().zip(&seen.containers);
+        let mut all = main.chain(spec.init_containers.iter().zip(&seen.init));
+        all.any(|(container, seen)| {
+            container.name == name && matches!(seen.state, SeenState::Running { .. })
+        })
+    }
+
     pub(crate) fn warn(&self, reason: &'static str, message: &str) {
         self.parts
             .events
@@ -140,6 +163,44 @@ impl PodShared {
         }
     }
 
+    /// The grace of the pod that ends; of one that does not, its own.
+    pub(crate) fn grace(&self) -> Duration {
+        let set = *self.grace.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = self.pod.spec.termination_grace_period_seconds;
+        set.unwrap_or(Duration::from_secs(whole.unwrap_or(Pod::GRACE_SECONDS)))
+    }
+
+    /// Brings configuration that is mounted up to date every now and then, for ever.
+    async fn keep_volumes(&self) {
+        let changes = |volume: &orchestra_core::kind::pod::Volume| {
+            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some()
+        };
+        let Some(host) = &self.parts.volumes else {
+            return std::future::pending().await;
+        };
+        if !self.pod.spec.volumes.iter().any(changes) {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(VOLUMES_REFRESH).await;
+            let services = self.view().services(&self.pod.metadata.namespace);
+            let facts = Facts {
+                pod: &self.pod,
+                pod_ip: Some(self.place.ip),
+                host_ip: Some(self.host_ip()),
+                services: &services,
+            };
+            let sources = Sources {
+                client: self.client(),
+                secrets: self.secrets(),
+            };
+            // What was there stays until it can be had again.
+            if let Err(error) = host.prepare(facts, sources).await {
+                self.warn("FailedMount", &error.to_string());
+            }
+        }
+    }
+
     /// Reports every change, for ever.
     async fn keep_reporting(&self) {
         loop {
@@ -156,7 +217,8 @@ pub(crate) async fn run(
     mut wishes: watch::Receiver<Wish>,
     found: BTreeMap<SmolStr, Observed>,
 ) {
-    let Some(shared) = prepare(&parts, &pod, &mut wishes).await else {
+    let Some(shared) = prepare(&parts, &pod, &mut wishes, &found).await else {
+        parts.release(&pod).await;
         return;
     };
     let shared = Arc::new(shared);
@@ -171,8 +233,9 @@ pub(crate) async fn run(
         biased;
         () = life.live() => {}
         () = shared.keep_reporting() => {}
+        () = shared.keep_volumes() => {}
     }
-    parts.release(&shared.pod, &shared.place).await;
+    parts.release(&shared.pod).await;
 }
 
 /// Finds a place and makes the volumes. `None` if the pod is not wanted any more, or refused.
@@ -180,6 +243,7 @@ async fn prepare(
     parts: &Arc<Parts>,
     pod: &Arc<Pod>,
     wishes: &mut watch::Receiver<Wish>,
+    found: &BTreeMap<SmolStr, Observed>,
 ) -> Option<PodShared> {
     let preparing = async {
         loop {
@@ -192,8 +256,12 @@ async fn prepare(
             };
             match try_prepare(parts, pod).await {
                 Ok((place, volumes)) => {
-                    let init = vec![Seen::default(); pod.spec.init_containers.len()];
-                    let containers = vec![Seen::default(); pod.spec.containers.len()];
+                    let remembered = |container: &Container| {
+                        let runs = found.get(&container.name).and_then(runs_since);
+                        Seen::remembered(known(pod, &container.name), runs)
+                    };
+                    let init = pod.spec.init_containers.iter().map(remembered).collect();
+                    let containers = pod.spec.containers.iter().map(remembered).collect();
                     let start_time = pod.status.start_time.or(Some(parts.client.now()));
                     let seen = PodSeen {
                         init,
@@ -211,6 +279,7 @@ async fn prepare(
                         volumes,
                         seen: Mutex::new(seen),
                         changed: Notify::new(),
+                        grace: Mutex::default(),
                     });
                 }
                 Err(error) => {
@@ -224,13 +293,12 @@ async fn prepare(
         }
     };
     tokio::pin!(preparing);
-    let unwanted = unwanted(wishes);
-    tokio::pin!(unwanted);
     tokio::select! {
         biased;
-        () = &mut unwanted => {
-            // Nothing runs yet: there is nothing to stop.
-            finish(parts, pod).await;
+        () = unwanted(wishes) => {
+            // Nothing was started. What a driver still has of it goes with its uid.
+            forget_found(parts, pod, found).await;
+            unless_ending(wishes, finish(parts, pod)).await;
             None
         }
         prepared = &mut preparing => prepared,
@@ -238,7 +306,7 @@ async fn prepare(
 }
 
 async fn try_prepare(parts: &Parts, pod: &Pod) -> Result<(PodAddress, Prepared), ConfigError> {
-    let place = parts.place(pod).await?;
+    let place = parts.place(pod)?;
     let Some(host) = &parts.volumes else {
         return Ok((place, Prepared::new()));
     };
@@ -253,12 +321,48 @@ async fn try_prepare(parts: &Parts, pod: &Pod) -> Result<(PodAddress, Prepared),
         client: &parts.client,
         secrets: parts.secrets.as_ref(),
     };
-    match host.prepare(facts, sources).await {
-        Ok(volumes) => Ok((place, volumes)),
-        Err(error) => {
-            parts.release(pod, &place).await;
-            Err(error)
-        }
+    let volumes = host.prepare(facts, sources).await?;
+    Ok((place, volumes))
+}
+
+fn runs_since(observed: &Observed) -> Option<Timestamp> {
+    match observed.state {
+        RunState::Running { since } => Some(since),
+        RunState::Ended(_) => None,
+    }
+}
+
+/// What the pod's status says of one of its containers.
+fn known<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = &pod.status;
+    let mut all = status
+        .container_statuses
+        .iter()
+        .chain(&status.init_container_statuses);
+    all.find(|status| status.name == name)
+}
+
+/// Stops and forgets what was found of a pod that shall not run.
+async fn forget_found(parts: &Parts, pod: &Pod, found: &BTreeMap<SmolStr, Observed>) {
+    let Some(engine) = parts.engine(pod) else {
+        return;
+    };
+    for observed in found.values() {
+        end_stray(&engine, &observed.id).await;
+    }
+}
+
+/// Lets `work` take its time, but not for ever once the agent ends.
+async fn unless_ending(wishes: &watch::Receiver<Wish>, work: impl Future<Output = ()>) {
+    let mut wishes = wishes.clone();
+    let over = async {
+        let _ = wishes.wait_for(|wish| matches!(wish, Wish::Shutdown)).await;
+        tokio::time::sleep(WRITES_AT_END_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        () = work => {}
+        () = over => tracing::warn!("the agent ends before the store knows how a pod ended"),
     }
 }
 
@@ -328,6 +432,9 @@ async fn finish(parts: &Parts, pod: &Pod) {
     }
 }
 
+/// The containers whose preStop hook has begun: it runs once.
+type Hooked = Arc<Mutex<BTreeSet<SmolStr>>>;
+
 struct Life {
     shared: Arc<PodShared>,
     wishes: watch::Receiver<Wish>,
@@ -367,17 +474,24 @@ impl Life {
         }
         let told = matches!(&*self.wishes.borrow(), Wish::Follow(pod) if !pod.is_terminating());
         self.stop().await;
-        self.shared.note(|seen| seen.stopped = true);
+        let shutdown = matches!(&*self.wishes.borrow(), Wish::Shutdown);
+        self.shared.note(|seen| {
+            seen.stopped = true;
+            if shutdown && !told && seen.failed.is_none() {
+                let why = "the agent of its node was told to stop".to_owned();
+                seen.failed = Some(("Terminated", why));
+            }
+        });
         if told {
             // It ended by itself: it stays as it is until somebody deletes it.
-            self.shared.report().await;
+            unless_ending(&self.wishes, self.shared.report()).await;
             unwanted(&mut self.wishes).await;
         }
         if !matches!(&*self.wishes.borrow(), Wish::Gone) {
-            self.shared.report().await;
+            unless_ending(&self.wishes, self.shared.report()).await;
         }
         self.remove().await;
-        finish(&self.shared.parts, &self.shared.pod).await;
+        unless_ending(&self.wishes, finish(&self.shared.parts, &self.shared.pod)).await;
     }
 
     fn deadline(&self) -> Option<Timestamp> {
@@ -391,18 +505,46 @@ impl Life {
     }
 
     /// Out of the services, in-flight work done, preStop, SIGTERM, grace, SIGKILL; sidecars last.
+    /// Somebody may shorten the grace meanwhile.
     async fn stop(&mut self) {
-        self.ending.cancel();
-        // Takes it out of its services, where its object does not say so already.
-        self.shared.note(|seen| seen.ending = true);
-        let grace = self.grace();
+        let mut wishes = self.wishes.clone();
+        let hooked = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut drained = false;
+        loop {
+            let grace = self.grace(&self.wishes.borrow());
+            *self
+                .shared
+                .grace
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(grace);
+            self.ending.cancel();
+            // Takes it out of its services, where its object does not say so already.
+            self.shared.note(|seen| seen.ending = true);
+            let shorter = async {
+                while wishes.changed().await.is_ok() {
+                    if self.grace(&wishes.borrow()) < grace {
+                        return;
+                    }
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                () = self.stop_all(grace, drained, &hooked) => break,
+                () = shorter => drained = true,
+            }
+        }
+        while self.containers.join_next().await.is_some() {}
+    }
+
+    async fn stop_all(&self, grace: Duration, drained: bool, hooked: &Hooked) {
         let running = self
             .shared
             .seen()
             .containers
             .iter()
             .any(|seen| matches!(seen.state, SeenState::Running { .. }));
-        if running && !grace.is_zero() {
+        if running && !drained && !grace.is_zero() {
             let patience = grace.min(self.shared.settings().drain_max);
             self.shared
                 .parts
@@ -416,23 +558,24 @@ impl Life {
                 self.shared.clone(),
                 container.clone(),
                 grace,
+                hooked.clone(),
             ));
         }
         while stops.join_next().await.is_some() {}
         for container in self.shared.pod.spec.init_containers.iter().rev() {
-            stop_container(self.shared.clone(), container.clone(), grace).await;
+            let (shared, container) = (self.shared.clone(), container.clone());
+            stop_container(shared, container, grace, hooked.clone()).await;
         }
-        while self.containers.join_next().await.is_some() {}
     }
 
-    fn grace(&self) -> Duration {
+    fn grace(&self, wish: &Wish) -> Duration {
         let whole = self
             .shared
             .pod
             .spec
             .termination_grace_period_seconds
             .unwrap_or(Pod::GRACE_SECONDS);
-        let seconds = match &*self.wishes.borrow() {
+        let seconds = match wish {
             Wish::Follow(pod) => pod.metadata.deletion_grace_period_seconds.unwrap_or(whole),
             Wish::Gone => 0,
             Wish::Shutdown => {
@@ -467,12 +610,11 @@ async fn run_containers(
     running: &mut JoinSet<(Slot, Option<Exit>)>,
 ) {
     let spec = &shared.pod.spec;
-    // A pod found running has its init containers behind it.
-    let adopted = spec.containers.iter().any(|container| {
-        found
-            .get(&container.name)
-            .is_some_and(|o| matches!(o.state, RunState::Running { .. }))
-    });
+    // A pod of which a container was found has its init containers behind it.
+    let adopted = spec
+        .containers
+        .iter()
+        .any(|container| found.contains_key(&container.name));
     for (n, container) in spec.init_containers.iter().enumerate() {
         let slot = Slot::Init(n);
         if container.is_sidecar() {
@@ -480,6 +622,9 @@ async fn run_containers(
             started(shared, n).await;
         } else if adopted {
             shared.see(slot, |seen| {
+                if matches!(seen.state, SeenState::Ended { .. }) {
+                    return; // as its status remembers
+                }
                 let exit = Exit {
                     code: 0,
                     signal: None,
@@ -542,55 +687,93 @@ fn spawn(
     slot: Slot,
     container: &Container,
 ) {
-    let known = shared
-        .pod
-        .status
-        .container_statuses
-        .iter()
-        .chain(&shared.pod.status.init_container_statuses)
-        .find(|status| status.name == container.name);
-    let attempt = match (found.get(&container.name), known) {
-        (Some(found), _) => found.attempt,
+    let known = known(&shared.pod, &container.name);
+    let found = found.get(&container.name);
+    let (attempt, before) = match (found, known) {
+        (Some(found), _) => (found.attempt, None),
+        (None, None) => (0, None),
         // It ran under a driver that knows nothing of it any more.
-        (None, Some(known))
-            if known
-                .state
-                .waiting()
-                .is_none_or(|_| known.restart_count > 0) =>
-        {
-            known.restart_count.saturating_add(1)
+        (None, Some(known)) => {
+            let next = known.restart_count.saturating_add(1);
+            let lost = || Exit {
+                code: 137,
+                signal: None,
+                reason: "ContainerStatusUnknown".into(),
+                message: "its driver does not know it any more".into(),
+                at: shared.client().now(),
+            };
+            let running = known.state.running();
+            match ended(&known.state).or_else(|| running.map(|r| (lost(), r.started_at))) {
+                Some(before) => (next, Some(before)),
+                None if known.restart_count > 0 => (next, None),
+                None => (0, None),
+            }
         }
-        _ => 0,
     };
     let run = ContainerRun {
         shared: shared.clone(),
         slot,
         attempt,
+        before,
+        kept: found.is_some_and(|found| runs_since(found).is_some()),
         ending: ending.clone(),
     };
     running.spawn(async move { (slot, run.run().await) });
 }
 
 /// preStop, then the driver's stop, within `grace` in all.
-async fn stop_container(shared: Arc<PodShared>, container: Container, grace: Duration) {
+async fn stop_container(
+    shared: Arc<PodShared>,
+    container: Container,
+    grace: Duration,
+    hooked: Hooked,
+) {
     let id = shared.workload_id(&container.name);
-    let begun = tokio::time::Instant::now();
-    if let Some(hook) = container
-        .lifecycle
-        .as_ref()
-        .and_then(|l| l.pre_stop.as_ref())
-        && !grace.is_zero()
-    {
-        match tokio::time::timeout(grace, run_handler(&shared, &container, &id, hook)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => shared.warn("FailedPreStopHook", &why),
-            Err(_) => shared.warn("FailedPreStopHook", "it took longer than the pod's grace"),
-        }
+    let first = hooked
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(container.name.clone());
+    let left = if first && shared.runs(&container.name) {
+        pre_stop(&shared, &container, &id, grace).await
+    } else {
+        grace
+    };
+    stop_surely(&shared, &id, left).await;
+}
+
+/// Runs the preStop hook, if there is one and `grace` leaves room for it. Returns what is left of
+/// the grace.
+pub(crate) async fn pre_stop(
+    shared: &PodShared,
+    container: &Container,
+    id: &WorkloadId,
+    grace: Duration,
+) -> Duration {
+    let lifecycle = container.lifecycle.as_ref();
+    let Some(hook) = lifecycle.and_then(|l| l.pre_stop.as_ref()) else {
+        return grace;
+    };
+    if grace.is_zero() {
+        return grace;
     }
+    let begun = tokio::time::Instant::now();
+    match tokio::time::timeout(grace, run_handler(shared, container, id, hook)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => shared.warn("FailedPreStopHook", &why),
+        Err(_) => shared.warn("FailedPreStopHook", "it took longer than the pod's grace"),
+    }
+    grace
+        .saturating_sub(begun.elapsed())
+        .max(GRACE_AFTER_HOOK_MIN)
+}
+
+/// Asks the driver to stop it, until it has.
+pub(crate) async fn stop_surely(shared: &PodShared, id: &WorkloadId, grace: Duration) {
+    let begun = tokio::time::Instant::now();
     let mut rest = REPORT_RETRY_BASE;
     loop {
         let left = grace.saturating_sub(begun.elapsed());
-        match shared.engine.driver.stop(&id, left).await {
+        match shared.engine.driver.stop(id, left).await {
             Ok(()) => return,
             Err(error) => shared.warn("FailedKillContainer", &report(&error).to_string()),
         }
@@ -599,31 +782,29 @@ async fn stop_container(shared: Arc<PodShared>, container: Container, grace: Dur
     }
 }
 
-/// Stops and forgets workloads whose pod is gone.
+/// Stops and forgets workloads whose pod is gone; returns the others.
 pub(crate) async fn stop_strays(
     engine: &Running,
-    pods: &std::collections::BTreeSet<Uid>,
+    survey: Vec<Observed>,
+    pods: &BTreeSet<Uid>,
 ) -> Vec<Observed> {
-    let survey = match engine.driver.survey().await {
-        Ok(survey) => survey,
-        Err(error) => {
-            tracing::warn!(error = %report(&error), "survey failed");
-            return Vec::new();
-        }
-    };
     let (known, strays): (Vec<_>, Vec<_>) = survey
         .into_iter()
         .partition(|observed| pods.contains(&observed.id.pod));
     for stray in strays {
         tracing::info!(workload = %stray.id, "stopped: its pod is gone");
-        for outcome in [
-            engine.driver.stop(&stray.id, Duration::ZERO).await,
-            engine.driver.remove(&stray.id).await,
-        ] {
-            if let Err(error) = outcome {
-                tracing::warn!(workload = %stray.id, error = %report(&error), "stray not removed");
-            }
-        }
+        end_stray(engine, &stray.id).await;
     }
     known
+}
+
+async fn end_stray(engine: &Running, id: &WorkloadId) {
+    for outcome in [
+        engine.driver.stop(id, Duration::ZERO).await,
+        engine.driver.remove(id).await,
+    ] {
+        if let Err(error) = outcome {
+            tracing::warn!(workload = %id, error = %report(&error), "stray not removed");
+        }
+    }
 }

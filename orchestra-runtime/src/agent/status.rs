@@ -59,6 +59,27 @@ impl Default for Seen {
 }
 
 impl Seen {
+    /// What is known of a container from its status, before anybody has looked: how often it was
+    /// started, how it ended. `runs` is since when its driver has it running, which keeps it as
+    /// ready as it was.
+    pub(crate) fn remembered(status: Option<&ContainerStatus>, runs: Option<Timestamp>) -> Self {
+        let Some(status) = status else {
+            return Self::default();
+        };
+        let mut seen = Self {
+            last: ended(&status.last_state),
+            restarts: status.restart_count,
+            ..Self::default()
+        };
+        if let Some(since) = runs {
+            seen.state = SeenState::Running { since };
+            (seen.started, seen.ready) = (status.started == Some(true), status.ready);
+        } else if let Some((exit, since)) = ended(&status.state) {
+            seen.state = SeenState::Ended { exit, since };
+        }
+        seen
+    }
+
     fn running(&self) -> bool {
         matches!(self.state, SeenState::Running { .. })
     }
@@ -69,6 +90,19 @@ impl Seen {
             _ => None,
         }
     }
+}
+
+/// How a container ended, if that is its state, and since when it had run.
+pub(crate) fn ended(state: &ContainerState) -> Option<(Exit, Option<Timestamp>)> {
+    let ended = state.terminated()?;
+    let exit = Exit {
+        code: ended.exit_code,
+        signal: Some(ended.signal).filter(|signal| *signal != 0),
+        reason: ended.reason.clone(),
+        message: ended.message.clone(),
+        at: ended.finished_at.unwrap_or(Timestamp::EPOCH),
+    };
+    Some((exit, ended.started_at))
 }
 
 /// What the agent knows of a pod.
@@ -136,6 +170,10 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
         match () {
             () if holds => ("", String::new()),
             () if over => ("PodCompleted", String::new()),
+            () if !initialized => (
+                "ContainersNotInitialized",
+                "its init containers have not all done their part".to_owned(),
+            ),
             () if !unready.is_empty() => (
                 "ContainersNotReady",
                 format!("containers with unready status: {unready:?}"),
@@ -145,7 +183,7 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
                 "ReadinessGatesNotReady",
                 "a readiness gate is not open".to_owned(),
             ),
-            () => ("ContainersNotInitialized", String::new()),
+            () => ("PodEnding", "it was stopped".to_owned()),
         }
     };
     let mut set = |kind: &str, holds: bool, (reason, message): (&str, String)| {

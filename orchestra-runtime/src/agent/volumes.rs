@@ -1,6 +1,7 @@
 //! The directories behind a pod's volumes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -28,7 +29,8 @@ impl VolumeHost {
         let shm = Path::new("/dev/shm");
         let memory = shm
             .is_dir()
-            .then(|| shm.join(format!("orchestra-{}", std::process::id())));
+            // The same after a restart of the host program: what is adopted goes on reading there.
+            .then(|| shm.join(format!("orchestra-{:016x}", name_of(&folder))));
         Self {
             disk: folder,
             memory,
@@ -57,7 +59,11 @@ impl VolumeHost {
                     .projected
                     .as_ref()
                     .is_some_and(|p| p.sources.iter().any(|s| s.secret.is_some()));
-            let base = if secret {
+            let in_memory = volume
+                .empty_dir
+                .as_ref()
+                .is_some_and(|dir| dir.medium == "Memory" && self.memory.is_some());
+            let base = if secret || in_memory {
                 self.memory.as_ref().ok_or_else(|| {
                     ConfigError::new(
                         format!(
@@ -70,6 +76,9 @@ impl VolumeHost {
             } else {
                 &self.disk
             };
+            if base != &self.disk {
+                private(base).await.map_err(|error| failed(base, &error))?;
+            }
             let at = base.join(&uid).join(volume.name.as_str());
             let at = fill(volume, at, facts, sources).await?;
             prepared.insert(volume.name.clone(), at);
@@ -89,6 +98,42 @@ impl VolumeHost {
     }
 }
 
+/// A number for a path, the same in each run (FNV-1a).
+fn name_of(folder: &Path) -> u64 {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    absolute
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+}
+
+/// Makes a folder that only this user can look into, and refuses one that somebody else made.
+async fn private(folder: &Path) -> io::Result<()> {
+    let mut builder = tokio::fs::DirBuilder::new();
+    #[cfg(unix)]
+    builder.mode(0o700);
+    match builder.create(folder).await {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other,
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let found = tokio::fs::symlink_metadata(folder).await?;
+        let own = tokio::fs::metadata("/proc/self").await?.uid();
+        if !found.is_dir() || found.uid() != own || found.mode() & 0o077 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "others can reach it; remove it, or make it yours with mode 0700",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Where each mount of a container leads.
 pub(crate) fn mounts(
     container: &Container,
@@ -100,8 +145,8 @@ pub(crate) fn mounts(
         .map(|mount| {
             let base = prepared.get(&mount.name).ok_or_else(|| {
                 ConfigError::new(
-                    format!("there is no volume {:?} to mount", mount.name),
-                    "add it to the pod's volumes",
+                    format!("there is no volume {:?} to mount here", mount.name),
+                    "add it to the pod's volumes, and give the agent a folder for volumes",
                 )
             })?;
             Ok((
@@ -203,12 +248,17 @@ async fn fill(
     tokio::fs::create_dir_all(&at)
         .await
         .map_err(|error| failed(&at, &error))?;
+    let first = |name: &String| Path::new(name).iter().next().map(ToOwned::to_owned);
+    let kept: BTreeSet<OsString> = files.keys().filter_map(first).collect();
     for (name, bytes) in files {
         let path = within(&at, &name)?;
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent)
                 .await
                 .map_err(|error| failed(parent, &error))?;
+        }
+        if tokio::fs::read(&path).await.is_ok_and(|old| old == bytes) {
+            continue;
         }
         // A reader sees the old content or the new, never half of it.
         let fresh = path.with_extension("orchestra-new");
@@ -218,7 +268,28 @@ async fn fill(
         };
         write.await.map_err(|error| failed(&path, &error))?;
     }
+    if volume.empty_dir.is_none() {
+        prune(&at, &kept)
+            .await
+            .map_err(|error| failed(&at, &error))?;
+    }
     Ok(at)
+}
+
+/// Removes what is not in the source any more.
+async fn prune(at: &Path, kept: &BTreeSet<OsString>) -> io::Result<()> {
+    let mut entries = tokio::fs::read_dir(at).await?;
+    while let Some(entry) = entries.next_entry().await? {
+        if kept.contains(&entry.file_name()) {
+            continue;
+        }
+        if entry.file_type().await?.is_dir() {
+            tokio::fs::remove_dir_all(entry.path()).await?;
+        } else {
+            tokio::fs::remove_file(entry.path()).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn config_map(
