@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::object::{CustomObject, Object, built_in};
 use super::reading::Reading;
 use super::report::{ManifestError, Place, Problem, Unhonoured};
-use super::text::{Malformed, documents};
+use super::text::{Malformed, documents, not_utf8};
 use super::tree::{Node, Segment, Value, write_path};
 use crate::kind::{FieldError, Resource};
 
@@ -136,6 +136,22 @@ impl Loader {
         }
     }
 
+    /// Reads the bytes of a file, as [`load`](Self::load) reads a text.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), and for bytes that are no UTF-8 the place of the first.
+    pub fn load_bytes(&self, bytes: &[u8]) -> Result<Manifests, ManifestError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.load(text),
+            Err(error) => {
+                let mut load = Load::of(self);
+                load.malformed(not_utf8(bytes, error.valid_up_to()));
+                Err(ManifestError::new(load.problems))
+            }
+        }
+    }
+
     pub(super) fn known(&self, api_version: &str, kind: &str) -> Result<&KnownKind, Unknown> {
         let of_kind: Vec<_> = self
             .kinds
@@ -172,8 +188,7 @@ impl Loader {
             return Err(Unknown::Kind(field(problem, remedy)));
         }
         let names: Vec<_> = self.kinds.iter().map(|known| known.kind).collect();
-        let near = names.iter().find(|name| is_near(name, kind));
-        let remedy = match near {
+        let remedy = match nearest(kind, names.iter().copied()) {
             Some(near) => format!("did you mean {near}? Known are {}", names.join(", ")),
             None => format!(
                 "known are {}; or register it, or load with skip_unknown_kinds",
@@ -201,12 +216,28 @@ pub(super) enum Unknown {
     Version(FieldError),
 }
 
-/// Whether two words differ by at most two letters, capitals aside.
-fn is_near(one: &str, other: &str) -> bool {
+/// The word most like `wanted`, if one differs from it by at most two letters, capitals aside, and
+/// by less than half of it.
+pub(super) fn nearest<'a>(
+    wanted: &str,
+    words: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let farthest = 2.min(wanted.len().saturating_sub(1) / 2);
+    words
+        .into_iter()
+        .map(|word| (difference(wanted, word), word))
+        .filter(|(difference, _)| *difference <= farthest)
+        .min_by_key(|(difference, _)| *difference)
+        .map(|(_, word)| word)
+}
+
+/// How many letters two words differ by, capitals aside; more than two may be told as any such
+/// number.
+fn difference(one: &str, other: &str) -> usize {
     let (one, other) = (one.to_ascii_lowercase(), other.to_ascii_lowercase());
     let (one, other) = (one.as_bytes(), other.as_bytes());
     if one.len().abs_diff(other.len()) > 2 {
-        return false;
+        return usize::MAX;
     }
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.iter().enumerate() {
@@ -218,7 +249,7 @@ fn is_near(one: &str, other: &str) -> bool {
             row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
         }
     }
-    row[other.len()] <= 2
+    row[other.len()]
 }
 
 /// One load under way.

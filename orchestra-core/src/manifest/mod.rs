@@ -35,6 +35,7 @@ mod text;
 mod tree;
 mod typed;
 mod unhonoured;
+mod wording;
 
 pub use loader::{Loader, Manifests};
 pub use object::{CustomObject, Object, WithObject};
@@ -48,4 +49,13 @@ pub use text::{DEPTH_MAX, DOCUMENTS_MAX, TEXT_BYTES_MAX, VALUES_MAX};
 /// All that is wrong with the text, if anything is; then nothing of it is taken.
 pub fn load(text: &str) -> Result<Manifests, ManifestError> {
     Loader::new().load(text)
+}
+
+/// Reads the bytes of a file with the kinds of this crate: see [`Loader::load_bytes`].
+///
+/// # Errors
+///
+/// All that is wrong with the file, if anything is; then nothing of it is taken.
+pub fn load_bytes(bytes: &[u8]) -> Result<Manifests, ManifestError> {
+    Loader::new().load_bytes(bytes)
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use smol_str::SmolStr;
 
-use super::loader::{Loader, Unknown};
+use super::loader::{Loader, Unknown, nearest};
 use super::object::Object;
 use super::report::{Place, Problem, Reason, Unhonoured};
 use super::tree::{Node, Segment, Value, write_path};
+use super::wording::wrong_type;
 use super::{typed, unhonoured};
 use crate::kind::{FieldError, Resource, Scope, validate_object};
 
@@ -40,7 +41,14 @@ impl Reading<'_> {
             }) if !text.is_empty() => Some(text.as_str()),
             other => {
                 let value = other.map(Node::describe).unwrap_or_default();
-                let remedy = "every object names its apiVersion and kind, as texts";
+                let known = ["apiVersion", "kind", "metadata", "spec", "data"];
+                let misspelt = node.keys().find(|written| {
+                    !known.contains(written) && nearest(written, known) == Some(key)
+                });
+                let remedy = match misspelt {
+                    Some(misspelt) => format!("write {key} instead of {misspelt}"),
+                    None => "every object names its apiVersion and kind, as texts".to_owned(),
+                };
                 self.problem(
                     node,
                     FieldError::new(key, value, "it is missing or no text", remedy),
@@ -61,13 +69,15 @@ impl Reading<'_> {
         };
         match loader.known(api_version, kind) {
             Ok(known) => {
-                let object = (known.read)(node, self)?;
+                // First, for it knows more of a field than that it is unknown.
                 if known.built_in {
                     for (path, instead) in unhonoured::find(kind, node) {
                         self.not_honoured(node, path, Reason::NotActedOn(instead));
                     }
                 }
-                Some(object)
+                let object = (known.read)(node, self);
+                self.unhonoured.sort_by_key(|field| field.place.line);
+                object
             }
             Err(Unknown::Kind(_)) if loader.skip_unknown_kinds => {
                 self.not_honoured(node, String::new(), Reason::UnknownKind);
@@ -135,17 +145,14 @@ impl Reading<'_> {
         for _ in 0..TYPE_ERRORS_MAX {
             let path = error.path.take().unwrap_or_default();
             let written = write_path(&path);
-            let value = value_at(node, &path)
-                .map(Node::describe)
-                .unwrap_or_default();
-            // Our own types say the remedy themselves, and begin with the value.
-            let message = error.message.strip_prefix(&format!("{value:?} "));
-            let message = message.unwrap_or(&error.message);
-            let (problem, remedy) = match message.split_once("; ") {
-                Some(said) => said,
-                None => (message, remedy_for(message)),
-            };
-            self.problem(node, FieldError::new(written, value, problem, remedy));
+            let found = value_at(node, &path);
+            let said = wrong_type(&error.message, found);
+            let value = said.value.or_else(|| found.map(Node::describe));
+            let value = value.unwrap_or_default();
+            self.problem(
+                node,
+                FieldError::new(written, value, said.problem, said.remedy),
+            );
             if !rest.take_out(&path) {
                 break;
             }
@@ -203,18 +210,4 @@ fn value_at<'a>(node: &'a Node, path: &[Segment]) -> Option<&'a Node> {
             (Segment::Index(index), Value::Seq(items)) => items.get(*index),
             _ => None,
         })
-}
-
-/// What to write instead of a value of the wrong type, as far as the message tells.
-fn remedy_for(message: &str) -> &'static str {
-    let wants_text = message.contains("expected a string") || message.contains("expected a text");
-    if wants_text && message.starts_with("invalid type") {
-        "write it in quotes"
-    } else if message.starts_with("missing field") {
-        "add it"
-    } else if message.starts_with("unknown variant") {
-        "write one of the words named"
-    } else {
-        "write what is expected, or leave the field out"
-    }
 }

@@ -102,9 +102,9 @@ pub struct Unhonoured {
 pub enum Reason {
     /// No such field; a typing error, or one that exists elsewhere only.
     UnknownField,
-    /// The field is read and kept, and nothing acts on it. Says what happens instead.
+    /// Nothing acts on the field. Says what happens instead.
     NotActedOn(&'static str),
-    /// No such kind; the whole object was left out.
+    /// No such kind in that group; the whole object was left out.
     UnknownKind,
 }
 

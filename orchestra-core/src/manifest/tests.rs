@@ -193,8 +193,8 @@ kind: Pod
 ";
     let problems = problems(text);
     let expected = [
-        "document 1, line 5, Pod a: metadata.annotations.count: \"3\" invalid type: integer `3`, \
-         expected a string; write it in quotes",
+        "document 1, line 5, Pod a: metadata.annotations.count: \"3\" is a number, not a \
+         text; write it in quotes",
         "document 1, line 10, Pod a: spec.containers[0].resources.requests.cpu: \"lots\" is \
          not a quantity: it has no number; write it like",
         "document 1, line 11, Pod a: spec.containers[0].ports[0].containerPort: \"99999\"",
@@ -265,6 +265,61 @@ fn a_kind_of_another_group_is_another_kind() {
         let error = Loader::new().skip_unknown_kinds().load(&text).unwrap_err();
         assert!(error.to_string().contains("write v1"), "{error}");
     }
+}
+
+#[test]
+fn misspelt_words_are_named_with_what_was_meant() {
+    for (text, meant) in [
+        ("{apiVersion: v1, kind: pod}", "did you mean Pod?"),
+        ("{apiVersion: v1, kind: Nod}", "did you mean Node?"),
+        (
+            "{apiVersion: apps/v1, kind: Deplyoment}",
+            "did you mean Deployment?",
+        ),
+        (
+            "{apiversion: v1, kind: Pod}",
+            "write apiVersion instead of apiversion",
+        ),
+        ("{apiVersion: v1, Kind: Pod}", "write kind instead of Kind"),
+    ] {
+        let said = &problems(text)[0];
+        assert!(said.contains(meant), "{said}");
+    }
+    assert!(!problems("{apiVersion: v1, kind: Job}")[0].contains("did you mean"));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named_by_offset_and_line() {
+    let file = b"apiVersion: v1\nkind: Namespace\n---\nmetadata: {name: \xe9t\xe9}\n";
+    let said = load_bytes(file).unwrap_err().to_string();
+    assert!(
+        said.starts_with("document 2, line 4: byte 52, 0xe9, is not UTF-8; save it as UTF-8"),
+        "{said}"
+    );
+    for (bytes, remedy) in [(&b"\xff\xfea\0"[..], "UTF-16"), (b"\x1f\x8b\x08", "gunzip")] {
+        assert!(load_bytes(bytes).unwrap_err().to_string().contains(remedy));
+    }
+    assert_eq!(load_bytes(SHOP.as_bytes()), load(SHOP));
+}
+
+#[test]
+fn deep_nesting_needs_no_deep_stack() {
+    let deep = |open: &str, close: &str, levels: usize| {
+        let data = format!("{}{}", open.repeat(levels), close.repeat(levels));
+        let text = r#"{"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata":
+            {"name": "a"}, "revision": 1, "data": "#;
+        format!("{text}{data}}}")
+    };
+    let small = std::thread::Builder::new().stack_size(1 << 20);
+    let loads = move || {
+        for levels in [50, 60, 100, 1000, 100_000] {
+            let _ = load(&deep("[", "]", levels));
+            let _ = load(&(deep("[", "]", levels) + " # so it is YAML"));
+            let _ = load(&(deep("{a: ", "}", levels)));
+        }
+        load(&deep("[", "]", 60)).map(|found| found.objects.len())
+    };
+    assert_eq!(small.spawn(loads).unwrap().join().unwrap(), Ok(1));
 }
 
 #[test]

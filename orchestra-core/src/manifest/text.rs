@@ -3,6 +3,7 @@
 use serde_saphyr::Options;
 
 use super::tree::Node;
+use super::wording;
 
 /// The largest text that is read at once, in bytes.
 pub const TEXT_BYTES_MAX: usize = 8 << 20;
@@ -26,8 +27,30 @@ pub(super) struct Malformed {
     pub(super) remedy: &'static str,
 }
 
+/// The stack that a text is taken apart on, in bytes. Each level of nesting takes some of it, most
+/// of all in unoptimised programs, and the caller's own may be small.
+const STACK_BYTES: usize = 32 << 20;
+
 /// The documents of a text, each a tree or the reason why it is none. Empty ones are left out.
 pub(super) fn documents(text: &str) -> Vec<Result<Node, Malformed>> {
+    let taken = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, || take_apart(text));
+        thread.map(|thread| thread.join())
+    });
+    match taken {
+        Ok(Ok(documents)) => documents,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => vec![Err(Malformed {
+            document: 1,
+            line: None,
+            problem: format!("the system gave no thread to read it on: {error}"),
+            remedy: "let fewer threads run, or allow more, and load it again",
+        })],
+    }
+}
+
+fn take_apart(text: &str) -> Vec<Result<Node, Malformed>> {
     if text.len() > TEXT_BYTES_MAX {
         let problem = format!(
             "the text has {} bytes, at most {TEXT_BYTES_MAX}",
@@ -61,6 +84,29 @@ pub(super) fn documents(text: &str) -> Vec<Result<Node, Malformed>> {
     documents
 }
 
+/// What is wrong with bytes that are no text from `offset` on.
+pub(super) fn not_utf8(bytes: &[u8], offset: usize) -> Malformed {
+    let before = &bytes[..offset.min(bytes.len())];
+    let separators = before.split(|byte| *byte == b'\n').skip(1);
+    let separators = separators.filter(|line| line.starts_with(b"---")).count();
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let remedy = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        "it looks like UTF-16; save it as UTF-8"
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        "it looks compressed; unpack it first, for instance with gunzip"
+    } else {
+        "save it as UTF-8; bytes that are no text belong into binaryData or data of a Secret, in \
+         base64"
+    };
+    let found = bytes.get(offset).copied().unwrap_or_default();
+    Malformed {
+        document: separators + 1,
+        line: u64::try_from(line).ok(),
+        problem: format!("byte {offset}, 0x{found:02x}, is not UTF-8"),
+        remedy,
+    }
+}
+
 /// `None` if it is no JSON. Several values may follow each other.
 fn json(text: &str) -> Option<Vec<Result<Node, Malformed>>> {
     let values = serde_json::Deserializer::from_str(text).into_iter::<Node>();
@@ -76,21 +122,25 @@ fn yaml(text: &str) -> Vec<Result<Node, Malformed>> {
     documents
         .take(DOCUMENTS_MAX + 1)
         .enumerate()
-        .map(|(n, document)| document.map_err(|error| malformed(n + 1, &error)))
+        .map(|(n, document)| document.map_err(|error| malformed(n + 1, &error, text)))
         .collect()
 }
 
-fn malformed(document: usize, error: &serde_saphyr::Error) -> Malformed {
+fn malformed(document: usize, error: &serde_saphyr::Error, text: &str) -> Malformed {
     let error = error.without_snippet();
     let line = error
         .location()
         .map(|location| location.line())
         .filter(|line| *line > 0);
+    let written = line
+        .and_then(|line| text.lines().nth(usize::try_from(line - 1).ok()?))
+        .unwrap_or_default();
+    let (problem, remedy) = wording::malformed(error, written);
     Malformed {
         document,
         line,
-        problem: format!("it is not readable YAML: {error}"),
-        remedy: "correct the syntax there, or the indentation and quotes just above",
+        problem,
+        remedy,
     }
 }
 

@@ -39,6 +39,15 @@ impl Node {
             .map(|(_, node)| node)
     }
 
+    /// The keys, if this is a mapping.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries = match &self.value {
+            Value::Map(entries) => entries.as_slice(),
+            _ => &[],
+        };
+        entries.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The text of a key's value, if there is one.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.get(key)?.value {

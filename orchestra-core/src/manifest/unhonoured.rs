@@ -1,119 +1,191 @@
-//! The fields that are read and kept but that nothing acts on yet. One line goes when its field
-//! comes to life.
+//! The fields that are read and kept but that nothing acts on yet, and those of Kubernetes that are
+//! not even kept. One line goes when its field comes to life.
+//!
+//! In a pattern `*` is any item of a list, `a|b` is either name, and `path!VALUE` spares the value
+//! that asks for what happens anyway.
 
-use super::tree::{Node, Value};
+use super::tree::{Node, Segment, Value, write_path};
+
+/// What a pattern matches, and what happens instead of it.
+type Row = (&'static str, &'static str);
+
+const ALONE: &str = "pods run without namespaces of their own";
+const USER: &str = "containers run as the user of the agent";
+const NAMES: &str = "names are looked up as on the host";
+const ACCOUNTS: &str = "there are no service accounts";
+const NEIGHBOURS: &str = "placement does not look at other pods";
+const NO_STORAGE: &str = "there is no such storage; a pod that asks for it does not start";
+const HOST_FILES: &str = "containers see the files of the host; the mount's variable leads there";
+const MODES: &str = "files get the permissions that the agent's files get";
+const LAST_WORDS: &str = "the end of the output tells why it ended";
+const NO_GRPC: &str = "needs a gRPC prober of the application's own; without one it never passes";
+const INSIDE: &str = "services are reached within the cluster";
 
 /// In the spec of a pod, wherever one stands.
-const POD_SPEC: &[(&str, &str)] = &[
+const POD_SPEC: &[Row] = &[
     ("securityContext", "pods run as the user of the agent"),
     ("imagePullSecrets", "drivers take images as they are"),
     (
         "hostNetwork",
         "pods share the network of the host or get loopback addresses",
     ),
-    ("hostPID", "pods run without namespaces of their own"),
-    ("hostIPC", "pods run without namespaces of their own"),
-    ("hostUsers", "pods run without namespaces of their own"),
+    ("hostPID|hostIPC|shareProcessNamespace", ALONE),
+    ("hostUsers!true", ALONE),
+    ("hostAliases|dnsPolicy|dnsConfig", NAMES),
     (
-        "shareProcessNamespace",
-        "pods run without namespaces of their own",
+        "hostname|subdomain|setHostnameAsFQDN",
+        "pods keep the name of the host",
     ),
-    ("hostAliases", "names come from the embedded DNS server"),
-    ("dnsPolicy", "names come from the embedded DNS server"),
-    ("dnsConfig", "names come from the embedded DNS server"),
-    ("setHostnameAsFQDN", "pods keep the name of the host"),
-    ("runtimeClassName", "the node's driver runs the pod"),
-    ("serviceAccountName", "there are no service accounts"),
-    ("serviceAccount", "there are no service accounts"),
     (
-        "automountServiceAccountToken",
-        "there are no service accounts",
+        "serviceAccountName|serviceAccount|automountServiceAccountToken",
+        ACCOUNTS,
     ),
-    ("enableServiceLinks", "services are found by name"),
+    ("affinity.podAffinity|podAntiAffinity", NEIGHBOURS),
+    ("topologySpreadConstraints", NEIGHBOURS),
+    (
+        "priorityClassName",
+        "spec.priority alone says how urgent a pod is",
+    ),
+    (
+        "preemptionPolicy",
+        "no pod is ended to make room for another",
+    ),
+    (
+        "os",
+        "nodes are taken for alike; select them by the label kubernetes.io/os",
+    ),
     ("resourceClaims", "there are no devices to claim"),
     ("ephemeralContainers", "only init and main containers run"),
     (
-        "volumes.*.persistentVolumeClaim",
-        "there are no persistent volumes",
-    ),
-    ("volumes.*.ephemeral", "there are no persistent volumes"),
-    ("volumes.*.csi", "there are no persistent volumes"),
-    ("volumes.*.nfs", "there are no persistent volumes"),
-    (
-        "containers.*.securityContext",
-        "containers run as the user of the agent",
-    ),
-    ("containers.*.volumeDevices", "there are no block devices"),
-    (
-        "containers.*.terminationMessagePath",
-        "the end of the output tells why it ended",
+        "volumes.*.persistentVolumeClaim|ephemeral|csi|nfs|image",
+        NO_STORAGE,
     ),
     (
-        "containers.*.terminationMessagePolicy",
-        "the end of the output tells why it ended",
-    ),
-    ("containers.*.stdin", "containers get no input"),
-    ("containers.*.stdinOnce", "containers get no input"),
-    ("containers.*.tty", "containers get no terminal"),
-    (
-        "containers.*.resizePolicy",
-        "a change of resources restarts the container",
+        "volumes.*.awsElasticBlockStore|azureDisk|azureFile|cephfs|cinder|fc",
+        NO_STORAGE,
     ),
     (
-        "initContainers.*.securityContext",
-        "containers run as the user of the agent",
+        "volumes.*.flexVolume|flocker|gcePersistentDisk|gitRepo|glusterfs|iscsi",
+        NO_STORAGE,
     ),
     (
-        "initContainers.*.volumeDevices",
-        "there are no block devices",
+        "volumes.*.photonPersistentDisk|portworxVolume|quobyte|rbd|scaleIO",
+        NO_STORAGE,
+    ),
+    ("volumes.*.storageos|vsphereVolume|otherSource", NO_STORAGE),
+    (
+        "volumes.*.projected.sources.*.serviceAccountToken|clusterTrustBundle",
+        NO_STORAGE,
+    ),
+    ("volumes.*.emptyDir.medium", "it lies on disk"),
+    (
+        "volumes.*.emptyDir.sizeLimit",
+        "it may grow as the disk allows",
     ),
     (
-        "initContainers.*.terminationMessagePath",
-        "the end of the output tells why it ended",
+        "volumes.*.configMap|secret|downwardAPI|projected.defaultMode",
+        MODES,
+    ),
+    ("volumes.*.configMap|secret|downwardAPI.items.*.mode", MODES),
+    (
+        "volumes.*.projected.sources.*.configMap|secret|downwardAPI.items.*.mode",
+        MODES,
+    ),
+];
+
+/// In a container, init or main.
+const CONTAINER: &[Row] = &[
+    ("imagePullPolicy", "drivers take images as they are"),
+    ("securityContext", USER),
+    ("volumeDevices", "there are no block devices"),
+    (
+        "volumeMounts.*.readOnly|recursiveReadOnly|mountPropagation",
+        HOST_FILES,
     ),
     (
-        "initContainers.*.terminationMessagePolicy",
-        "the end of the output tells why it ended",
+        "volumeMounts.*.subPathExpr",
+        "the mount leads to the whole volume; write subPath",
+    ),
+    (
+        "terminationMessagePath|terminationMessagePolicy",
+        LAST_WORDS,
+    ),
+    ("stdin|stdinOnce", "containers get no input"),
+    ("tty", "containers get no terminal"),
+    ("resizePolicy", "resources are set when a container starts"),
+    ("resources.claims", "there are no devices to claim"),
+    (
+        "resources.limits.ephemeral-storage",
+        "only cpu and memory are limited",
+    ),
+    (
+        "ports.*.hostPort",
+        "pods that ask for the same one are kept apart; nothing listens there",
+    ),
+    ("livenessProbe|readinessProbe|startupProbe.grpc", NO_GRPC),
+    (
+        "lifecycle.stopSignal",
+        "containers are asked to end by SIGTERM",
+    ),
+];
+
+/// In every kind.
+const ANY_KIND: &[Row] = &[
+    ("metadata.managedFields", "nobody keeps who set which field"),
+    (
+        "metadata.selfLink",
+        "objects are found by kind, namespace and name",
     ),
 ];
 
 /// In a kind other than by way of its pods.
-const KINDS: &[(&str, &[(&str, &str)])] = &[
+const KINDS: &[(&str, &[Row])] = &[
     (
         "Service",
         &[
+            ("spec.type!ClusterIP", INSIDE),
             (
-                "spec.externalIPs",
-                "services are reached within the cluster",
+                "spec.externalIPs|externalTrafficPolicy|healthCheckNodePort",
+                INSIDE,
             ),
             (
-                "spec.externalTrafficPolicy",
-                "services are reached within the cluster",
+                "spec.loadBalancerIP|loadBalancerClass|loadBalancerSourceRanges",
+                INSIDE,
+            ),
+            ("spec.allocateLoadBalancerNodePorts|externalName", INSIDE),
+            ("spec.ports.*.nodePort", INSIDE),
+            ("spec.ports.*.protocol!TCP", "only TCP is passed on"),
+            (
+                "spec.ports.*.appProtocol",
+                "connections are passed on byte for byte",
             ),
             (
-                "spec.healthCheckNodePort",
-                "services are reached within the cluster",
+                "spec.sessionAffinity!None",
+                "each connection goes to the next ready pod",
             ),
             (
-                "spec.loadBalancerIP",
-                "services are reached within the cluster",
+                "spec.sessionAffinityConfig",
+                "each connection goes to the next ready pod",
             ),
             (
-                "spec.loadBalancerClass",
-                "services are reached within the cluster",
+                "spec.internalTrafficPolicy!Cluster",
+                "pods of all nodes get connections alike",
             ),
             (
-                "spec.loadBalancerSourceRanges",
-                "services are reached within the cluster",
+                "spec.trafficDistribution",
+                "pods of all nodes get connections alike",
             ),
             (
-                "spec.allocateLoadBalancerNodePorts",
-                "services are reached within the cluster",
+                "spec.ipFamilies|ipFamilyPolicy",
+                "services get IPv4 addresses",
             ),
-            ("spec.ipFamilies", "services get IPv4 addresses"),
-            ("spec.ipFamilyPolicy", "services get IPv4 addresses"),
         ],
     ),
+    (
+        "ConfigMap",
+        &[("immutable", "it can be changed all the same")],
+    ),
+    ("Secret", &[("immutable", "it can be changed all the same")]),
     (
         "StatefulSet",
         &[(
@@ -124,6 +196,31 @@ const KINDS: &[(&str, &[(&str, &str)])] = &[
     (
         "Namespace",
         &[("spec.finalizers", "a namespace goes when it is empty")],
+    ),
+    (
+        "PriorityClass",
+        &[("value", "spec.priority alone says how urgent a pod is")],
+    ),
+    (
+        "PodDisruptionBudget",
+        &[("spec", "nothing asks it yet before it ends pods")],
+    ),
+    (
+        "Node",
+        &[
+            (
+                "spec.providerID|configSource|externalID",
+                "a node is known by its name",
+            ),
+            (
+                "status.conditions.*.lastHeartbeatTime",
+                "the node's lease tells when it was heard of",
+            ),
+            (
+                "status.volumesAttached|volumesInUse",
+                "there are no persistent volumes",
+            ),
+        ],
     ),
 ];
 
@@ -137,28 +234,53 @@ fn pod_spec_path(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// The paths of `object` that nothing acts on, with what happens instead.
+/// The paths of `object` that nothing acts on, with what happens instead, in the order of the
+/// text.
 pub(super) fn find(kind: &str, object: &Node) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
-    let own = KINDS
-        .iter()
-        .find(|(name, _)| *name == kind)
-        .map_or(&[][..], |(_, table)| *table);
-    for (pattern, instead) in own {
-        walk(object, pattern, String::new(), &mut |path| {
-            found.push((path, *instead))
-        });
-    }
+    let own = KINDS.iter().filter(|(name, _)| *name == kind);
+    let own = own.flat_map(|(_, rows)| rows.iter());
+    look(object, "", ANY_KIND.iter().chain(own), &mut found);
     if let Some(base) = pod_spec_path(kind) {
         walk_to(object, base, |spec| {
-            for (pattern, instead) in POD_SPEC {
-                walk(spec, pattern, base.to_owned(), &mut |path| {
-                    found.push((path, *instead))
-                });
+            look(spec, base, POD_SPEC, &mut found);
+            for field in ["initContainers", "containers"] {
+                let Some(Value::Seq(containers)) = spec.get(field).map(|node| &node.value) else {
+                    continue;
+                };
+                for (n, container) in containers.iter().enumerate() {
+                    look(
+                        container,
+                        &format!("{base}.{field}[{n}]"),
+                        CONTAINER,
+                        &mut found,
+                    );
+                }
             }
         });
     }
     found
+}
+
+fn look<'a>(
+    node: &Node,
+    base: &str,
+    rows: impl IntoIterator<Item = &'a Row>,
+    found: &mut Vec<(String, &'static str)>,
+) {
+    for (pattern, instead) in rows {
+        let (pattern, spared) = pattern.split_once('!').unwrap_or((pattern, ""));
+        walk(node, pattern, base.to_owned(), &mut |path, node| {
+            let said = if spared.is_empty() {
+                !says_nothing(node)
+            } else {
+                !node.is_null() && node.describe() != spared
+            };
+            if said {
+                found.push((path, *instead));
+            }
+        });
+    }
 }
 
 fn walk_to(node: &Node, path: &str, then: impl FnOnce(&Node)) {
@@ -172,15 +294,14 @@ fn walk_to(node: &Node, path: &str, then: impl FnOnce(&Node)) {
     then(here);
 }
 
-/// Calls `hit` for each thing at `pattern`, where `*` is any item of a list. What says nothing
-/// (`null`, `false`, an empty mapping) is no hit.
-fn walk(node: &Node, pattern: &str, path: String, hit: &mut dyn FnMut(String)) {
+/// Calls `hit` for each thing at `pattern`.
+fn walk(node: &Node, pattern: &str, path: String, hit: &mut dyn FnMut(String, &Node)) {
     let (first, rest) = pattern.split_once('.').unwrap_or((pattern, ""));
     let mut descend = |below: &Node, path: String| {
-        if !rest.is_empty() {
+        if rest.is_empty() {
+            hit(path, below);
+        } else {
             walk(below, rest, path, hit);
-        } else if !says_nothing(below) {
-            hit(path);
         }
     };
     if first == "*" {
@@ -189,12 +310,22 @@ fn walk(node: &Node, pattern: &str, path: String, hit: &mut dyn FnMut(String)) {
                 descend(item, format!("{path}[{n}]"));
             }
         }
-    } else if let Some(below) = node.get(first) {
-        let dot = if path.is_empty() { "" } else { "." };
-        descend(below, format!("{path}{dot}{first}"));
+        return;
+    }
+    for name in first.split('|') {
+        if let Some(below) = node.get(name) {
+            let segment = write_path(&[Segment::Key(name.to_owned())]);
+            let joint = if path.is_empty() || segment.starts_with('[') {
+                ""
+            } else {
+                "."
+            };
+            descend(below, format!("{path}{joint}{segment}"));
+        }
     }
 }
 
+/// Whether it is `null`, `false`, or empty.
 fn says_nothing(node: &Node) -> bool {
     match &node.value {
         Value::Null | Value::Bool(false) => true,
@@ -211,24 +342,69 @@ mod tests {
 
     use super::*;
 
+    fn paths(kind: &str, text: &str) -> Vec<String> {
+        let node: Node = serde_saphyr::from_str(text).unwrap();
+        find(kind, &node)
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect()
+    }
+
     #[test]
     fn fields_are_found_wherever_a_pod_is_described() {
         let text = "spec: {template: {spec: {securityContext: {}, dnsPolicy: Default, \
+                    initContainers: [{name: c, stdin: true}], \
                     containers: [{name: a}, {name: b, tty: true}]}}}";
-        let node: Node = serde_saphyr::from_str(text).unwrap();
-        let paths: Vec<_> = find("Deployment", &node)
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect();
+        let spec = "spec.template.spec";
         assert_eq!(
-            paths,
+            paths("Deployment", text),
             [
-                "spec.template.spec.dnsPolicy",
-                "spec.template.spec.containers[1].tty"
+                format!("{spec}.dnsPolicy"),
+                format!("{spec}.initContainers[0].stdin"),
+                format!("{spec}.containers[1].tty")
             ]
         );
-        assert_eq!(find("Pod", &node), []);
-        let service: Node = serde_saphyr::from_str("spec: {ipFamilies: [IPv4]}").unwrap();
-        assert_eq!(find("Service", &service)[0].0, "spec.ipFamilies");
+        assert_eq!(paths("Pod", text), [""; 0]);
+    }
+
+    #[test]
+    fn alternatives_lists_and_spared_values() {
+        let text = "spec: {type: ClusterIP, sessionAffinity: ClientIP, ipFamilies: [IPv4], \
+                    ports: [{protocol: TCP}, {protocol: UDP, nodePort: 30000}, {protocol: null}]}";
+        assert_eq!(
+            paths("Service", text),
+            [
+                "spec.ports[1].nodePort",
+                "spec.ports[1].protocol",
+                "spec.sessionAffinity",
+                "spec.ipFamilies"
+            ]
+        );
+        let text = "spec: {hostUsers: false, volumes: [{configMap: {items: [{mode: 1}]}}, \
+                    {iscsi: {}}, {rbd: {image: a}}], containers: [{resources: {limits: \
+                    {ephemeral-storage: 1Gi, cpu: 1}}}]}";
+        assert_eq!(
+            paths("Pod", text),
+            [
+                "spec.hostUsers",
+                "spec.volumes[2].rbd",
+                "spec.volumes[0].configMap.items[0].mode",
+                "spec.containers[0].resources.limits[ephemeral-storage]"
+            ]
+        );
+    }
+
+    /// A name that no kind has would never be found, and nobody would notice.
+    #[test]
+    fn patterns_are_well_formed() {
+        let rows = KINDS.iter().flat_map(|(_, rows)| rows.iter());
+        for (pattern, instead) in rows.chain(POD_SPEC).chain(CONTAINER).chain(ANY_KIND) {
+            let path = pattern.split('!').next().unwrap();
+            assert!(!instead.is_empty() && !instead.ends_with('.'), "{pattern}");
+            for name in path.split(['.', '|']) {
+                let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+                assert!(name == "*" || (word && !name.is_empty()), "{pattern}");
+            }
+        }
     }
 }

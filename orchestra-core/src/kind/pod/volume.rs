@@ -37,6 +37,30 @@ part! {
         pub csi: Option<Box<CsiVolume>>,
         /// The files of an image.
         pub image: Option<ImageVolume>,
+        /// A source of another kind, as it was written. Nothing here provides it, and a pod that
+        /// asks for it does not start: kept, so that it is not taken for an empty directory.
+        #[serde(
+            alias = "awsElasticBlockStore",
+            alias = "azureDisk",
+            alias = "azureFile",
+            alias = "cephfs",
+            alias = "cinder",
+            alias = "fc",
+            alias = "flexVolume",
+            alias = "flocker",
+            alias = "gcePersistentDisk",
+            alias = "gitRepo",
+            alias = "glusterfs",
+            alias = "iscsi",
+            alias = "photonPersistentDisk",
+            alias = "portworxVolume",
+            alias = "quobyte",
+            alias = "rbd",
+            alias = "scaleIO",
+            alias = "storageos",
+            alias = "vsphereVolume"
+        )]
+        pub other_source: Option<serde_json::Value>,
     }
 
     /// A directory that lives as long as the pod.
@@ -366,6 +390,7 @@ impl Volume {
             self.nfs.is_some(),
             self.csi.is_some(),
             self.image.is_some(),
+            self.other_source.is_some(),
         ]
         .into_iter()
         .filter(|set| *set)
