@@ -4,7 +4,7 @@
 //! rollout's memo beside the newest. Every step is one commit that depends on the deployment as it
 //! was read and counts up in the newest revision, so that no step can land twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -156,6 +156,11 @@ impl DeploymentLoop {
         if parts.is_empty() {
             parts.push(&[]);
         }
+        // Among very many pods two random suffixes meet now and then.
+        let mut names: BTreeSet<SmolStr> = match changes.first() {
+            Some(_) => pass.pods.iter().map(|pod| pod.metadata.name.clone()).collect(),
+            None => BTreeSet::new(),
+        };
         let mut revision = pass.target.stored.cloned();
         let (mut in_pods, mut in_revisions, mut in_deployment) = (None, None, None);
         for (n, part) in parts.iter().enumerate() {
@@ -179,7 +184,7 @@ impl DeploymentLoop {
             for change in *part {
                 commit = match change {
                     Change::Start(template, hash) => {
-                        commit.create(pass.pod(&self.client, template, hash))
+                        commit.create(pass.pod(&self.client, template, hash, &mut names))
                     }
                     Change::Stop(pod) => commit.delete(pod.as_ref()),
                 };
@@ -471,12 +476,21 @@ impl<'a> Pass<'a> {
         found.map(|(hash, _)| hash.clone()).unwrap_or_default()
     }
 
-    fn pod(&self, client: &Client, template: &PodTemplateSpec, hash: &SmolStr) -> Pod {
+    /// A pod of that template, under a name that is not among `names`, and then is.
+    fn pod(
+        &self,
+        client: &Client,
+        template: &PodTemplateSpec,
+        hash: &SmolStr,
+        names: &mut BTreeSet<SmolStr>,
+    ) -> Pod {
         let meta = &self.deployment.metadata;
         let mut pod = template.to_pod();
-        pod.metadata.name = client
-            .ids()
-            .name(&format!("{}-{hash}-", prefix(&meta.name)));
+        let base = format!("{}-{hash}-", prefix(&meta.name));
+        pod.metadata.name = client.ids().name(&base);
+        while !names.insert(pod.metadata.name.clone()) {
+            pod.metadata.name = client.ids().name(&base);
+        }
         pod.metadata.namespace = meta.namespace.clone();
         pod.metadata
             .labels
