@@ -158,7 +158,7 @@ impl Client {
                 _ = pace.tick() => {}
             }
             let object = (self.draw() % OBJECTS) as usize;
-            if self.acknowledged[object] == 0 || self.draw() % 4 == 0 {
+            if self.acknowledged[object] == 0 || self.draw().is_multiple_of(4) {
                 self.write(object).await;
             } else {
                 self.read(object).await;

@@ -196,7 +196,7 @@ impl PodShared {
             };
             // What was there stays until it can be had again.
             if let Err(error) = host.prepare(facts, sources).await {
-                self.warn("FailedMount", &error.to_string());
+                self.warn("FailedMount", error.to_string());
             }
         }
     }
@@ -285,7 +285,7 @@ async fn prepare(
                 Err(error) => {
                     parts
                         .events
-                        .warning(pod.as_ref(), "FailedMount", &error.to_string());
+                        .warning(pod.as_ref(), "FailedMount", error.to_string());
                     tracing::debug!(pod = %pod.key(), %error, "not prepared yet");
                 }
             }

@@ -177,12 +177,9 @@ fn wake(
         return;
     }
     match signals.get(value).map(Weak::upgrade) {
-        Some(Some(signal)) => {
-            // The values of one object mostly stay the same: raised once is enough.
-            if !raise.last().is_some_and(|last| Arc::ptr_eq(last, &signal)) {
-                raise.push(signal);
-            }
-        }
+        // The values of one object mostly stay the same: raised once is enough.
+        Some(Some(signal)) if raise.last().is_some_and(|last| Arc::ptr_eq(last, &signal)) => {}
+        Some(Some(signal)) => raise.push(signal),
         Some(None) => {
             signals.remove(value);
         }

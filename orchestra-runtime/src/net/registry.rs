@@ -287,14 +287,14 @@ mod tests {
             loop {
                 let now = newest(self.sets.lock().unwrap().get(&self.service));
                 self.calls += 1;
-                if self.bug == Bug::FollowersGoBack && self.calls % 3 == 0 {
+                if self.bug == Bug::FollowersGoBack && self.calls.is_multiple_of(3) {
                     let old = self.sets.lock().unwrap().get(&self.service).cloned();
                     return Ok(old
                         .and_then(|sets| sets.first().cloned())
                         .unwrap_or_default());
                 }
                 let is_new = self.last.as_ref() != Some(&now);
-                if is_new || (self.bug == Bug::FollowersHearTwice && self.calls % 2 == 0) {
+                if is_new || (self.bug == Bug::FollowersHearTwice && self.calls.is_multiple_of(2)) {
                     self.last = Some(now.clone());
                     if self.bug == Bug::DroppedWaitsLoseASet {
                         tokio::task::yield_now().await; // dropped here, it counts as told

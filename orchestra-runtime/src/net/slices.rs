@@ -233,10 +233,13 @@ fn index(slice: &str, service: &ServiceName) -> Option<usize> {
         .ok()
 }
 
+/// A port list, and the endpoints that have it.
+type Group<'a> = (&'a [(SmolStr, u16)], Vec<&'a Endpoint>);
+
 /// The set as slices: endpoints of one port list together, at most a thousand in each, and one
 /// slice even for nobody, so that the generation stands somewhere.
 fn slices(service: &ServiceName, set: &Endpoints) -> Vec<EndpointSlice> {
-    let mut groups: Vec<(&[(SmolStr, u16)], Vec<&Endpoint>)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     for endpoint in set.all.iter() {
         let full = EndpointSlice::ENDPOINTS_MAX;
         match groups
@@ -250,7 +253,7 @@ fn slices(service: &ServiceName, set: &Endpoints) -> Vec<EndpointSlice> {
     if groups.is_empty() {
         groups.push((&[], Vec::new()));
     }
-    let whole = |(at, (ports, all)): (usize, (&[(SmolStr, u16)], Vec<&Endpoint>))| {
+    let whole = |(at, (ports, all)): (usize, Group<'_>)| {
         let mut metadata = ObjectMeta::named(name(service, at));
         metadata.namespace = service.namespace.clone();
         metadata.labels.insert(

@@ -171,8 +171,10 @@ fn node_ports(row: &Value) -> Result<(), Complaint> {
             host_port: port.host_port,
             ..ContainerPort::default()
         };
-        let mut container = Container::default();
-        container.ports = ports.host_ports.iter().map(port).collect();
+        let container = Container {
+            ports: ports.host_ports.iter().map(port).collect(),
+            ..Container::default()
+        };
         Pod::default().container(container)
     };
     let running: Vec<Ports> = part(row, "podsOnNode")?;

@@ -80,10 +80,11 @@ impl Container {
             &mut self.liveness_probe,
             &mut self.readiness_probe,
             &mut self.startup_probe,
-        ] {
-            if let Some(probe) = probe {
-                probe.set_defaults();
-            }
+        ]
+        .into_iter()
+        .flatten()
+        {
+            probe.set_defaults();
         }
         if let Some(lifecycle) = &mut self.lifecycle {
             lifecycle.set_defaults();
