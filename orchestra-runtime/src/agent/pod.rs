@@ -196,7 +196,7 @@ impl PodShared {
             };
             // What was there stays until it can be had again.
             if let Err(error) = host.prepare(facts, sources).await {
-                self.warn("FailedMount", error.to_string());
+                self.warn("FailedMount", &error.to_string());
             }
         }
     }
