@@ -9,7 +9,7 @@ use orchestra_core::kind::{
     ControllerRevision, Deployment, Node, Pod, Resource, Service, ServiceType,
     TaintEffect,
 };
-use orchestra_core::meta::{ObjectKey, Uid};
+use orchestra_core::meta::{ConditionStatus, ObjectKey, Uid, condition};
 use orchestra_core::port::driver::{Observed, RunState};
 use orchestra_core::quantity::Quantity;
 use orchestra_core::time::Timestamp;
@@ -239,8 +239,11 @@ impl Look<'_> {
         let complete = status.replicas == wanted
             && status.updated_replicas == wanted
             && status.available_replicas == wanted;
-        // Where there is no room, there is nothing more to be done.
-        (!complete && !waits && !deployment.spec.paused).then(|| {
+        // Where there is no room, there is nothing more to be done, once that has been told.
+        let progressing = condition(&status.conditions, Deployment::PROGRESSING);
+        let told = deployment.spec.progress_deadline_seconds.is_none()
+            || progressing.is_some_and(|progressing| progressing.status == ConditionStatus::False);
+        (!complete && !(waits && told) && !deployment.spec.paused).then(|| {
             format!(
                 "{wanted} wanted, {} there, {} updated, {} available",
                 status.replicas, status.updated_replicas, status.available_replicas
