@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use orchestra_core::error::report;
+use orchestra_core::error::{Retry, report};
 use orchestra_core::kind::pod::{ContainerStatus, RestartPolicy};
 use orchestra_core::kind::{Container, Pod, Resource};
 use orchestra_core::meta::Uid;
@@ -594,9 +594,7 @@ impl Life {
         let spec = &self.shared.pod.spec;
         for container in spec.containers.iter().chain(&spec.init_containers) {
             let id = self.shared.workload_id(&container.name);
-            if let Err(error) = self.shared.engine.driver.remove(&id).await {
-                tracing::warn!(workload = %id, error = %report(&error), "not removed");
-            }
+            remove(&self.shared.engine, &id).await;
         }
     }
 }
@@ -799,12 +797,27 @@ pub(crate) async fn stop_strays(
 }
 
 async fn end_stray(engine: &Running, id: &WorkloadId) {
-    for outcome in [
-        engine.driver.stop(id, Duration::ZERO).await,
-        engine.driver.remove(id).await,
-    ] {
-        if let Err(error) = outcome {
-            tracing::warn!(workload = %id, error = %report(&error), "stray not removed");
+    let mut rest = REPORT_RETRY_BASE;
+    while let Err(error) = engine.driver.stop(id, Duration::ZERO).await {
+        tracing::warn!(workload = %id, error = %report(&error), "stray not stopped");
+        if error.retry() == Retry::Never {
+            break;
         }
+        tokio::time::sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
+    }
+    remove(engine, id).await;
+}
+
+/// Frees what the driver kept of an ended workload: nobody would ever ask again.
+async fn remove(engine: &Running, id: &WorkloadId) {
+    let mut rest = REPORT_RETRY_BASE;
+    while let Err(error) = engine.driver.remove(id).await {
+        tracing::warn!(workload = %id, error = %report(&error), "not removed");
+        if error.retry() == Retry::Never {
+            break;
+        }
+        tokio::time::sleep(rest).await;
+        rest = rest.saturating_mul(2).min(REPORT_RETRY_MAX);
     }
 }

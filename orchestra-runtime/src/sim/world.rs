@@ -167,6 +167,7 @@ impl World {
                     died.notified().await;
                     let Some(world) = weak.upgrade() else { return };
                     world.note("the control plane died around a commit");
+                    world.checker.shaken();
                     world.start_control();
                 }
             });
@@ -282,6 +283,7 @@ impl World {
 
     /// Makes a fault of machines, lines or workloads. `None`: there is no such machine.
     pub(super) fn strike(&self, fault: &Fault) -> Option<()> {
+        self.checker.shaken();
         match fault {
             Fault::LoseNode(name) => {
                 let host = self.host(name)?;

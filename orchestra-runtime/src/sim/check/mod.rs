@@ -24,6 +24,9 @@ use mirror::Mirror;
 
 pub(super) use rest::Machine;
 
+/// How long after a fault, or after the loss of a pod, a controller may act on what it saw before.
+const STALE_MAX: Duration = Duration::from_secs(60);
+
 /// Follows the log of commits and checks each.
 pub(super) struct Checker {
     store: Arc<dyn StateStore>,
@@ -49,6 +52,10 @@ struct State {
     /// Deployments that had all their pods, by how many they want: nothing but their controller
     /// took any away since.
     steady: BTreeMap<Uid, u32>,
+    /// When each deployment last lost a pod otherwise.
+    losses: BTreeMap<Uid, Timestamp>,
+    /// When there was a fault last.
+    fault: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for Checker {
@@ -197,6 +204,13 @@ impl Checker {
             let node = state.mirror.nodes.get(&ObjectKey::cluster(machine.name.clone()));
             node.is_some_and(|node| node.is_ready() && !node.spec.pod_cidr.is_empty())
         })
+    }
+
+    /// There is a fault now: what controllers see may be old for a while.
+    pub(super) fn shaken(&self) {
+        let mut state = self.state();
+        state.steady.clear();
+        state.fault = Some(self.clock.now());
     }
 
     /// The pods of a deployment, ordered by key.

@@ -11,7 +11,7 @@ use orchestra_core::quantity::Quantity;
 use orchestra_core::time::Timestamp;
 
 use super::mirror::{Changed, Delta, Mirror, Objects, takes_room};
-use super::{Checker, State};
+use super::{Checker, STALE_MAX, State};
 
 /// How many pods a deployment may have at most, and how many must be available at least.
 pub(super) struct Bounds {
@@ -94,6 +94,7 @@ impl Checker {
             let found = state.mirror.deployments.get(&look.key);
             let Some(deployment) = found.filter(|d| d.metadata.uid == uid).cloned() else {
                 state.steady.remove(&uid);
+                state.losses.remove(&uid);
                 if look.grew {
                     let what = format!("a pod was made for deployments {}, which is gone", look.key);
                     self.complain("no-orphans", what);
@@ -105,6 +106,7 @@ impl Checker {
             let own = rolled.contains(&uid);
             if !own && !look.lost.is_empty() {
                 state.steady.remove(&uid);
+                state.losses.insert(uid, now);
             }
             self.deployment(state, &deployment, &look, own, now);
         }
@@ -258,11 +260,14 @@ impl Checker {
                     self.complain("availability", what);
                 }
             }
-            _ if available >= wanted => {
-                state.steady.insert(uid, wanted);
-            }
             _ => {
-                state.steady.remove(&uid);
+                let past = |at: Option<&Timestamp>| at.is_none_or(|at| now >= *at + STALE_MAX);
+                let calm = past(state.losses.get(&uid)) && past(state.fault.as_ref());
+                if calm && available >= wanted {
+                    state.steady.insert(uid, wanted);
+                } else {
+                    state.steady.remove(&uid);
+                }
             }
         }
     }
