@@ -30,6 +30,8 @@ mod object;
 mod reading;
 mod report;
 #[cfg(test)]
+mod report_test;
+#[cfg(test)]
 mod tests;
 mod text;
 mod tree;

@@ -54,7 +54,7 @@ macro_rules! objects {
             pub fn metadata(&self) -> &ObjectMeta {
                 match self {
                     $(Self::$kind(object) => object.metadata(),)*
-                    Self::Custom(object) => &object.metadata,
+                    Self::Custom(object) => object.object.meta(),
                 }
             }
 
@@ -121,12 +121,12 @@ impl Object {
 pub struct CustomObject {
     kind: &'static str,
     api_version: &'static str,
-    metadata: ObjectMeta,
     object: Arc<dyn Erased>,
 }
 
 trait Erased: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
+    fn meta(&self) -> &ObjectMeta;
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
     fn equals(&self, other: &dyn Any) -> bool;
 }
@@ -134,6 +134,10 @@ trait Erased: Any + Send + Sync {
 impl<K: Resource> Erased for K {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.metadata()
     }
 
     fn debug(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +155,6 @@ impl CustomObject {
         Self {
             kind: K::KIND,
             api_version: K::API_VERSION,
-            metadata: object.metadata().clone(),
             object: Arc::new(object),
         }
     }

@@ -114,8 +114,9 @@ impl Reading<'_> {
             Err(invalid) => {
                 // Of several broken rules for one field the first says enough.
                 let mut paths = BTreeSet::new();
-                for error in invalid.errors {
+                for mut error in invalid.errors {
                     if paths.insert(error.path.clone()) {
+                        self.add_misspelt(&mut error);
                         self.problem(node, error);
                     }
                 }
@@ -131,11 +132,13 @@ impl Reading<'_> {
             Ok(object) => {
                 // What the object is has been read already; a kind need not keep it.
                 let is_type = |path: &str| matches!(path, "apiVersion" | "kind");
-                for path in unread.iter().map(|path| write_path(path)) {
+                for field in unread {
+                    let path = write_path(&field.path);
                     if is_type(&path) {
                         continue;
                     }
-                    self.not_honoured(node, path, Reason::UnknownField);
+                    let reason = field.meant.map_or(Reason::UnknownField, Reason::Misspelt);
+                    self.not_honoured(node, path, reason);
                 }
                 return Some(object);
             }
@@ -162,6 +165,22 @@ impl Reading<'_> {
             }
         }
         None
+    }
+
+    /// Where a field is missing, somebody may have written it in another way.
+    fn add_misspelt(&self, error: &mut FieldError) {
+        let missing = self.full_path(error.path.clone());
+        let written = self.unhonoured.iter().find_map(|field| {
+            let Reason::Misspelt(meant) = field.reason else {
+                return None;
+            };
+            let parent = field.path.rsplit_once('.').map_or("", |(parent, _)| parent);
+            let joint = if parent.is_empty() { "" } else { "." };
+            (format!("{parent}{joint}{meant}") == missing).then_some(&field.path)
+        });
+        if let Some(written) = written {
+            error.remedy = format!("{}; is {written} meant to be it?", error.remedy);
+        }
     }
 
     pub(super) fn problem(&mut self, node: &Node, mut field: FieldError) {

@@ -102,6 +102,8 @@ pub struct Unhonoured {
 pub enum Reason {
     /// No such field; a typing error, or one that exists elsewhere only.
     UnknownField,
+    /// No such field, but one of this name, which is much like it.
+    Misspelt(&'static str),
     /// Nothing acts on the field. Says what happens instead.
     NotActedOn(&'static str),
     /// No such kind in that group; the whole object was left out.
@@ -113,7 +115,14 @@ impl fmt::Display for Unhonoured {
         write!(f, "{}: ", self.place)?;
         match self.reason {
             Reason::UnknownField => write!(f, "{} is not a known field", self.path),
-            Reason::NotActedOn(instead) => write!(f, "{} has no effect: {instead}", self.path),
+            Reason::Misspelt(meant) => {
+                write!(
+                    f,
+                    "{} is not a known field; did you mean {meant}?",
+                    self.path
+                )
+            }
+            Reason::NotActedOn(instead) => write!(f, "{} is not acted on: {instead}", self.path),
             Reason::UnknownKind => f.write_str("the kind is not known; the object is left out"),
         }
     }

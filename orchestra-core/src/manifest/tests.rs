@@ -116,10 +116,10 @@ fn what_people_write_loads_with_defaults_and_a_report() {
     assert_eq!(
         report,
         [
-            "document 3, line 48, Deployment web: spec.template.spec.securityContext has no \
-             effect: pods run as the user of the agent",
-            "document 3, line 50, Deployment web: spec.template.spec.imagePullSecrets has no \
-             effect: drivers take images as they are",
+            "document 3, line 48, Deployment web: spec.template.spec.securityContext is not \
+             acted on: pods run as the user of the agent",
+            "document 3, line 50, Deployment web: spec.template.spec.imagePullSecrets is not \
+             acted on: drivers take images as they are",
         ]
     );
 }
@@ -220,7 +220,14 @@ fn a_misspelt_field_is_reported_with_its_path() {
     let found = load(text).unwrap();
     assert_eq!(
         found.unhonoured[0].to_string(),
-        "document 1, line 1, Pod a: spec.containers[0].readynessProbe is not a known field"
+        "document 1, line 1, Pod a: spec.containers[0].readynessProbe is not a known field; \
+         did you mean readinessProbe?"
+    );
+    // Where it leaves a hole, the refusal names it.
+    let said = &problems(&text.replace("image:", "imgae:"))[0];
+    assert!(
+        said.ends_with("is spec.containers[0].imgae meant to be it?"),
+        "{said}"
     );
 }
 
@@ -320,6 +327,22 @@ fn deep_nesting_needs_no_deep_stack() {
         load(&deep("[", "]", 60)).map(|found| found.objects.len())
     };
     assert_eq!(small.spawn(loads).unwrap().join().unwrap(), Ok(1));
+}
+
+#[test]
+fn lines_of_json_are_named_too() {
+    let text = "{\n  \"apiVersion\": \"v1\",\n  \"kind\": \"Namespace\",\n  \"metadata\": \
+                {\"name\": \"a\"},\n  \"colour\": \"green\"\n}\n";
+    assert_eq!(load(text).unwrap().unhonoured[0].place.line, Some(5));
+    let refused = problems(&text.replace("\"a\"", "7"));
+    assert!(
+        refused[0].starts_with("document 1, line 4, Namespace"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.len(), 1);
+    // What YAML does not read, JSON still does: without the line.
+    let tabs = text.replace("  ", "\t").replace("green", "\\ud83d\\ude00");
+    assert_eq!(load(&tabs).unwrap().unhonoured.len(), 1);
 }
 
 #[test]

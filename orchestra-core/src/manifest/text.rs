@@ -33,9 +33,27 @@ const STACK_BYTES: usize = 32 << 20;
 
 /// The documents of a text, each a tree or the reason why it is none. Empty ones are left out.
 pub(super) fn documents(text: &str) -> Vec<Result<Node, Malformed>> {
+    on_a_large_stack(text, take_apart)
+}
+
+/// The same of a text that may be JSON, with the line of every value: slower.
+pub(super) fn documents_with_lines(text: &str) -> Vec<Result<Node, Malformed>> {
+    on_a_large_stack(text, yaml)
+}
+
+/// Whether a text looks like JSON, which some YAML does too.
+pub(super) fn is_json(text: &str) -> bool {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.trim_start().starts_with(['{', '['])
+}
+
+fn on_a_large_stack(
+    text: &str,
+    read: fn(&str) -> Vec<Result<Node, Malformed>>,
+) -> Vec<Result<Node, Malformed>> {
     let taken = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, || take_apart(text));
+        let thread = thread.spawn_scoped(scope, || read(text));
         thread.map(|thread| thread.join())
     });
     match taken {
@@ -65,7 +83,7 @@ fn take_apart(text: &str) -> Vec<Result<Node, Malformed>> {
         })];
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let documents = if text.trim_start().starts_with(['{', '[']) {
+    let documents = if is_json(text) {
         // YAML has a syntax that looks like JSON too, with comments and bare words.
         json(text).unwrap_or_else(|| yaml(text))
     } else {
@@ -117,6 +135,7 @@ fn json(text: &str) -> Option<Vec<Result<Node, Malformed>>> {
 }
 
 fn yaml(text: &str) -> Vec<Result<Node, Malformed>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = text.as_bytes();
     let documents = serde_saphyr::read_with_options::<_, Node>(&mut reader, options());
     documents

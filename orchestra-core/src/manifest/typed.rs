@@ -9,18 +9,28 @@ use serde::de::{
     SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
+use super::loader::nearest;
 use super::tree::{Node, Segment, Value};
 
-/// Reads a `T`. `unread` gets the path of each field that says something and that `T` does not
-/// have.
+/// A field that says something and that nothing reads.
+#[derive(Clone, Debug)]
+pub(super) struct Unread {
+    pub(super) path: Vec<Segment>,
+    /// A field of a similar name that could have stood there.
+    pub(super) meant: Option<&'static str>,
+}
+
+/// Reads a `T`. `unread` gets each field that says something and that `T` does not have.
 pub(super) fn read<T: DeserializeOwned>(
     node: &Node,
-    unread: &mut Vec<Vec<Segment>>,
+    unread: &mut Vec<Unread>,
 ) -> Result<T, TypeError> {
     let found = RefCell::new(Vec::new());
     let result = T::deserialize(Reader {
         node,
         path: &Path::Root,
+        siblings: &[],
+        fields: &[],
         unread: &found,
     });
     unread.append(&mut found.into_inner());
@@ -92,7 +102,11 @@ impl Path<'_> {
 struct Reader<'a> {
     node: &'a Node,
     path: &'a Path<'a>,
-    unread: &'a RefCell<Vec<Vec<Segment>>>,
+    /// The fields that could stand where this one does.
+    siblings: &'static [&'static str],
+    /// The fields that could stand in this one.
+    fields: &'static [&'static str],
+    unread: &'a RefCell<Vec<Unread>>,
 }
 
 impl Reader<'_> {
@@ -202,9 +216,24 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     /// A field that nothing reads.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         if !self.node.is_null() {
-            self.unread.borrow_mut().push(self.path.to_segments());
+            let meant = match self.path {
+                Path::Key(_, key) => nearest(key.trim(), self.siblings.iter().copied()),
+                _ => None,
+            };
+            let path = self.path.to_segments();
+            self.unread.borrow_mut().push(Unread { path, meant });
         }
         visitor.visit_unit()
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        mut self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
+        self.fields = fields;
+        self.deserialize_any(visitor)
     }
 
     /// `yes`, `no`, `on` and `off` are texts, except where a truth value is wanted.
@@ -257,7 +286,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     serde::forward_to_deserialize_any! {
         i8 i16 i128 u8 u128 f32 f64 char bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier
+        unit_struct seq tuple tuple_struct map identifier
     }
 }
 
@@ -300,6 +329,8 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         seed.deserialize(Reader {
             node,
             path: &path,
+            siblings: self.reader.fields,
+            fields: &[],
             unread: self.reader.unread,
         })
         .map(Some)
@@ -344,6 +375,8 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         seed.deserialize(Reader {
             node,
             path: &path,
+            siblings: self.reader.fields,
+            fields: &[],
             unread: self.reader.unread,
         })
         .map_err(|error| error.at(&path))
@@ -380,6 +413,8 @@ impl Variant<'_> {
         Reader {
             node,
             path: &path,
+            siblings: self.reader.fields,
+            fields: &[],
             unread: self.reader.unread,
         }
         .deserialize_any(visitor)
@@ -407,6 +442,8 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         seed.deserialize(Reader {
             node,
             path: &path,
+            siblings: self.reader.fields,
+            fields: &[],
             unread: self.reader.unread,
         })
         .map_err(|error| error.at(&path))
@@ -474,7 +511,7 @@ mod tests {
         let mut unread = Vec::new();
         let read: Sample = read(&node(text), &mut unread).unwrap();
         assert_eq!(read.parts[1].mode, Mode::With { size: 3 });
-        let unread: Vec<_> = unread.iter().map(|path| write_path(path)).collect();
+        let unread: Vec<_> = unread.iter().map(|it| write_path(&it.path)).collect();
         assert_eq!(unread, ["extra", "parts[0].odd"]);
     }
 

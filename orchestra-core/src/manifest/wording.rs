@@ -55,6 +55,10 @@ fn wanted_in_words(wanted: &str, found: &Value) -> (String, String) {
         "u16" => unsigned("65535"),
         "u32" => unsigned("4294967295"),
         "u64" => unsigned("18446744073709551615"),
+        _ if wanted.starts_with("a port") => {
+            let (_, remedy) = unsigned("65535");
+            ("a port from 1 to 65535".into(), remedy)
+        }
         "i32" | "i64" => {
             let remedy = match found {
                 Value::String(text) if text.parse::<i64>().is_ok() => "write it without quotes",
