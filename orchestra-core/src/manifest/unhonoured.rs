@@ -77,7 +77,7 @@ const POD_SPEC: &[Row] = &[
         "volumes.*.projected.sources.*.serviceAccountToken|clusterTrustBundle",
         NO_STORAGE,
     ),
-    ("volumes.*.emptyDir.medium", "it lies on disk"),
+    ("volumes.*.emptyDir.medium!Memory", "it lies on disk"),
     (
         "volumes.*.emptyDir.sizeLimit",
         "it may grow as the disk allows",
@@ -274,7 +274,7 @@ fn look<'a>(
             let said = if spared.is_empty() {
                 !says_nothing(node)
             } else {
-                !node.is_null() && node.describe() != spared
+                !matches!(node.describe().as_str(), "" | "null") && node.describe() != spared
             };
             if said {
                 found.push((path, *instead));
@@ -381,13 +381,15 @@ mod tests {
             ]
         );
         let text = "spec: {hostUsers: false, volumes: [{configMap: {items: [{mode: 1}]}}, \
-                    {iscsi: {}}, {rbd: {image: a}}], containers: [{resources: {limits: \
+                    {iscsi: {}}, {rbd: {image: a}}, {emptyDir: {medium: Memory}}, \
+                    {emptyDir: {medium: \"\"}}, {emptyDir: {medium: HugePages}}], containers: [{resources: {limits: \
                     {ephemeral-storage: 1Gi, cpu: 1}}}]}";
         assert_eq!(
             paths("Pod", text),
             [
                 "spec.hostUsers",
                 "spec.volumes[2].rbd",
+                "spec.volumes[5].emptyDir.medium",
                 "spec.volumes[0].configMap.items[0].mode",
                 "spec.containers[0].resources.limits[ephemeral-storage]"
             ]
