@@ -49,8 +49,7 @@ impl Heartbeat<'_> {
 
     /// Gives the lease up, so that the node counts as gone at once.
     pub(crate) async fn end(&mut self) {
-        if let (Some(lease), Some(leases)) = (self.lease.take(), self.client.store().leases())
-        {
+        if let (Some(lease), Some(leases)) = (self.lease.take(), self.client.store().leases()) {
             match tokio::time::timeout(REVOKE_MAX, leases.revoke(lease)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {

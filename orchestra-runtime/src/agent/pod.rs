@@ -170,6 +170,17 @@ impl PodShared {
         set.unwrap_or(Duration::from_secs(whole.unwrap_or(Pod::GRACE_SECONDS)))
     }
 
+    /// Has the status told anew when somebody else may have opened or closed a gate, for ever.
+    async fn watch_gates(&self, mut wishes: watch::Receiver<Wish>) {
+        if self.pod.spec.readiness_gates.is_empty() {
+            return std::future::pending().await;
+        }
+        while wishes.changed().await.is_ok() {
+            self.changed.notify_one();
+        }
+        std::future::pending().await
+    }
+
     /// Brings configuration that is mounted up to date every now and then, for ever.
     async fn keep_volumes(&self) {
         let changes = |volume: &orchestra_core::kind::pod::Volume| {
@@ -222,6 +233,7 @@ pub(crate) async fn run(
         return;
     };
     let shared = Arc::new(shared);
+    let gates = wishes.clone();
     let mut life = Life {
         shared: shared.clone(),
         wishes,
@@ -233,6 +245,7 @@ pub(crate) async fn run(
         biased;
         () = life.live() => {}
         () = shared.keep_reporting() => {}
+        () = shared.watch_gates(gates) => {}
         () = shared.keep_volumes() => {}
     }
     parts.release(&shared.pod).await;

@@ -13,6 +13,7 @@ mod deletion;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod history;
 mod list;
 mod merge;
 mod object;
@@ -29,6 +30,7 @@ pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;
 pub use commit::{Commit, Landed};
 pub use error::{ApiError, ApiErrorKind};
+pub use history::PastTemplate;
 pub use list::{List, ListParams};
 pub(crate) use object::decode;
 pub use object::{object_key, store_key, store_prefix};

@@ -114,7 +114,12 @@ impl Reconcile for DeploymentLoop {
             return Ok(Outcome::ReviewAt(due));
         }
         let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
-        let pass = Pass::new(&deployment, &pods, &revisions, now)?;
+        // The name of a revision may be taken by one that lost its owner.
+        let name_taken = |name: SmolStr| {
+            let name = ObjectKey::namespaced(key.namespace.clone(), name);
+            self.caches.revisions.get(&name).is_some()
+        };
+        let pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
         let step = pass.step();
         tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
 
@@ -262,6 +267,7 @@ impl<'a> Pass<'a> {
         deployment: &'a Arc<Deployment>,
         pods: &'a [Arc<Pod>],
         revisions: &'a [Arc<ControllerRevision>],
+        name_taken: impl Fn(SmolStr) -> bool,
         now: Timestamp,
     ) -> Result<Self, ApiError> {
         let template = serde_json::to_value(&deployment.spec.template).map_err(|error| {
@@ -290,7 +296,10 @@ impl<'a> Pass<'a> {
                 stored: Some(stored),
             },
             None => Target {
-                hash: free_hash(&template, revisions),
+                hash: free_hash(&template, |hash| {
+                    name_taken(revision_name(&deployment.metadata.name, hash))
+                        || revisions.iter().any(|old| hash_of(&old.metadata) == *hash)
+                }),
                 generation: number(newest.saturating_add(1)),
                 stored: None,
             },
@@ -431,8 +440,7 @@ impl<'a> Pass<'a> {
             invalid(self.deployment, "spec.template", &error.to_string(), remedy)
         })?;
         let meta = &self.deployment.metadata;
-        let mut metadata =
-            ObjectMeta::named(format!("{}-{}", prefix(&meta.name), self.target.hash));
+        let mut metadata = ObjectMeta::named(revision_name(&meta.name, &self.target.hash));
         metadata.namespace = meta.namespace.clone();
         metadata.labels = self.deployment.spec.template.metadata.labels.clone();
         metadata
@@ -668,10 +676,13 @@ fn hash_of(meta: &ObjectMeta) -> SmolStr {
         .unwrap_or_default()
 }
 
+fn revision_name(deployment: &str, hash: &str) -> SmolStr {
+    format!("{}-{hash}", prefix(deployment)).into()
+}
+
 /// A hash of the template that no other revision has.
-fn free_hash(template: &serde_json::Value, revisions: &[Arc<ControllerRevision>]) -> SmolStr {
+fn free_hash(template: &serde_json::Value, taken: impl Fn(&SmolStr) -> bool) -> SmolStr {
     let text = template.to_string();
-    let taken = |hash: &SmolStr| revisions.iter().any(|old| hash_of(&old.metadata) == *hash);
     (0_u64..)
         .map(|salt| {
             // FNV-1a, in letters and digits that make no words.

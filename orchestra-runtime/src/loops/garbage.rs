@@ -124,10 +124,7 @@ fn owners<K: Resource>(cache: &Cache<K>, queue: &Queue<Suspect>) {
             let meta = now.metadata();
             meta.deletion_timestamp.is_some() && !meta.finalizers.is_empty()
         });
-        for uid in gone
-            .into_iter()
-            .chain(held.map(|held| held.metadata().uid))
-        {
+        for uid in gone.into_iter().chain(held.map(|held| held.metadata().uid)) {
             adds.add(Suspect::Owner {
                 kind: K::KIND.into(),
                 key: event.key.clone(),

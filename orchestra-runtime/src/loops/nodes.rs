@@ -10,7 +10,9 @@ use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set
 use orchestra_core::port::store::{Guard, Key, Write};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::{Heartbeat, NodePolicy, NodeState, evict_at, taints};
-use orchestra_sched::health::zones::{EvictionLimiter, ZoneNodes, ZonePolicy, ZoneState, ZoneVerdict};
+use orchestra_sched::health::zones::{
+    EvictionLimiter, ZoneNodes, ZonePolicy, ZoneState, ZoneVerdict,
+};
 use smol_str::SmolStr;
 
 use super::caches::{BY_NODE, Caches};
@@ -226,13 +228,7 @@ fn tells_to_go(taint: &Taint) -> bool {
 
 /// The node with the conditions and taints that its state asks for; `None` if it has them.
 /// `spare` takes back that its pods have to go.
-fn judged(
-    node: &Node,
-    state: NodeState,
-    evict: bool,
-    spare: bool,
-    now: Timestamp,
-) -> Option<Node> {
+fn judged(node: &Node, state: NodeState, evict: bool, spare: bool, now: Timestamp) -> Option<Node> {
     let mut changed = node.clone();
     if state == NodeState::Unknown {
         let unknown = Condition {

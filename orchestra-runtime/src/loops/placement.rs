@@ -192,9 +192,8 @@ impl State {
             self.waiting.remove(&id);
             return;
         }
-        let same = old.is_some_and(|old| {
-            old.spec == pod.spec && old.metadata.labels == pod.metadata.labels
-        });
+        let same = old
+            .is_some_and(|old| old.spec == pod.spec && old.metadata.labels == pod.metadata.labels);
         match self.waiting.get_mut(&id) {
             Some(waiting) => {
                 waiting.pod = pod.clone();
@@ -286,12 +285,7 @@ impl Reconcile for PlacementLoop {
             .plan(&snapshot, &due, PlanInputs { now, rng });
         let retry = self.place(&plan, seen, now).await;
         self.refuse(&plan, now).await?;
-        let again = self
-            .state()
-            .waiting
-            .values()
-            .map(Waiting::due)
-            .min();
+        let again = self.state().waiting.values().map(Waiting::due).min();
         let soonest = [next, retry, again].into_iter().flatten().min();
         Ok(soonest.into())
     }

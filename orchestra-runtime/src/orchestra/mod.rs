@@ -8,7 +8,7 @@ mod wait;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Resource, Service};
+use orchestra_core::kind::{Resource, Service, ServiceType};
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::registry::ServiceRegistry;
 use tokio::task::JoinSet;
@@ -109,24 +109,32 @@ impl Orchestra {
     ///
     /// # Errors
     ///
-    /// [`WaitError`] if there is no such service.
+    /// [`WaitError`] if there is no such service, or one that never has an address.
     pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
         let key = ObjectKey::namespaced("default", service);
         if self.client.api::<Service>().find(&key).await?.is_none() {
             return Err(WaitError::gone::<Service>(key));
         }
-        let has_address = |service: Option<&Service>| {
-            service.is_none_or(|service| service.cluster_ip().is_some())
+        let settled = |service: Option<&Service>| {
+            service.is_none_or(|service| {
+                !service.spec.cluster_ip.is_empty()
+                    || service.spec.exposure == ServiceType::ExternalName
+            })
         };
         // It exists, but the cache may not know it yet.
         let known = |service: Option<&Service>| service.is_some();
         self.wait_for::<Service>(&key, known).await;
-        let found = self.wait_for::<Service>(&key, has_address).await;
+        let found = self.wait_for::<Service>(&key, settled).await;
         let found = found.ok_or_else(|| WaitError::gone::<Service>(key.clone()))?;
         let port = found.spec.ports.first().map_or(0, |port| port.port);
         match found.cluster_ip() {
             Some(ip) => Ok(SocketAddr::new(ip, port)),
-            None => Err(WaitError::gone::<Service>(key)),
+            None => Err(WaitError::Failed {
+                plural: Service::PLURAL,
+                key,
+                why: "it is headless or external and has no address; ask the registry who answers"
+                    .to_owned(),
+            }),
         }
     }
 

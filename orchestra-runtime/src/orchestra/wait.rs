@@ -6,7 +6,7 @@ use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource, Service,
 };
-use orchestra_core::meta::ObjectKey;
+use orchestra_core::meta::{ConditionStatus, ObjectKey, condition};
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
@@ -50,9 +50,16 @@ pub trait Settles: Cached {
 
 impl Settles for Deployment {
     /// Rolled out: the newest generation was seen, all wanted pods are of it and available, and no
-    /// others are left.
+    /// others are left. Not any more once its progress deadline has passed.
     fn settled(&self) -> Result<bool, String> {
         let (wanted, status) = (self.spec.replicas.unwrap_or(1), &self.status);
+        if status.observed_generation >= self.metadata.generation
+            && let Some(stalled) = condition(&status.conditions, Self::PROGRESSING)
+            && stalled.status == ConditionStatus::False
+        {
+            let told = &stalled.message;
+            return Err(format!("it has exceeded its progress deadline: {told}"));
+        }
         Ok(status.observed_generation >= self.metadata.generation
             && status.updated_replicas == wanted
             && status.available_replicas == wanted

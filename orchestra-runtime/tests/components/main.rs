@@ -1,0 +1,9 @@
+//! Whole orchestras on simulated drivers, in virtual time: one behaviour a test.
+#![allow(clippy::unwrap_used)]
+
+mod agent;
+mod cluster;
+mod deployments;
+mod garbage;
+mod services;
+mod world;
