@@ -1,11 +1,15 @@
 //! The seam at which writes are changed or refused before they are stored.
 
+mod priority;
+
 use std::any::Any;
 use std::fmt;
 
 use async_trait::async_trait;
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::store::{Guard, Write};
+
+pub use priority::{PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
 
 /// Looks at each create and each replace of an object, and may change or refuse it.
 ///

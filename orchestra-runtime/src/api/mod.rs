@@ -25,7 +25,7 @@ mod tests;
 mod typed;
 mod watch;
 
-pub use admission::{Admission, AdmissionRequest};
+pub use admission::{Admission, AdmissionRequest, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
 pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;
 pub use commit::{Commit, Landed};

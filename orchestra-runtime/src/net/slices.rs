@@ -2,6 +2,7 @@
 //! publishes, the proxies of every machine follow.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::kind::{
@@ -25,6 +26,19 @@ pub const GENERATION_ANNOTATION: &str = "orchestra.dev/generation";
 
 /// Slices that one set may take: distinct port lists, and every thousand endpoints.
 const SLICES_MAX: usize = 100;
+
+/// How often a set is written again when others publish at the same time.
+const TRIES_MAX: u32 = 16;
+
+/// How long the cache may take to show what somebody else published.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
+
+/// Why a set was not published.
+enum Failed {
+    /// The cache did not show yet what stands in the store.
+    Behind(RegistryError),
+    Other(RegistryError),
+}
 
 /// Keeps endpoint sets as [`EndpointSlice`] objects: one commit a set, so that no reader sees half
 /// of one. Slices belong to their service, and go with it.
@@ -69,19 +83,19 @@ impl SliceRegistry {
         };
         (life, set)
     }
-}
 
-#[async_trait]
-impl ServiceRegistry for SliceRegistry {
-    async fn apply(
+    async fn try_apply(
         &self,
         service: &ServiceName,
-        endpoints: Endpoints,
-    ) -> Result<Applied, RegistryError> {
-        let failed = |kind| RegistryError::new(kind, "apply").about(service.to_string());
+        endpoints: &Endpoints,
+    ) -> Result<Applied, Failed> {
+        let failed = |kind, why: String| {
+            let error = RegistryError::new(kind, "apply").about(service.to_string());
+            Failed::Other(error.because(why))
+        };
         if endpoints.all.len() > ENDPOINTS_MAX {
             let why = format!("{} endpoints, at most {ENDPOINTS_MAX}", endpoints.all.len());
-            return Err(failed(RegistryErrorKind::Invalid).because(why));
+            return Err(failed(RegistryErrorKind::Invalid, why));
         }
         let before = self.stored(service);
         let newest = before
@@ -99,14 +113,14 @@ impl ServiceRegistry for SliceRegistry {
             .api::<Service>()
             .find(&key)
             .await
-            .map_err(|e| told(e, service))?;
+            .map_err(|error| Failed::Other(told(error, service)))?;
         if owner.is_none() && endpoints.all.is_empty() && before.is_empty() {
             return Ok(Applied::Published); // a service that never was has nobody
         }
-        let wanted = slices(service, &endpoints);
+        let wanted = slices(service, endpoints);
         if wanted.len() > SLICES_MAX {
             let why = format!("{} distinct port lists, at most {SLICES_MAX}", wanted.len());
-            return Err(failed(RegistryErrorKind::Invalid).because(why));
+            return Err(failed(RegistryErrorKind::Invalid, why));
         }
         let mut commit = self.client.commit();
         let count = wanted.len();
@@ -142,7 +156,33 @@ impl ServiceRegistry for SliceRegistry {
                 self.slices.wait_through(landed).await;
                 Ok(Applied::Published)
             }
-            Err(error) => Err(told(error, service)),
+            Err(error) if error.is_conflict() || error.is_already_exists() => {
+                Err(Failed::Behind(told(error, service)))
+            }
+            Err(error) => Err(Failed::Other(told(error, service))),
+        }
+    }
+}
+
+#[async_trait]
+impl ServiceRegistry for SliceRegistry {
+    async fn apply(
+        &self,
+        service: &ServiceName,
+        endpoints: Endpoints,
+    ) -> Result<Applied, RegistryError> {
+        let mut changes = self.slices.watch_index(BY_SERVICE, service.to_smolstr());
+        let mut tries = 1;
+        loop {
+            match self.try_apply(service, &endpoints).await {
+                // Somebody else published meanwhile: which is newer shows once that is in here.
+                Err(Failed::Behind(_)) if tries < TRIES_MAX => {
+                    let _ = tokio::time::timeout(BEHIND_MAX, changes.changed()).await;
+                    tries += 1;
+                }
+                Ok(applied) => return Ok(applied),
+                Err(Failed::Behind(error) | Failed::Other(error)) => return Err(error),
+            }
         }
     }
 

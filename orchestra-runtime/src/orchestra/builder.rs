@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::engines::{EngineKind, MakeProber};
 use super::{Orchestra, Tasks, host};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
-use crate::api::{Admission, Client};
+use crate::api::{Admission, Client, PriorityAdmission};
 use crate::clock::TokioClock;
 use crate::control_plane::{ControlPlane, ControlSettings};
 use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError};
@@ -207,7 +207,8 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that changes or refuses writes.
+    /// Adds a hook that changes or refuses writes, after those before it and after
+    /// [`PriorityAdmission`], which is always there.
     pub fn admission(mut self, hook: Arc<dyn Admission>) -> Self {
         self.admission.push(hook);
         self
@@ -282,8 +283,10 @@ impl Builder {
             .take()
             .unwrap_or_else(|| Arc::new(TokioClock::wall()));
         let ids = Arc::new(self.seed.map_or_else(Ids::random, Ids::seeded));
-        let client = Client::new(store.clone(), clock.clone(), ids)
-            .with_admission(std::mem::take(&mut self.admission));
+        let priority = PriorityAdmission::new(store.clone(), clock.clone());
+        let mut admission: Vec<Arc<dyn Admission>> = vec![Arc::new(priority)];
+        admission.append(&mut self.admission);
+        let client = Client::new(store.clone(), clock.clone(), ids).with_admission(admission);
         let (events, writer) = recorder(&client, "orchestra");
         self.control.seed = self.seed.unwrap_or(0);
         let plane = ControlPlane::new(&client, self.control.clone(), &events, self.registry.take());

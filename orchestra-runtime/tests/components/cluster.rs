@@ -1,1 +1,381 @@
-//! Soon.
+//! Nodes that go and come back, pods that want one, and an orchestra that ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
+use orchestra_core::meta::{ObjectKey, condition};
+use orchestra_core::port::store::StateStore;
+use orchestra_runtime::agent::{Agent, AgentParts, CachedView, Engine};
+use orchestra_runtime::api::Client;
+use orchestra_runtime::control_plane::{ControlPlane, ControlSettings};
+use orchestra_runtime::driver::sim::{SimDriver, SimScript};
+use orchestra_runtime::events::recorder;
+use orchestra_runtime::ids::Ids;
+use orchestra_runtime::net::traffic::NoTraffic;
+use orchestra_runtime::probe::Probers;
+use orchestra_runtime::secret::StoreSecrets;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::world::{Host, key, of, pod, seconds, world};
+
+fn plain() -> Value {
+    json!({"containers": [{"name": "main", "image": "i"}]})
+}
+
+/// A control plane, and agents that can be cut off one by one.
+struct Parts {
+    client: Client,
+    plane: Option<ControlPlane>,
+    tasks: JoinSet<()>,
+    agents: std::collections::BTreeMap<String, tokio::task::AbortHandle>,
+    stop: CancellationToken,
+    caches: orchestra_runtime::loops::Caches,
+}
+
+impl Parts {
+    async fn start(nodes: &[(&str, &str)]) -> Self {
+        let host = Host::new(&[], SimScript::new());
+        let client = Client::new(
+            host.store.clone(),
+            host.clock.clone(),
+            Arc::new(Ids::seeded(1)),
+        );
+        let (events, writer) = recorder(&client, "test");
+        let plane = ControlPlane::new(&client, ControlSettings::default(), &events, None);
+        let caches = plane.caches().clone();
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(writer.run(stop.clone()));
+        let mut parts = Self {
+            client,
+            plane: Some(plane),
+            tasks,
+            agents: Default::default(),
+            stop,
+            caches,
+        };
+        for (name, zone) in nodes {
+            parts.agent(name, zone);
+        }
+        let plane = parts.plane.take().unwrap();
+        parts.tasks.spawn(plane.run(parts.stop.clone()));
+        seconds(5).await;
+        parts
+    }
+
+    fn agent(&mut self, name: &str, zone: &str) {
+        let mut node = Node::new(name).capacity(8_000, 8_000, 100);
+        node.metadata
+            .labels
+            .insert("topology.kubernetes.io/zone".into(), zone.into());
+        let clock = self.client.clock().clone();
+        let driver = Arc::new(SimDriver::with_clock(SimScript::new(), 1, clock));
+        let (events, _) = recorder(&self.client, "test");
+        let engine = Engine {
+            driver: driver.clone(),
+            prober: Arc::new(Probers::standard(driver)),
+        };
+        let parts = AgentParts {
+            client: self.client.clone(),
+            view: Arc::new(CachedView::new(self.caches.clone(), name)),
+            engines: [("".into(), engine)].into(),
+            secrets: Arc::new(StoreSecrets::new(self.client.store().clone())),
+            traffic: Arc::new(NoTraffic),
+            events,
+        };
+        let agent = Agent::new(node, parts, Default::default());
+        let handle = self.tasks.spawn(agent.run(self.stop.clone()));
+        self.agents.insert(name.to_owned(), handle);
+    }
+
+    fn cut_off(&mut self, name: &str) {
+        self.agents.remove(name).unwrap().abort();
+    }
+
+    fn node(&self, name: &str) -> Arc<Node> {
+        self.caches.nodes.get(&ObjectKey::cluster(name)).unwrap()
+    }
+
+    fn taints(&self, name: &str) -> Vec<String> {
+        let node = self.node(name);
+        let taints = node.spec.taints.iter();
+        taints
+            .map(|taint| format!("{}:{:?}", taint.key, taint.effect))
+            .collect()
+    }
+
+    async fn end(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_node_is_marked_then_emptied_and_taken_back() {
+    let mut parts = Parts::start(&[("a", "z1"), ("b", "z1"), ("c", "z2")]).await;
+    let pods = parts.client.api::<Pod>();
+    let mut bound = pod("p", plain());
+    bound.spec.node_name = "a".into();
+    let tolerant = json!([{
+        "key": Taint::UNREACHABLE, "operator": "Exists", "effect": "NoExecute",
+        "tolerationSeconds": 60
+    }]);
+    bound.spec.tolerations = serde_json::from_value(tolerant.clone()).unwrap();
+    pods.create(bound).await.unwrap();
+    seconds(5).await;
+    assert!(parts.caches.pods.get(&key("p")).unwrap().is_ready());
+    parts.cut_off("a");
+    seconds(61).await;
+    let node = parts.node("a");
+    let ready = condition(&node.status.conditions, Node::READY).unwrap();
+    assert_eq!(ready.reason, "NodeStatusUnknown");
+    assert_eq!(
+        parts.taints("a"),
+        [
+            format!("{}:NoSchedule", Taint::UNREACHABLE),
+            format!("{}:NoExecute", Taint::UNREACHABLE)
+        ]
+    );
+    // One that nobody ever started is told to go as well.
+    let mut late = pod("late", plain());
+    late.spec.node_name = "a".into();
+    late.spec.tolerations = serde_json::from_value(tolerant).unwrap();
+    pods.create(late).await.unwrap();
+    assert!(!parts.caches.pods.get(&key("p")).unwrap().is_terminating());
+    seconds(61).await;
+    assert!(parts.caches.pods.get(&key("p")).unwrap().is_terminating());
+    assert!(
+        parts
+            .caches
+            .pods
+            .get(&key("late"))
+            .unwrap()
+            .is_terminating()
+    );
+
+    parts.agent("a", "z1");
+    seconds(60).await;
+    assert!(parts.node("a").is_ready());
+    assert_eq!(parts.taints("a"), Vec::<String>::new());
+    assert!(parts.caches.pods.is_empty());
+    parts.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_nodes_are_lost_nobody_is_told_to_go() {
+    let mut parts = Parts::start(&[("a", "z1"), ("b", "z2"), ("c", "z3")]).await;
+    let mut bound = pod("p", plain());
+    bound.spec.node_name = "a".into();
+    let tolerant = json!([{
+        "key": Taint::UNREACHABLE, "operator": "Exists", "effect": "NoExecute",
+        "tolerationSeconds": 60
+    }]);
+    bound.spec.tolerations = serde_json::from_value(tolerant).unwrap();
+    parts.client.api::<Pod>().create(bound).await.unwrap();
+    seconds(5).await;
+    parts.cut_off("a");
+    seconds(20).await;
+    parts.cut_off("b");
+    parts.cut_off("c");
+    seconds(600).await;
+    for name in ["a", "b", "c"] {
+        assert_eq!(
+            parts.taints(name),
+            [format!("{}:NoSchedule", Taint::UNREACHABLE)]
+        );
+    }
+    assert!(!parts.caches.pods.get(&key("p")).unwrap().is_terminating());
+    parts.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_was_deleted_is_made_anew() {
+    let parts = Parts::start(&[("a", "z1")]).await;
+    let lease = ObjectKey::namespaced(orchestra_runtime::agent::LEASE_NAMESPACE, "a");
+    let leases = parts.client.api::<orchestra_core::kind::Lease>();
+    leases.delete(&lease, Default::default()).await.unwrap();
+    seconds(30).await;
+    assert!(leases.find(&lease).await.unwrap().is_some());
+    assert!(parts.node("a").is_ready());
+    parts.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_have_ranges_of_their_own_and_cordons_close_them() {
+    let host = Host::new(&["a", "b", "c", "d"], SimScript::new());
+    let world = host.start().await;
+    let nodes = world.orchestra.caches().nodes.list();
+    let ranges: std::collections::BTreeSet<_> = nodes
+        .iter()
+        .map(|node| node.spec.pod_cidr.clone())
+        .collect();
+    assert_eq!(ranges.len(), 4);
+    let api = world.orchestra.api::<Node>();
+    for name in ["a", "b", "c"] {
+        let close = |node: &mut Node| node.spec.unschedulable = true;
+        api.update(&ObjectKey::cluster(name), close).await.unwrap();
+    }
+    seconds(1).await;
+    for n in 0..5 {
+        world.create(pod(&format!("p{n}"), plain())).await;
+    }
+    for n in 0..5 {
+        assert_eq!(world.ready(&format!("p{n}")).await.spec.node_name, "d");
+    }
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_fits_nowhere_says_why_and_wakes_when_that_helps() {
+    let world = world(SimScript::new()).await;
+    let mut big = plain();
+    big["nodeSelector"] = json!({"disk": "fast"});
+    world.create(pod("p", big)).await;
+    let waits = world
+        .until::<Pod>("p", |pod| {
+            condition(&pod.status.conditions, Pod::SCHEDULED).is_some()
+        })
+        .await;
+    let told = condition(&waits.status.conditions, Pod::SCHEDULED).unwrap();
+    assert_eq!(told.reason, "Unschedulable");
+    assert!(told.message.contains('1'), "{}", told.message);
+    seconds(20).await;
+    let begun = world.now();
+    let label = |node: &mut Node| {
+        node.metadata.labels.insert("disk".into(), "fast".into());
+    };
+    world
+        .orchestra
+        .api::<Node>()
+        .update(&ObjectKey::cluster("n"), label)
+        .await
+        .unwrap();
+    world.ready("p").await;
+    assert!(world.now() <= begun + 1);
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gates_and_other_schedulers_are_respected() {
+    let world = world(SimScript::new()).await;
+    let mut gated = plain();
+    gated["schedulingGates"] = json!([{"name": "example.com/wait"}]);
+    world.create(pod("gated", gated)).await;
+    let mut foreign = plain();
+    foreign["schedulerName"] = json!("mine");
+    world.create(pod("foreign", foreign)).await;
+    seconds(20).await;
+    let pods = &world.orchestra.caches().pods;
+    assert!(pods.get(&key("gated")).unwrap().node_name().is_none());
+    assert!(pods.get(&key("foreign")).unwrap().node_name().is_none());
+    let open = |pod: &mut Pod| pod.spec.scheduling_gates.clear();
+    world
+        .orchestra
+        .api::<Pod>()
+        .update(&key("gated"), open)
+        .await
+        .unwrap();
+    world.ready("gated").await;
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn priorities_come_from_their_class() {
+    let world = world(SimScript::new()).await;
+    let orchestra = &world.orchestra;
+    let named = |class: &str| {
+        let mut spec = plain();
+        spec["priorityClassName"] = json!(class);
+        spec
+    };
+    let priority = |pod: Arc<Pod>| pod.spec.priority;
+    assert_eq!(priority(world.create(pod("none", plain())).await), Some(0));
+    let error = orchestra
+        .api::<Pod>()
+        .create(pod("p", named("high")))
+        .await
+        .unwrap_err();
+    let text = orchestra_core::error::report(&error).to_string();
+    assert!(text.contains("\"high\""), "{text}");
+    world.create(PriorityClass::new("high", 1_000)).await;
+    let high = world.create(pod("high", named("high"))).await;
+    assert_eq!(high.spec.priority, Some(1_000));
+    assert!(high.spec.preemption_policy.is_some());
+    let mut wrong = pod("wrong", named("high"));
+    wrong.spec.priority = Some(7);
+    let error = orchestra.api::<Pod>().create(wrong).await.unwrap_err();
+    let text = orchestra_core::error::report(&error).to_string();
+    assert!(text.contains('7') && text.contains("1000"), "{text}");
+    for (class, value) in [
+        ("system-cluster-critical", 2_000_000_000),
+        ("system-node-critical", 2_000_001_000),
+    ] {
+        assert_eq!(
+            priority(world.create(pod(class, named(class))).await),
+            Some(value)
+        );
+    }
+    let everyone = json!({"metadata": {"name": "usual"}, "value": 5, "globalDefault": true});
+    world.create::<PriorityClass>(of(everyone)).await;
+    let usual = world.create(pod("usual", plain())).await;
+    assert_eq!(
+        (usual.spec.priority, usual.spec.priority_class_name.as_str()),
+        (Some(5), "usual")
+    );
+    let second = json!({"metadata": {"name": "other"}, "value": 6, "globalDefault": true});
+    let error = orchestra
+        .api::<PriorityClass>()
+        .create(of(second))
+        .await
+        .unwrap_err();
+    let text = orchestra_core::error::report(&error).to_string();
+    assert!(text.contains("usual"), "{text}");
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_orchestra_frees_everything() {
+    for stopped in [true, false] {
+        let host = Host::new(&["n"], SimScript::new());
+        let store: Arc<dyn StateStore> = host.store.clone();
+        let weak = Arc::downgrade(&store);
+        drop(store);
+        let driver = Arc::downgrade(&host.drivers["n"]);
+        let world = host.start().await;
+        world.create(pod("p", plain())).await;
+        world.ready("p").await;
+        let super::world::World {
+            orchestra,
+            store,
+            drivers,
+            ..
+        } = world;
+        drop((store, drivers));
+        if stopped {
+            orchestra.stop().await;
+        } else {
+            drop(orchestra);
+            // What was cancelled needs a turn to be dropped.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(
+            (weak.strong_count(), driver.strong_count()),
+            (0, 0),
+            "stopped: {stopped}"
+        );
+    }
+    // One that never ran as well.
+    let host = Host::new(&[], SimScript::new());
+    let client = Client::new(
+        host.store.clone(),
+        host.clock.clone(),
+        Arc::new(Ids::seeded(1)),
+    );
+    let weak = Arc::downgrade(&host.store);
+    let (events, writer) = recorder(&client, "test");
+    let plane = ControlPlane::new(&client, ControlSettings::default(), &events, None);
+    drop((plane, events, writer, client, host));
+    assert_eq!(weak.strong_count(), 0);
+}

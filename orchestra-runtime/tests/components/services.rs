@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use orchestra_core::conformance;
-use orchestra_core::kind::{EndpointSlice, Pod, Service};
+use orchestra_core::kind::{EndpointSlice, Namespace, Pod, Service};
 use orchestra_core::port::registry::{Endpoints, ServiceName, ServiceRegistry};
 use orchestra_core::time::Timestamp;
 use orchestra_runtime::api::Client;
@@ -44,6 +44,7 @@ async fn slices_are_a_registry() {
         let (running, cancel) = (caches.clone(), cancel.clone());
         tokio::spawn(async move { running.run(cancel).await });
         caches.synced().await;
+        client.api().create(Namespace::new("other")).await.unwrap();
         Arc::new(SliceRegistry::new(client, caches.slices)) as Arc<dyn ServiceRegistry>
     };
     conformance::registry::run(fresh, tokio::time::sleep)
