@@ -22,12 +22,12 @@ use orchestra_runtime::orchestra::{Builder, Cached};
 use orchestra_runtime::store::MemoryStore;
 use serde_json::{Value, json};
 
-pub type Log = Arc<Mutex<Vec<(u64, String)>>>;
+pub(crate) type Log = Arc<Mutex<Vec<(u64, String)>>>;
 
 /// A simulated driver that writes down what it is asked to do, with the second.
 #[derive(Debug)]
-pub struct Recording {
-    pub sim: Arc<SimDriver>,
+pub(crate) struct Recording {
+    pub(crate) sim: Arc<SimDriver>,
     clock: Arc<dyn Clock>,
     log: Log,
 }
@@ -92,24 +92,24 @@ impl ExecSource for Recording {
     }
 }
 
-pub struct World {
-    pub orchestra: Orchestra,
-    pub store: Arc<MemoryStore>,
-    pub clock: Arc<TokioClock>,
-    pub drivers: BTreeMap<String, Arc<SimDriver>>,
-    pub log: Log,
+pub(crate) struct World {
+    pub(crate) orchestra: Orchestra,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) clock: Arc<TokioClock>,
+    pub(crate) drivers: BTreeMap<String, Arc<SimDriver>>,
+    pub(crate) log: Log,
 }
 
 /// Drivers outlive an orchestra, as processes do.
-pub struct Host {
-    pub store: Arc<MemoryStore>,
-    pub clock: Arc<TokioClock>,
-    pub drivers: BTreeMap<String, Arc<SimDriver>>,
-    pub log: Log,
+pub(crate) struct Host {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) clock: Arc<TokioClock>,
+    pub(crate) drivers: BTreeMap<String, Arc<SimDriver>>,
+    pub(crate) log: Log,
 }
 
 impl Host {
-    pub fn new(nodes: &[&str], script: SimScript) -> Self {
+    pub(crate) fn new(nodes: &[&str], script: SimScript) -> Self {
         let clock = Arc::new(TokioClock::starting_at(Timestamp::EPOCH));
         let driver = || {
             Arc::new(SimDriver::with_clock(
@@ -129,7 +129,7 @@ impl Host {
         }
     }
 
-    pub fn builder(&self) -> Builder {
+    pub(crate) fn builder(&self) -> Builder {
         let (drivers, log, clock) = (self.drivers.clone(), self.log.clone(), self.clock.clone());
         let mut builder = Orchestra::builder()
             .store(self.store.clone() as Arc<dyn StateStore>)
@@ -149,12 +149,12 @@ impl Host {
         builder
     }
 
-    pub async fn start(self) -> World {
+    pub(crate) async fn start(self) -> World {
         let orchestra = self.builder().start().await.unwrap();
         self.with(orchestra)
     }
 
-    pub fn with(self, orchestra: Orchestra) -> World {
+    pub(crate) fn with(self, orchestra: Orchestra) -> World {
         World {
             orchestra,
             store: self.store,
@@ -165,31 +165,31 @@ impl Host {
     }
 }
 
-pub async fn world(script: SimScript) -> World {
+pub(crate) async fn world(script: SimScript) -> World {
     Host::new(&["n"], script).start().await
 }
 
 /// An object of that kind, from its JSON.
-pub fn of<K: Resource>(value: Value) -> K {
+pub(crate) fn of<K: Resource>(value: Value) -> K {
     serde_json::from_value(value).unwrap()
 }
 
-pub fn pod(name: &str, spec: Value) -> Pod {
+pub(crate) fn pod(name: &str, spec: Value) -> Pod {
     of(
         json!({"metadata": {"name": name, "namespace": "default", "labels": {"app": name}}, "spec": spec}),
     )
 }
 
-pub fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::namespaced("default", name)
 }
 
 impl World {
-    pub async fn create<K: Resource>(&self, object: K) -> Arc<K> {
+    pub(crate) async fn create<K: Resource>(&self, object: K) -> Arc<K> {
         self.orchestra.api::<K>().create(object).await.unwrap()
     }
 
-    pub async fn delete<K: Resource>(&self, name: &str) {
+    pub(crate) async fn delete<K: Resource>(&self, name: &str) {
         self.orchestra
             .api::<K>()
             .delete(&key(name), Default::default())
@@ -197,7 +197,7 @@ impl World {
             .unwrap();
     }
 
-    pub async fn until<K: Cached>(&self, name: &str, hoped: impl Fn(&K) -> bool) -> Arc<K> {
+    pub(crate) async fn until<K: Cached>(&self, name: &str, hoped: impl Fn(&K) -> bool) -> Arc<K> {
         let hoped = |now: Option<&K>| now.is_some_and(&hoped);
         let key_of = key(name);
         let wait = self.orchestra.wait_for::<K>(&key_of, hoped);
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    pub async fn until_gone<K: Cached>(&self, name: &str) {
+    pub(crate) async fn until_gone<K: Cached>(&self, name: &str) {
         let key = key(name);
         let wait = self.orchestra.wait_for::<K>(&key, |now| now.is_none());
         tokio::time::timeout(Duration::from_secs(3_600), wait)
@@ -219,21 +219,21 @@ impl World {
             .unwrap();
     }
 
-    pub async fn phase(&self, name: &str, phase: PodPhase) -> Arc<Pod> {
+    pub(crate) async fn phase(&self, name: &str, phase: PodPhase) -> Arc<Pod> {
         self.until::<Pod>(name, |pod| pod.status.phase == phase)
             .await
     }
 
-    pub async fn ready(&self, name: &str) -> Arc<Pod> {
+    pub(crate) async fn ready(&self, name: &str) -> Arc<Pod> {
         self.until::<Pod>(name, Pod::is_ready).await
     }
 
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.now().since(Timestamp::EPOCH).as_secs()
     }
 
     /// What the drivers were asked, without when.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log
             .lock()
             .unwrap()
@@ -243,14 +243,14 @@ impl World {
     }
 
     /// When each line that begins so was written.
-    pub fn when(&self, begins: &str) -> Vec<u64> {
+    pub(crate) fn when(&self, begins: &str) -> Vec<u64> {
         let log = self.log.lock().unwrap();
         let found = log.iter().filter(|(_, what)| what.starts_with(begins));
         found.map(|(at, _)| *at).collect()
     }
 }
 
-pub fn container<'a>(pod: &'a Pod, name: &str) -> &'a ContainerStatus {
+pub(crate) fn container<'a>(pod: &'a Pod, name: &str) -> &'a ContainerStatus {
     let status = &pod.status;
     let mut all = status
         .container_statuses
@@ -259,6 +259,6 @@ pub fn container<'a>(pod: &'a Pod, name: &str) -> &'a ContainerStatus {
     all.find(|status| status.name == name).unwrap()
 }
 
-pub async fn seconds(n: u64) {
+pub(crate) async fn seconds(n: u64) {
     tokio::time::sleep(Duration::from_secs(n)).await;
 }
