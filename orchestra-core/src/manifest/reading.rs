@@ -186,6 +186,11 @@ impl Reading<'_> {
     pub(super) fn problem(&mut self, node: &Node, mut field: FieldError) {
         let mut place = self.place.clone();
         place.line = node.line_at(&field.path).or(place.line);
+        let is_secret = place.object.split(' ').next() == Some("Secret");
+        if is_secret && (field.path.starts_with("data") || field.path.starts_with("stringData")) {
+            // Errors are logged and shown; what a secret holds is not.
+            field.value.clear();
+        }
         field.path = self.full_path(field.path);
         self.problems.push(Problem { place, field });
     }

@@ -346,6 +346,22 @@ fn lines_of_json_are_named_too() {
 }
 
 #[test]
+fn what_a_secret_holds_is_in_no_error() {
+    for field in [
+        "data: {key: hunter!}",
+        "data: hunter!",
+        "stringData: {key: [hunter!]}",
+    ] {
+        let text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\n{field}\n");
+        let said = problems(&text).join("\n");
+        assert!(
+            said.contains("line 4") && !said.contains("hunter"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn namespaces_are_filled_in_where_the_kind_has_them() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
                 apiVersion: v1\nkind: Namespace\nmetadata: {name: b, namespace: odd}\n";
