@@ -354,6 +354,7 @@ impl Builder {
             registry,
             tasks,
             drivers,
+            leaves: !self.agent.stop_workloads,
         };
         for node in &nodes {
             let key = orchestra_core::meta::ObjectKey::cluster(node.metadata.name.clone());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestra_core::error::report;
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{DriverError, WorkloadDriver};
 use orchestra_core::port::probe::Prober;
@@ -57,7 +58,10 @@ impl EngineKind {
                 let driver = Arc::new(builder.clock(clock.clone()).open().await?);
                 (driver.clone(), MadeDriver::Process(driver))
             }
-            Self::Custom(make) => (make(node), MadeDriver::Custom),
+            Self::Custom(make) => {
+                let driver = make(node);
+                (driver.clone(), MadeDriver::Custom(driver))
+            }
         };
         let prober = match prober {
             Some(make) => make(node, driver.clone()),
@@ -68,20 +72,41 @@ impl EngineKind {
 }
 
 /// A driver of ours, to be shut down at the end.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum MadeDriver {
     Task(Arc<TaskDriver>),
     Process(Arc<ProcessDriver>),
-    Custom,
+    Custom(Arc<dyn WorkloadDriver>),
 }
 
 impl MadeDriver {
+    /// Kills what the driver runs.
+    pub(super) async fn kill(&self) {
+        let driver: &dyn WorkloadDriver = match self {
+            Self::Task(driver) => driver.as_ref(),
+            Self::Process(driver) => driver.as_ref(),
+            Self::Custom(driver) => driver.as_ref(),
+        };
+        let found = match driver.survey().await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(error = %report(&error), "what runs is not known, and left");
+                return;
+            }
+        };
+        for observed in found {
+            if let Err(error) = driver.stop(&observed.id, Duration::ZERO).await {
+                tracing::warn!(workload = %observed.id, error = %report(&error), "not killed");
+            }
+        }
+    }
+
     /// Joins what the driver runs. Its workloads have ended, or are left on purpose.
     pub(super) async fn shutdown(self) {
         match self {
             Self::Task(driver) => driver.shutdown(Duration::ZERO).await,
             Self::Process(driver) => driver.shutdown().await,
-            Self::Custom => {}
+            Self::Custom(_) => {}
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Orchestra {
     registry: Arc<dyn ServiceRegistry>,
     tasks: Tasks,
     drivers: Vec<MadeDriver>,
+    /// Whether workloads are left running at the end.
+    leaves: bool,
 }
 
 /// Everything that runs, in the groups in which it is ended.
@@ -153,21 +155,40 @@ impl Orchestra {
     }
 
     /// Runs until SIGINT or SIGTERM, then [stops](Self::stop). A second signal ends it at once:
-    /// workloads are killed as the drivers are dropped.
+    /// workloads are killed.
     ///
     /// # Errors
     ///
     /// If signals cannot be listened for.
     pub async fn run_until_signal(self) -> std::io::Result<()> {
-        let mut signals = Signals::new()?;
-        signals.next().await;
-        tracing::info!("stopping; a second signal stops at once");
+        let signals = tokio::sync::Mutex::new(Signals::new()?);
+        let next = || async { signals.lock().await.next().await };
+        self.run_until(next(), next()).await;
+        Ok(())
+    }
+
+    /// Runs until `told`, then [stops](Self::stop). If `again` comes before that is done, it ends
+    /// at once: workloads are killed (unless they are to be left), nothing is waited for. `again`
+    /// is not polled before `told` has come.
+    pub async fn run_until(self, told: impl Future<Output = ()>, again: impl Future<Output = ()>) {
+        told.await;
+        tracing::info!("stopping; told again it stops at once");
+        let (drivers, leaves) = (self.drivers.clone(), self.leaves);
         tokio::select! {
             biased;
-            () = self.stop() => {}
-            () = signals.next() => tracing::warn!("stopped at once"),
+            () = self.stop() => return,
+            () = again => tracing::warn!("stopped at once"),
         }
-        Ok(())
+        // With the select went all agents; a turn lets them go before it is seen what runs.
+        tokio::task::yield_now().await;
+        if !leaves {
+            for driver in &drivers {
+                driver.kill().await;
+            }
+        }
+        for driver in drivers {
+            driver.shutdown().await;
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
 use orchestra_core::meta::{ObjectKey, condition};
+use orchestra_core::port::clock::Clock;
+use orchestra_core::port::driver::{Observed, RunState};
 use orchestra_core::port::store::StateStore;
 use orchestra_runtime::agent::{Agent, AgentParts, CachedView, Engine};
 use orchestra_runtime::api::Client;
@@ -378,4 +380,23 @@ async fn a_dropped_orchestra_frees_everything() {
     let plane = ControlPlane::new(&client, ControlSettings::default(), &events, None);
     drop((plane, events, writer, client, host));
     assert_eq!(weak.strong_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_twice_it_ends_at_once_and_leaves_nothing_behind() {
+    let world = world(SimScript::new()).await;
+    let mut patient = plain();
+    patient["containers"][0]["lifecycle"] = json!({"preStop": {"sleep": {"seconds": 9}}});
+    world.create(pod("p", patient)).await;
+    world.ready("p").await;
+    let begun = world.clock.now();
+    let driver = world.drivers["n"].clone();
+    world.orchestra.run_until(seconds(1), seconds(2)).await;
+    assert_eq!(world.clock.now().since(begun), Duration::from_secs(3));
+    let running = |o: &Observed| matches!(o.state, RunState::Running { .. });
+    assert!(
+        !driver.observe().iter().any(running),
+        "{:?}",
+        driver.observe()
+    );
 }
