@@ -19,7 +19,7 @@ use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::engines::{EngineKind, MakeProber};
+use super::engines::{EngineKind, MadeDriver, MakeProber};
 use super::{Orchestra, Tasks, host};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
 use crate::api::{Admission, Client, PriorityAdmission};
@@ -313,10 +313,15 @@ impl Builder {
             let mut engines = BTreeMap::new();
             for (class, kind) in &self.engines {
                 let made = kind.make(&name, &clock, self.probers.get(class)).await;
-                let (engine, driver) = made.map_err(|error| StartError::Driver {
-                    node: name.clone(),
-                    error,
-                })?;
+                let (engine, driver) = match made {
+                    Ok(made) => made,
+                    Err(error) => {
+                        for made in drivers {
+                            MadeDriver::shutdown(made).await;
+                        }
+                        return Err(StartError::Driver { node: name, error });
+                    }
+                };
                 engines.insert(class.clone(), engine);
                 drivers.push(driver);
             }
