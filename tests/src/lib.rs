@@ -7,6 +7,11 @@ pub mod facts;
 #[doc = include_str!("../../docs/ports.md")]
 pub struct PortsGuide;
 
+/// The block of the guide to simulations, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/simulation.md")]
+pub struct SimulationGuide;
+
 /// The block of the README, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

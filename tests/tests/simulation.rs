@@ -1,18 +1,57 @@
-//! The cluster in virtual time: scenarios, seeds, and planted bugs.
+//! The cluster in virtual time: a story for each fault, seeds, one history a seed, planted bugs.
 
+use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use orchestra_core::kind::{Container, Deployment, Service};
+use async_trait::async_trait;
+use orchestra_core::chaos::Rates;
+use orchestra_core::kind::{
+    Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect,
+};
+use orchestra_core::port::lease::LeaseStore;
+use orchestra_core::port::store::{
+    Key, ListRequest, Page, Revision, StateStore, StoreError, Txn, Versioned, Watch,
+};
+use orchestra_runtime::agent::NodeView;
+use orchestra_runtime::driver::sim::{Behavior, Match, SimScript, Span};
 use orchestra_runtime::prelude::BoxError;
-use orchestra_runtime::sim::{Fault, Sim};
+use orchestra_runtime::sim::{Chaos, Cluster, Fault, Sim};
+use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
+use orchestra_sched::snapshot::Snapshot;
+
+fn container() -> Container {
+    Container::new("web", "web").cpu_milli(500).memory_mib(256).port(8080)
+}
 
 fn web(replicas: u32) -> Deployment {
-    let container = Container::new("web", "web").cpu_milli(500).memory_mib(256).port(8080);
-    Deployment::new("web").replicas(replicas).container(container)
+    Deployment::new("web").replicas(replicas).container(container())
+}
+
+fn probed(image: &str) -> Container {
+    Container::new("web", image)
+        .cpu_milli(100)
+        .port(8080)
+        .readiness(Probe::tcp(8080).period(5))
+        .liveness(Probe::tcp(8080).period(5))
 }
 
 fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
+}
+
+async fn up(sim: &Cluster, replicas: u32) -> Result<(), BoxError> {
+    sim.apply(web(replicas)).await?;
+    sim.apply(Service::new("web").selector("app", "web").port(80, 8080)).await?;
+    sim.settle().await?;
+    assert_eq!(sim.ready("web"), replicas);
+    Ok(())
+}
+
+/// Where the pods are.
+fn homes(sim: &Cluster) -> Vec<String> {
+    let live = |pod: &Arc<Pod>| !pod.is_terminating();
+    sim.pods("web").iter().filter(|p| live(p)).map(|p| p.spec.node_name.to_string()).collect()
 }
 
 #[test]
@@ -20,28 +59,25 @@ fn a_deployment_comes_up_and_stays() {
     let report = Sim::seed(1)
         .nodes(3)
         .run(async |sim| {
-            sim.apply(web(6)).await?;
-            sim.apply(Service::new("web").selector("app", "web").port(80, 8080)).await?;
-            sim.settle().await?;
-            assert_eq!(sim.ready("web"), 6);
+            up(sim, 6).await?;
             sim.still(minutes(60)).await?;
-            Ok::<(), BoxError>(())
+            Ok(())
         })
         .unwrap();
-    assert!(report.commits > 20, "{report}");
+    assert!(report.commits > 20 && report.starts == 6, "{report}");
 }
 
 #[test]
 fn a_lost_node_is_replaced_and_comes_back() {
-    Sim::seed(7)
+    let report = Sim::seed(7)
         .nodes(10)
         .run(async |sim| {
-            sim.apply(web(20)).await?;
-            sim.settle().await?;
+            up(sim, 20).await?;
             sim.fault(Fault::LoseNode("node-3".into())).await?;
             sim.advance(minutes(10)).await;
             sim.settle().await?;
             assert_eq!(sim.ready("web"), 20);
+            assert!(!homes(sim).contains(&"node-3".to_owned()));
             sim.fault(Fault::ReturnNode("node-3".into())).await?;
             sim.settle().await?;
             sim.still(minutes(60)).await?;
@@ -49,4 +85,414 @@ fn a_lost_node_is_replaced_and_comes_back() {
             Ok(())
         })
         .unwrap();
+    assert_eq!(report.faults, 2);
+}
+
+#[test]
+fn a_short_loss_of_power_starts_the_same_pods_anew() {
+    Sim::seed(2)
+        .run(async |sim| {
+            up(sim, 6).await?;
+            let before = homes(sim);
+            sim.fault(Fault::LoseNode("node-2".into())).await?;
+            sim.advance(minutes(2)).await;
+            sim.fault(Fault::ReturnNode("node-2".into())).await?;
+            sim.settle().await?;
+            assert_eq!(homes(sim), before);
+            assert_eq!(sim.ready("web"), 6);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn behind_a_partition_what_runs_goes_on_and_ends_once_it_heals() {
+    Sim::seed(3)
+        .nodes(4)
+        .run(async |sim| {
+            up(sim, 8).await?;
+            let running = |sim: &Cluster| sim.driver("node-1").map_or(0, |d| d.observe().len());
+            let before = running(sim);
+            assert!(before > 0);
+            sim.fault(Fault::Partition("node-1".into())).await?;
+            sim.advance(minutes(15)).await;
+            assert_eq!(running(sim), before, "what runs goes on");
+            sim.settle().await?;
+            assert!(!homes(sim).contains(&"node-1".to_owned()), "its pods were replaced");
+            sim.fault(Fault::Heal("node-1".into())).await?;
+            sim.settle().await?;
+            assert_eq!(running(sim), 0, "what was replaced has ended");
+            assert_eq!(sim.ready("web"), 8);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn an_agent_that_begins_anew_adopts_what_runs() {
+    let report = Sim::seed(4)
+        .run(async |sim| {
+            up(sim, 6).await?;
+            for node in sim.nodes() {
+                sim.fault(Fault::RestartAgent(node)).await?;
+            }
+            sim.settle().await?;
+            let restarts = |pod: &Arc<Pod>| pod.status.container_statuses[0].restart_count;
+            assert!(sim.pods("web").iter().all(|pod| restarts(pod) == 0));
+            Ok(())
+        })
+        .unwrap();
+    // Nothing was started twice: adoption finds what runs.
+    assert!(report.starts <= 12, "{report}");
+}
+
+#[test]
+fn the_control_plane_dies_around_each_commit_of_a_rollout() {
+    for landed in [false, true] {
+        Sim::seed(5)
+            .run(async |sim| {
+                up(sim, 4).await?;
+                sim.apply(web(4).container(Container::new("more", "more"))).await?;
+                for _ in 0..12 {
+                    sim.fault(Fault::KillControlAtCommit { after: 0, landed }).await?;
+                    sim.advance(Duration::from_secs(5)).await;
+                }
+                sim.settle().await?;
+                assert_eq!(sim.ready("web"), 4);
+                let both = |pod: &Arc<Pod>| pod.spec.containers.len() == 2;
+                assert!(sim.pods("web").iter().all(both));
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn the_control_plane_is_cut_off_while_a_pod_crashes() {
+    Sim::seed(6)
+        .run(async |sim| {
+            up(sim, 3).await?;
+            sim.fault(Fault::CutControl).await?;
+            sim.apply(web(5)).await?;
+            sim.fault(Fault::Crash("default/web".into())).await?;
+            sim.advance(minutes(5)).await;
+            assert_eq!(sim.ready("web"), 3, "agents restart without it");
+            sim.fault(Fault::HealControl).await?;
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 5);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn calls_fail_watches_break_and_nothing_is_lost() {
+    let report = Sim::seed(8)
+        .run(async |sim| {
+            sim.fault(Fault::Calls(Rates::each(0.1))).await?;
+            sim.apply(web(6)).await?;
+            sim.advance(minutes(10)).await;
+            sim.fault(Fault::BreakWatches).await?;
+            sim.apply(web(9)).await?;
+            sim.advance(minutes(10)).await;
+            sim.fault(Fault::HealAll).await?;
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 9);
+            Ok(())
+        })
+        .unwrap();
+    assert!(report.calls_disturbed > 10, "{report}");
+}
+
+#[test]
+fn crash_loops_slow_starts_and_hangs_come_right() {
+    let script = SimScript::new()
+        .when(
+            Match::any().image("loops").attempts(0..4),
+            Behavior::exits(Duration::from_secs(3), 1),
+        )
+        .when(
+            Match::any().image("slow"),
+            Behavior::runs()
+                .starts_after(Span::between(Duration::from_secs(5), Duration::from_secs(50))),
+        )
+        .when(
+            Match::any().image("hangs").attempts(0..1),
+            Behavior::runs().hangs_after(Duration::from_secs(30)),
+        );
+    Sim::seed(9)
+        .script(script)
+        .run(async |sim| {
+            for image in ["loops", "slow", "hangs"] {
+                let deployment = Deployment::new(image).replicas(3).container(probed(image));
+                sim.apply(deployment).await?;
+            }
+            sim.advance(minutes(5)).await;
+            sim.settle().await?;
+            let restarts = |name: &str| {
+                let pods = sim.pods(name);
+                pods.iter().map(|p| p.status.container_statuses[0].restart_count).sum::<u32>()
+            };
+            assert_eq!((restarts("loops"), restarts("slow"), restarts("hangs")), (12, 0, 3));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_hang_is_found_by_its_liveness_probe() {
+    Sim::seed(10)
+        .run(async |sim| {
+            let deployment = Deployment::new("web").replicas(2).container(probed("web"));
+            sim.apply(deployment).await?;
+            sim.settle().await?;
+            sim.fault(Fault::Hang("default/web".into())).await?;
+            sim.settle().await?;
+            let pods = sim.pods("web");
+            assert!(pods.iter().all(|pod| pod.status.container_statuses[0].restart_count == 1));
+            assert_eq!(sim.ready("web"), 2);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn closed_and_tainted_nodes_get_nothing_and_are_drained() {
+    Sim::seed(11)
+        .nodes(3)
+        .run(async |sim| {
+            sim.fault(Fault::Cordon("node-1".into())).await?;
+            let taint = Taint::new("example.com/maintenance", TaintEffect::NoExecute);
+            up(sim, 4).await?;
+            assert!(!homes(sim).contains(&"node-1".to_owned()));
+            sim.fault(Fault::Taint("node-2".into(), taint)).await?;
+            sim.settle().await?;
+            assert_eq!(homes(sim), ["node-3"; 4]);
+            sim.fault(Fault::Uncordon("node-1".into())).await?;
+            let key = "example.com/maintenance".into();
+            sim.fault(Fault::Untaint("node-2".into(), key)).await?;
+            sim.apply(web(12)).await?;
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 12);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_does_not_fit_waits_until_a_machine_comes() {
+    Sim::seed(12)
+        .nodes(1)
+        .run(async |sim| {
+            sim.apply(web(12)).await?;
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 8, "4 cores for half a core each");
+            sim.add_node(Node::new("late").capacity(4_000, 8_192, 10));
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 12);
+            sim.remove_node("late").await?;
+            sim.settle().await?;
+            assert_eq!(sim.ready("web"), 8);
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A short random run: what matters is that there are many.
+fn short(seed: u64) -> Result<orchestra_runtime::sim::Report, orchestra_runtime::sim::Failure> {
+    let mut chaos = Chaos::lasting(minutes(25));
+    chaos.fault_every = Duration::from_secs(60);
+    chaos.fault_max = Duration::from_secs(400);
+    chaos.write_every = Duration::from_secs(60);
+    chaos.deployments_max = 3;
+    chaos.replicas_max = 5;
+    Sim::seed(seed).nodes(3).random(chaos)
+}
+
+macro_rules! seeds {
+    ($($name:ident: $from:literal),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            for seed in $from..$from + 5 {
+                let report = short(seed).unwrap();
+                assert!(report.commits > 50 && report.faults > 5, "{report}");
+            }
+        })*
+    };
+}
+
+seeds! {
+    seeds_from_0: 0, seeds_from_5: 5, seeds_from_10: 10,
+    seeds_from_15: 15, seeds_from_20: 20, seeds_from_25: 25,
+}
+
+#[test]
+fn one_seed_has_one_history_to_the_byte() {
+    let (one, two) = (short(77).unwrap(), short(77).unwrap());
+    for (a, b) in one.history.iter().zip(&two.history) {
+        assert_eq!(a, b);
+    }
+    assert_eq!(one, two);
+    assert_ne!(one.digest, short(78).unwrap().digest);
+}
+
+/// Places everything on the first node, whatever room it has.
+#[derive(Debug)]
+struct Overcommits;
+
+impl Scheduler for Overcommits {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
+        let place = |(n, pod): (usize, &Pending)| Placement {
+            pending: n,
+            pod: pod.id.clone(),
+            node: "node-1".into(),
+            score: 0,
+        };
+        Plan {
+            base: snapshot.base(),
+            placed: pending.iter().enumerate().map(place).collect(),
+            unplaced: Vec::new(),
+        }
+    }
+}
+
+/// The invariant that a run breaks.
+fn broken(sim: Sim, story: impl AsyncFnOnce(&Cluster) -> Result<(), BoxError>) -> &'static str {
+    let failure = sim.run(story).expect_err("the planted bug was not caught");
+    let text = failure.to_string();
+    assert!(text.contains("replay: ") && text.contains("seed"), "{text}");
+    failure.broken().map_or("the story itself", |broken| broken.invariant)
+}
+
+#[test]
+fn a_scheduler_that_overcommits_is_caught() {
+    let sim = Sim::seed(1).scheduler(Arc::new(Overcommits));
+    let found = broken(sim, async |sim| {
+        sim.apply(web(12)).await?;
+        sim.settle().await?;
+        Ok(())
+    });
+    assert_eq!(found, "capacity");
+}
+
+#[test]
+fn a_scheduler_that_looks_past_taints_is_caught() {
+    let sim = Sim::seed(1).scheduler(Arc::new(Overcommits));
+    let found = broken(sim, async |sim| {
+        let taint = Taint::new("example.com/full", TaintEffect::NoSchedule);
+        sim.fault(Fault::Taint("node-1".into(), taint)).await?;
+        sim.apply(web(1)).await?;
+        sim.settle().await?;
+        Ok(())
+    });
+    assert_eq!(found, "placement");
+}
+
+/// Shows every pod for ever, as it was at first.
+#[derive(Debug)]
+struct Resurrects(Arc<dyn NodeView>, Arc<Mutex<Vec<Arc<Pod>>>>);
+
+#[async_trait]
+impl NodeView for Resurrects {
+    fn pods(&self) -> Vec<Arc<Pod>> {
+        let now = self.0.pods();
+        let mut kept = self.1.lock().unwrap();
+        let shown = |uid, pods: &[Arc<Pod>]| pods.iter().any(|pod| pod.metadata.uid == uid);
+        for pod in &now {
+            if !shown(pod.metadata.uid, &kept) {
+                kept.push(pod.clone());
+            }
+        }
+        let here = self.0.node().map(|node| node.metadata.name.clone());
+        let gone = kept.iter().filter(|pod| {
+            !shown(pod.metadata.uid, &now) && pod.node_name() == here.as_ref()
+        });
+        let gone: Vec<_> = gone.cloned().collect();
+        now.into_iter().chain(gone).collect()
+    }
+
+    fn node(&self) -> Option<Arc<Node>> {
+        self.0.node()
+    }
+
+    fn services(&self, namespace: &str) -> Vec<Arc<Service>> {
+        self.0.services(namespace)
+    }
+
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+}
+
+#[test]
+fn a_view_that_resurrects_is_caught() {
+    let kept = Arc::<Mutex<Vec<Arc<Pod>>>>::default();
+    let sim =
+        Sim::seed(1).view_layer(move |view| Arc::new(Resurrects(view, kept.clone())));
+    let found = broken(sim, async |sim| {
+        up(sim, 3).await?;
+        sim.delete::<Deployment>("web").await?;
+        sim.advance(minutes(1)).await;
+        // An agent that begins anew has nothing to go by but its view.
+        for node in sim.nodes() {
+            sim.fault(Fault::RestartAgent(node)).await?;
+        }
+        sim.settle().await?;
+        Ok(())
+    });
+    assert_eq!(found, "convergence");
+}
+
+/// Says of one commit in so many that it landed, and drops it.
+#[derive(Debug)]
+struct Loses {
+    inner: Arc<dyn StateStore>,
+    commits: AtomicU64,
+}
+
+#[async_trait]
+impl StateStore for Loses {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        self.inner.list(request).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        if self.commits.fetch_add(1, Ordering::Relaxed) == 25 {
+            let page = self.inner.list(ListRequest::all("none/")).await?;
+            return Ok(page.revision);
+        }
+        self.inner.commit(txn).await
+    }
+
+    async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        self.inner.watch(prefix, from).await
+    }
+
+    fn leases(&self) -> Option<&dyn LeaseStore> {
+        self.inner.leases()
+    }
+}
+
+#[test]
+fn a_store_that_loses_a_write_is_caught() {
+    let sim = Sim::seed(1)
+        .store_layer(|inner| Arc::new(Loses { inner, commits: AtomicU64::new(0) }));
+    let found = broken(sim, async |sim| up(sim, 8).await);
+    assert_eq!(found, "no-write-lost");
+}
+
+#[test]
+fn a_story_that_fails_says_how_to_see_it_again() {
+    let failure = Sim::seed(3)
+        .replay("just so")
+        .run(async |_| Err("as told".into()))
+        .expect_err("it fails");
+    assert!(failure.broken().is_none());
+    assert!(failure.to_string().contains("as told\nreplay: just so"), "{failure}");
+    let panicked = Sim::seed(3).run(async |_| panic!("as told")).expect_err("it fails");
+    assert!(panicked.to_string().contains("the story panicked: as told"), "{panicked}");
 }

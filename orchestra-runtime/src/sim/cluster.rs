@@ -176,12 +176,14 @@ impl Cluster {
     /// A violation of `convergence` if that is not so within [`SETTLE_MAX`]: it says what is not
     /// at rest.
     pub async fn settle(&self) -> Result<(), Violation> {
-        let until = self.now() + SETTLE_MAX;
+        let began = self.now();
+        let until = began + SETTLE_MAX;
         let checker = &self.world.checker;
         // What was written just now is seen by the checker before anything else happens.
         let mut unrest = loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let quiet = checker.quiet_for();
+            // What happened just before may take its time to show.
+            let quiet = checker.quiet_for().min(self.now().since(began));
             if quiet < QUIET && self.now() < until {
                 tokio::time::sleep(QUIET.saturating_sub(quiet)).await;
                 continue;

@@ -1,4 +1,23 @@
-//! The whole cluster in virtual time, on one seed.
+//! The whole cluster in virtual time, on one seed: the real API, controllers, scheduler and
+//! agents over drivers that pretend, with faults by script or by chance, and invariants checked
+//! after every commit. `docs/simulation.md` says what can go wrong, what is checked and what not.
+//!
+//! ```
+//! use orchestra_runtime::prelude::*;
+//! use orchestra_runtime::sim::{Fault, Sim};
+//!
+//! let report = Sim::seed(7).nodes(4).run(async |sim| {
+//!     let container = Container::new("web", "web").cpu_milli(500).port(8080);
+//!     sim.apply(Deployment::new("web").replicas(8).container(container)).await?;
+//!     sim.settle().await?;
+//!     sim.fault(Fault::LoseNode("node-3".into())).await?;
+//!     sim.settle().await?;
+//!     assert_eq!(sim.ready("web"), 8);
+//!     Ok(())
+//! })?;
+//! println!("{report}");
+//! # Ok::<(), orchestra_runtime::sim::Failure>(())
+//! ```
 
 mod acks;
 mod check;

@@ -74,6 +74,14 @@ impl Chaos {
     pub fn lasting(horizon: Duration) -> Self {
         Self { horizon, ..Self::default() }
     }
+
+    /// The default trouble, for so long, with as many pods as so many machines are worth: about
+    /// ten each once there are many.
+    pub fn sized(nodes: u32, horizon: Duration) -> Self {
+        let plain = Self::lasting(horizon);
+        let replicas_max = plain.replicas_max.max(nodes.saturating_mul(5) / 2);
+        Self { replicas_max, ..plain }
+    }
 }
 
 impl Sim {
@@ -91,11 +99,12 @@ impl Sim {
         if self.setup.nodes.is_empty() {
             self = self.nodes(5);
         }
-        let plain = Chaos::lasting(chaos.horizon);
+        let nodes = u32::try_from(self.setup.nodes.len()).unwrap_or(u32::MAX);
+        let plain = Chaos::sized(nodes, chaos.horizon);
         if self.replay.is_none() && chaos == plain && chaos.horizon.as_secs() % 3_600 == 0 {
-            let (seed, nodes) = (self.setup.seed, self.setup.nodes.len());
             let hours = chaos.horizon.as_secs() / 3_600;
-            self = self.replay(command(seed, nodes, hours));
+            let command = command(self.setup.seed, nodes, hours);
+            self = self.replay(command);
         }
         let seed = self.setup.seed;
         self.script(script()).run(async move |sim| {
@@ -116,7 +125,7 @@ impl Sim {
 }
 
 /// The command that replays a random run.
-fn command(seed: u64, nodes: usize, hours: u64) -> String {
+fn command(seed: u64, nodes: u32, hours: u64) -> String {
     format!(
         "cargo run --release -p orchestra-tests --bin simulate -- --seed {seed} --nodes {nodes} \
          --hours {hours}"

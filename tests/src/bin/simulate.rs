@@ -62,7 +62,7 @@ fn main() -> ExitCode {
                 }
             }
         }
-        let chaos = Chaos::lasting(Duration::from_secs(options.hours * 3_600));
+        let chaos = Chaos::sized(options.nodes, Duration::from_secs(options.hours * 3_600));
         match sim.random(chaos) {
             Ok(report) if options.quiet => drop(report),
             Ok(report) => println!("{report}, {:.2} s", run.elapsed().as_secs_f64()),
