@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::int_or::IntOrPercent;
+use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, DeploymentStatus, FieldError, Pod, PodTemplateSpec, Resource,
     StrategyType,
@@ -49,6 +50,16 @@ const PODS_PER_COMMIT_MAX: usize = 100;
 /// Pods started and stopped in one pass; what is left comes in the next.
 const PODS_PER_PASS_MAX: usize = 5_000;
 
+/// The wait before pods that failed are replaced, from the second loss on; doubles up to
+/// [`LOSS_REST_MAX`].
+const LOSS_REST_BASE: Duration = Duration::from_secs(1);
+
+/// The longest wait before pods that failed are replaced.
+const LOSS_REST_MAX: Duration = Duration::from_secs(60);
+
+/// Losses are forgotten after so long without another.
+const LOSSES_FORGOTTEN: Duration = Duration::from_secs(600);
+
 /// A deployment with so many pods is large.
 const LARGE_PODS: usize = 500;
 
@@ -67,6 +78,8 @@ pub struct DeploymentLoop {
     client: Client,
     caches: Caches,
     events: Recorder,
+    /// The deployments whose pods came to a bad end of late.
+    failing: Mutex<BTreeMap<ObjectKey, Losses>>,
     /// When each large deployment was last looked at.
     looked: Mutex<BTreeMap<ObjectKey, Timestamp>>,
 }
@@ -78,6 +91,7 @@ impl DeploymentLoop {
             client,
             caches,
             events,
+            failing: Mutex::default(),
             looked: Mutex::default(),
         }
     }
@@ -120,7 +134,13 @@ impl Reconcile for DeploymentLoop {
             self.caches.revisions.get(&name).is_some()
         };
         let pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
-        let step = pass.step();
+        let mut step = pass.step();
+        if let Some(until) = self.failing(key, &pods, now) {
+            // Pods that fail as soon as they start must not be replaced as fast as they fail.
+            step.actions
+                .retain(|action| !matches!(action, RolloutAction::Start { .. }));
+            step.wake_at = Some(step.wake_at.map_or(until, |at| at.min(until)));
+        }
         tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
 
         let more = self.carry_out(&pass, &step).await?;
@@ -133,6 +153,32 @@ impl Reconcile for DeploymentLoop {
 }
 
 impl DeploymentLoop {
+    /// Until when no pod is started because others came to a bad end of late; `None` if pods may
+    /// be started. The first loss is replaced at once.
+    fn failing(&self, key: &ObjectKey, pods: &[Arc<Pod>], now: Timestamp) -> Option<Timestamp> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = pods
+            .iter()
+            .any(|pod| pod.status.phase == PodPhase::Failed && !pod.is_terminating());
+        if failed {
+            let losses = failing.entry(key.clone()).or_insert(Losses {
+                count: 0,
+                last: now,
+            });
+            if now.since(losses.last) > LOSSES_FORGOTTEN {
+                losses.count = 0;
+            }
+            losses.count = losses.count.saturating_add(1);
+            losses.last = now;
+        }
+        let losses = failing.get(key)?;
+        let until = losses.last + losses.rest();
+        if now.since(losses.last) > LOSSES_FORGOTTEN {
+            failing.remove(key);
+        }
+        (until > now).then_some(until)
+    }
+
     /// A large deployment is not looked at again for every pod that changes, but once in a while
     /// that grows with its size: when its next pass may be, if that is still ahead.
     fn rest(&self, key: &ObjectKey, pods: usize, now: Timestamp) -> Option<Timestamp> {
@@ -163,7 +209,11 @@ impl DeploymentLoop {
         }
         // Among very many pods two random suffixes meet now and then.
         let mut names: BTreeSet<SmolStr> = match changes.first() {
-            Some(_) => pass.pods.iter().map(|pod| pod.metadata.name.clone()).collect(),
+            Some(_) => pass
+                .pods
+                .iter()
+                .map(|pod| pod.metadata.name.clone())
+                .collect(),
             None => BTreeSet::new(),
         };
         let mut revision = pass.target.stored.cloned();
@@ -232,6 +282,24 @@ impl DeploymentLoop {
         }
         pass.tell(&self.events, step);
         Ok(more)
+    }
+}
+
+/// How often pods of a deployment came to a bad end of late, and when they last did.
+#[derive(Debug)]
+struct Losses {
+    count: u32,
+    last: Timestamp,
+}
+
+impl Losses {
+    fn rest(&self) -> Duration {
+        match self.count {
+            0 | 1 => Duration::ZERO,
+            n => LOSS_REST_BASE
+                .saturating_mul(1 << (n - 2).min(16))
+                .min(LOSS_REST_MAX),
+        }
     }
 }
 

@@ -42,8 +42,12 @@ impl Acks {
     /// Takes those up to `through`, in their order.
     pub(super) fn take(&self, through: Revision) -> Vec<Ack> {
         let mut inner = self.lock();
-        let later = inner.pending.split_off(&Revision(through.0.saturating_add(1)));
-        std::mem::replace(&mut inner.pending, later).into_values().collect()
+        let later = inner
+            .pending
+            .split_off(&Revision(through.0.saturating_add(1)));
+        std::mem::replace(&mut inner.pending, later)
+            .into_values()
+            .collect()
     }
 
     /// Whether a user wrote that commit. Asked in the order of revisions; forgets earlier ones.

@@ -55,7 +55,9 @@ impl Cluster {
     ///
     /// [`ApiErrorKind::NotFound`](crate::api::ApiErrorKind::NotFound) if it does not exist.
     pub async fn delete<K: Resource>(&self, name: &str) -> Result<Deleted<K>, ApiError> {
-        self.api::<K>().delete(&key::<K>(name), DeleteParams::default()).await
+        self.api::<K>()
+            .delete(&key::<K>(name), DeleteParams::default())
+            .await
     }
 
     /// The object `name` of the default namespace (or cluster-wide), as the store has it.
@@ -71,18 +73,26 @@ impl Cluster {
     /// out.
     pub fn ready(&self, deployment: &str) -> u32 {
         let pods = self.pods(deployment);
-        let ready = pods.iter().filter(|pod| pod.is_ready() && !pod.is_terminating());
+        let ready = pods
+            .iter()
+            .filter(|pod| pod.is_ready() && !pod.is_terminating());
         u32::try_from(ready.count()).unwrap_or(u32::MAX)
     }
 
     /// The pods of that deployment of the default namespace, ordered by name.
     pub fn pods(&self, deployment: &str) -> Vec<Arc<Pod>> {
-        self.world.checker.pods_of(&ObjectKey::namespaced("default", deployment))
+        self.world
+            .checker
+            .pods_of(&ObjectKey::namespaced("default", deployment))
     }
 
     /// The names of the machines, with and without power, in their order.
     pub fn nodes(&self) -> Vec<SmolStr> {
-        self.world.machines().into_iter().map(|machine| machine.name).collect()
+        self.world
+            .machines()
+            .into_iter()
+            .map(|machine| machine.name)
+            .collect()
     }
 
     /// What runs on a machine, to look at and to disturb.
@@ -135,10 +145,12 @@ impl Cluster {
         self.world.strike(&fault).ok_or_else(unknown)?;
         match fault {
             Fault::Cordon(name) => {
-                self.change_node(&name, |node| node.spec.unschedulable = true).await?;
+                self.change_node(&name, |node| node.spec.unschedulable = true)
+                    .await?;
             }
             Fault::Uncordon(name) => {
-                self.change_node(&name, |node| node.spec.unschedulable = false).await?;
+                self.change_node(&name, |node| node.spec.unschedulable = false)
+                    .await?;
             }
             Fault::Taint(name, taint) => {
                 let same = |old: &Taint| old.key == taint.key && old.effect == taint.effect;
@@ -149,8 +161,10 @@ impl Cluster {
                 .await?;
             }
             Fault::Untaint(name, taint) => {
-                self.change_node(&name, |node| node.spec.taints.retain(|old| old.key != taint))
-                    .await?;
+                self.change_node(&name, |node| {
+                    node.spec.taints.retain(|old| old.key != taint)
+                })
+                .await?;
             }
             _ => {}
         }
@@ -162,7 +176,10 @@ impl Cluster {
         name: &str,
         change: impl FnMut(&mut Node) + Send,
     ) -> Result<(), ApiError> {
-        self.api::<Node>().update(&ObjectKey::cluster(name), change).await.map(drop)
+        self.api::<Node>()
+            .update(&ObjectKey::cluster(name), change)
+            .await
+            .map(drop)
     }
 
     /// Waits until the cluster is at rest, and checks that it is as it should be: deployments
@@ -201,7 +218,9 @@ impl Cluster {
         if checker.quiet_for() < QUIET {
             let (revision, last) = checker.last_change();
             let last = last.map(|key| key.to_string()).unwrap_or_default();
-            unrest.push(format!("it does not come to rest; the last write was {revision}: {last}"));
+            unrest.push(format!(
+                "it does not come to rest; the last write was {revision}: {last}"
+            ));
         }
         if unrest.is_empty() {
             return Ok(());
@@ -225,7 +244,10 @@ impl Cluster {
             return self.world.sink.first().map_or(Ok(()), Err);
         }
         let key = key.map(|key| key.to_string()).unwrap_or_default();
-        checker.complain("fixpoint", format!("at rest, and then {key} was written at {after}"));
+        checker.complain(
+            "fixpoint",
+            format!("at rest, and then {key} was written at {after}"),
+        );
         Err(self.broken())
     }
 

@@ -46,7 +46,11 @@ struct Seen {
 
 impl GatedView {
     pub(super) fn new(inner: Arc<dyn NodeView>, gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Self { inner, gate, last: Mutex::default() })
+        Arc::new(Self {
+            inner,
+            gate,
+            last: Mutex::default(),
+        })
     }
 
     fn last(&self) -> MutexGuard<'_, Seen> {

@@ -21,7 +21,11 @@ struct Inner {
 
 impl History {
     pub(super) fn new(to: Option<Box<dyn Write + Send>>) -> Self {
-        Self(Mutex::new(Inner { kept: VecDeque::new(), to, digest: FNV_START }))
+        Self(Mutex::new(Inner {
+            kept: VecDeque::new(),
+            to,
+            digest: FNV_START,
+        }))
     }
 
     pub(super) fn line(&self, after: Duration, text: fmt::Arguments<'_>) {
@@ -58,7 +62,9 @@ impl History {
 
 impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("History").field("digest", &self.lock().digest).finish_non_exhaustive()
+        f.debug_struct("History")
+            .field("digest", &self.lock().digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +85,11 @@ pub(super) fn checksum(bytes: &[u8]) -> u64 {
 pub(super) fn elapsed(after: Duration) -> String {
     let seconds = after.as_secs();
     let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{:06}", seconds % 60, after.subsec_micros())
+    format!(
+        "{hours:02}:{minutes:02}:{:02}.{:06}",
+        seconds % 60,
+        after.subsec_micros()
+    )
 }
 
 #[cfg(test)]
@@ -91,10 +101,16 @@ mod tests {
         let (a, b) = (History::new(None), History::new(None));
         for n in 0..HISTORY_LINES_MAX + 5 {
             a.line(Duration::from_millis(1), format_args!("{n}"));
-            b.line(Duration::from_millis(1), format_args!("{}", n + usize::from(n == 0)));
+            b.line(
+                Duration::from_millis(1),
+                format_args!("{}", n + usize::from(n == 0)),
+            );
         }
         let ((a, sum), (b, other)) = (a.close(), b.close());
-        assert_eq!((a.len(), a[0].as_str()), (HISTORY_LINES_MAX, "00:00:00.001000 5"));
+        assert_eq!(
+            (a.len(), a[0].as_str()),
+            (HISTORY_LINES_MAX, "00:00:00.001000 5")
+        );
         assert_eq!(a, b);
         assert_ne!(sum, other);
     }

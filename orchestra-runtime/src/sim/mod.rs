@@ -90,7 +90,11 @@ impl Sim {
             store_layer: Arc::new(|store| store),
             view_layer: Arc::new(|view| view),
         };
-        Self { setup, to: None, replay: None }
+        Self {
+            setup,
+            to: None,
+            replay: None,
+        }
     }
 
     /// Adds machines `node-1` to `node-n`, each with 4 cores, 16 GiB and room for 110 pods.
@@ -234,16 +238,22 @@ impl Sim {
         }
         match outcome {
             Ok(Ok(())) => Ok(report),
-            Ok(Err(error)) => {
-                Err(Failure::story(chain(error.as_ref()).to_string(), replay, report))
-            }
+            Ok(Err(error)) => Err(Failure::story(
+                chain(error.as_ref()).to_string(),
+                replay,
+                report,
+            )),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
                     .map(String::as_str)
                     .or_else(|| panic.downcast_ref::<&str>().copied())
                     .unwrap_or("no message");
-                Err(Failure::story(format!("the story panicked: {text}"), replay, report))
+                Err(Failure::story(
+                    format!("the story panicked: {text}"),
+                    replay,
+                    report,
+                ))
             }
         }
     }
@@ -254,7 +264,9 @@ async fn tell<S>(world: Arc<World>, story: S) -> Result<(), BoxError>
 where
     S: AsyncFnOnce(&Cluster) -> Result<(), BoxError>,
 {
-    let cluster = Cluster { world: world.clone() };
+    let cluster = Cluster {
+        world: world.clone(),
+    };
     let whole = async {
         let registered = tokio::time::timeout(START_MAX, cluster.registered()).await;
         if registered.is_err() {

@@ -53,7 +53,10 @@ impl Oversight {
                 want.pod_name, home.node
             ));
         }
-        if let Some(before) = seen.names.get(&want.pod_name).filter(|before| **before != uid)
+        if let Some(before) = seen
+            .names
+            .get(&want.pod_name)
+            .filter(|before| **before != uid)
             && let Some(home) = seen.homes.get(before)
             && home.driver.runs_any_of(*before)
         {
@@ -62,7 +65,13 @@ impl Oversight {
                 want.pod_name, home.node
             ));
         }
-        seen.homes.insert(uid, Home { node: node.clone(), driver: driver.clone() });
+        seen.homes.insert(
+            uid,
+            Home {
+                node: node.clone(),
+                driver: driver.clone(),
+            },
+        );
         seen.names.insert(want.pod_name.clone(), uid);
         wrong
     }
@@ -70,7 +79,11 @@ impl Oversight {
     /// Forgets a pod whose object is gone and that runs nowhere.
     pub(super) fn forget(&self, uid: Uid, name: &str) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.homes.get(&uid).is_none_or(|home| !home.driver.runs_any_of(uid)) {
+        if seen
+            .homes
+            .get(&uid)
+            .is_none_or(|home| !home.driver.runs_any_of(uid))
+        {
             seen.homes.remove(&uid);
             if seen.names.get(name) == Some(&uid) {
                 seen.names.remove(name);
@@ -103,13 +116,21 @@ impl Overseen {
         oversight: Arc<Oversight>,
         complain: Complain,
     ) -> Arc<Self> {
-        Arc::new(Self { node, line, inner, oversight, complain })
+        Arc::new(Self {
+            node,
+            line,
+            inner,
+            oversight,
+            complain,
+        })
     }
 }
 
 impl std::fmt::Debug for Overseen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overseen").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Overseen")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 

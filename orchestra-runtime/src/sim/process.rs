@@ -16,7 +16,10 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(line: Arc<Line>) -> Self {
-        Self { line, tasks: JoinSet::new() }
+        Self {
+            line,
+            tasks: JoinSet::new(),
+        }
     }
 
     /// Adds a task, whose panic is a violation.

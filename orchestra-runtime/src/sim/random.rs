@@ -6,9 +6,7 @@ use std::time::Duration;
 use orchestra_core::chaos::Rates;
 use orchestra_core::error::report;
 use orchestra_core::kind::pod::RestartPolicy;
-use orchestra_core::kind::{
-    Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect,
-};
+use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
 use orchestra_core::time::Timestamp;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64;
@@ -72,7 +70,10 @@ impl Default for Chaos {
 impl Chaos {
     /// The default trouble, for so long.
     pub fn lasting(horizon: Duration) -> Self {
-        Self { horizon, ..Self::default() }
+        Self {
+            horizon,
+            ..Self::default()
+        }
     }
 
     /// The default trouble, for so long, with as many pods as so many machines are worth: about
@@ -139,9 +140,13 @@ const fn secs(n: u64) -> Duration {
 /// What the images of the story do.
 fn script() -> SimScript {
     let between = |from, to| Span::between(secs(from), secs(to));
-    let slow = Behavior::runs().starts_after(between(0, 20)).ready_after(between(0, 40));
+    let slow = Behavior::runs()
+        .starts_after(between(0, 20))
+        .ready_after(between(0, 40));
     let flaky = Behavior::runs().crashes(3, between(0, 60), 1);
-    let stubborn = Behavior::runs().ignores_term_for(between(0, 45)).answers_in(between(0, 2));
+    let stubborn = Behavior::runs()
+        .ignores_term_for(between(0, 45))
+        .answers_in(between(0, 2));
     SimScript::new()
         .when(Match::any().image("slow"), slow)
         .when(Match::any().image("flaky"), flaky)
@@ -154,13 +159,23 @@ fn script() -> SimScript {
             Behavior::runs().sick_after(between(5, 300)),
         )
         .when(Match::any().image("stubborn"), stubborn)
-        .when(Match::any().image("broken"), Behavior::exits(between(0, 5), 1))
-        .when(Match::any().image("job"), Behavior::exits(between(1, 600), 0))
-        .when(Match::any().image("failing-job"), Behavior::exits(between(1, 600), 3))
+        .when(
+            Match::any().image("broken"),
+            Behavior::exits(between(0, 5), 1),
+        )
+        .when(
+            Match::any().image("job"),
+            Behavior::exits(between(1, 600), 0),
+        )
+        .when(
+            Match::any().image("failing-job"),
+            Behavior::exits(between(1, 600), 3),
+        )
 }
 
-const IMAGES: [&str; 8] =
-    ["plain", "plain", "slow", "flaky", "hangs", "sickly", "stubborn", "broken"];
+const IMAGES: [&str; 8] = [
+    "plain", "plain", "slow", "flaky", "hangs", "sickly", "stubborn", "broken",
+];
 
 struct Story<'a> {
     sim: &'a Cluster,
@@ -185,8 +200,16 @@ impl Story<'_> {
         let mut next_hour = self.sim.now();
         let mut bad = false;
         while self.sim.now() < until {
-            let undo = self.undo.keys().next().map_or(Timestamp::MAX, |(at, _)| *at);
-            let next = next_fault.min(next_write).min(next_hour).min(undo).min(until);
+            let undo = self
+                .undo
+                .keys()
+                .next()
+                .map_or(Timestamp::MAX, |(at, _)| *at);
+            let next = next_fault
+                .min(next_write)
+                .min(next_hour)
+                .min(undo)
+                .min(until);
             let wait = next.since(self.sim.now());
             if !wait.is_zero() {
                 self.sim.advance(wait).await;
@@ -228,8 +251,13 @@ impl Story<'_> {
             self.strike(Fault::Untaint(node, TAINT.into())).await;
         }
         for name in self.wanted.keys().cloned().collect::<Vec<_>>() {
-            if self.wanted.get(&name).is_some_and(|deployment| image(deployment) == "broken") {
-                self.change(&name, |deployment| set_image(deployment, "plain")).await?;
+            if self
+                .wanted
+                .get(&name)
+                .is_some_and(|deployment| image(deployment) == "broken")
+            {
+                self.change(&name, |deployment| set_image(deployment, "plain"))
+                    .await?;
             }
         }
         self.sim.settle().await?;
@@ -238,8 +266,7 @@ impl Story<'_> {
         self.sim.settle().await?;
         for (name, deployment) in &self.wanted {
             let found = self.sim.get::<Deployment>(name).await?;
-            if found.spec.replicas != deployment.spec.replicas
-                || image(&found) != image(deployment)
+            if found.spec.replicas != deployment.spec.replicas || image(&found) != image(deployment)
             {
                 return Err(format!("deployments {name} is not what its user wrote last").into());
             }
@@ -260,7 +287,10 @@ impl Story<'_> {
 
     fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
         let at = self.below(from.len() as u64);
-        usize::try_from(at).ok().and_then(|at| from.get(at)).cloned()
+        usize::try_from(at)
+            .ok()
+            .and_then(|at| from.get(at))
+            .cloned()
     }
 
     fn name(&mut self, base: &str) -> SmolStr {
@@ -278,8 +308,9 @@ impl Story<'_> {
                 let deployment = self.deployment(&name);
                 self.sim.apply(deployment.clone()).await?;
                 if self.below(3) > 0 {
-                    let service =
-                        Service::new(name.clone()).selector("app", name.clone()).port(80, 8080);
+                    let service = Service::new(name.clone())
+                        .selector("app", name.clone())
+                        .port(80, 8080);
                     self.sim.apply(service).await?;
                     self.services.insert(name.clone());
                 }
@@ -287,7 +318,10 @@ impl Story<'_> {
             }
             (5..10, Some(name)) => {
                 let replicas = self.replicas();
-                self.change(&name, |deployment| deployment.spec.replicas = Some(replicas)).await?;
+                self.change(&name, |deployment| {
+                    deployment.spec.replicas = Some(replicas)
+                })
+                .await?;
             }
             (10..15, Some(name)) => {
                 let image = self.pick(&IMAGES).unwrap_or("plain");
@@ -373,8 +407,9 @@ impl Story<'_> {
             container = container.liveness(Probe::tcp(8080).period(10).initial_delay(60));
         }
         let replicas = self.replicas();
-        let mut deployment =
-            Deployment::new(name.clone()).replicas(replicas).container(container);
+        let mut deployment = Deployment::new(name.clone())
+            .replicas(replicas)
+            .container(container);
         match self.below(4) {
             0 => deployment = deployment.rolling_update(0, 1),
             1 => deployment = deployment.rolling_update(1, 0),
@@ -396,7 +431,9 @@ impl Story<'_> {
 
     async fn fault(&mut self) -> Result<(), BoxError> {
         let nodes = self.sim.nodes();
-        let Some(node) = self.pick(&nodes) else { return Ok(()) };
+        let Some(node) = self.pick(&nodes) else {
+            return Ok(());
+        };
         let lasts = Duration::from_secs(self.below(self.chaos.fault_max.as_secs().max(1)));
         let (fault, undo) = match self.below(22) {
             0..3 => (Fault::LoseNode(node.clone()), Some(Fault::ReturnNode(node))),
@@ -410,7 +447,10 @@ impl Story<'_> {
             }
             13 => (Fault::CutControl, Some(Fault::HealControl)),
             14 => (Fault::BreakWatches, None),
-            15 => (Fault::Driver(node.clone(), false), Some(Fault::Driver(node, true))),
+            15 => (
+                Fault::Driver(node.clone(), false),
+                Some(Fault::Driver(node, true)),
+            ),
             16 => (Fault::Cordon(node.clone()), Some(Fault::Uncordon(node))),
             17 => {
                 let effect = match self.below(2) {
@@ -418,13 +458,17 @@ impl Story<'_> {
                     _ => TaintEffect::NoExecute,
                 };
                 let taint = Taint::new(TAINT, effect);
-                (Fault::Taint(node.clone(), taint), Some(Fault::Untaint(node, TAINT.into())))
+                (
+                    Fault::Taint(node.clone(), taint),
+                    Some(Fault::Untaint(node, TAINT.into())),
+                )
             }
             18 => {
                 if self.added < NODES_ADDED_MAX {
                     self.added += 1;
                     let name = self.name("more");
-                    self.sim.add_node(Node::new(name).capacity(2_000, 4_096, 20));
+                    self.sim
+                        .add_node(Node::new(name).capacity(2_000, 4_096, 20));
                 } else if nodes.len() > 2 {
                     self.sim.remove_node(&node).await?;
                 }
@@ -432,9 +476,13 @@ impl Story<'_> {
             }
             n => {
                 let names: Vec<SmolStr> = self.wanted.keys().cloned().collect();
-                let Some(name) = self.pick(&names) else { return Ok(()) };
+                let Some(name) = self.pick(&names) else {
+                    return Ok(());
+                };
                 let pods = self.sim.pods(&name);
-                let Some(pod) = self.pick(&pods) else { return Ok(()) };
+                let Some(pod) = self.pick(&pods) else {
+                    return Ok(());
+                };
                 let pod = pod.metadata.key().to_smolstr();
                 match n {
                     19 => (Fault::Crash(pod), None),
@@ -447,7 +495,10 @@ impl Story<'_> {
                         let undo = (!probed).then(|| Fault::Crash(pod.clone()));
                         (Fault::Hang(pod), undo)
                     }
-                    _ => (Fault::Healthy(pod.clone(), false), Some(Fault::Healthy(pod, true))),
+                    _ => (
+                        Fault::Healthy(pod.clone(), false),
+                        Some(Fault::Healthy(pod, true)),
+                    ),
                 }
             }
         };

@@ -100,11 +100,19 @@ enum Why {
 
 impl Failure {
     pub(super) fn violation(violation: Violation, replay: String, report: Report) -> Self {
-        Self { why: Why::Violation(violation), replay, report: Box::new(report) }
+        Self {
+            why: Why::Violation(violation),
+            replay,
+            report: Box::new(report),
+        }
     }
 
     pub(super) fn story(why: String, replay: String, report: Report) -> Self {
-        Self { why: Why::Story(why), replay, report: Box::new(report) }
+        Self {
+            why: Why::Story(why),
+            replay,
+            report: Box::new(report),
+        }
     }
 
     /// The invariant that was broken; `None` if the story itself failed.
@@ -162,12 +170,18 @@ pub(super) struct Sink {
 
 impl Sink {
     pub(super) fn raise(&self, violation: Violation) {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(violation);
+        self.first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(violation);
         self.raised.notify_one();
     }
 
     pub(super) fn first(&self) -> Option<Violation> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits for the first. Cancel-safe.

@@ -11,8 +11,7 @@ use crate::agent::{AgentSettings, NodeView};
 use crate::control_plane::ControlSettings;
 use crate::driver::sim::SimScript;
 
-pub(super) type StoreLayer =
-    Arc<dyn Fn(Arc<dyn StateStore>) -> Arc<dyn StateStore> + Send + Sync>;
+pub(super) type StoreLayer = Arc<dyn Fn(Arc<dyn StateStore>) -> Arc<dyn StateStore> + Send + Sync>;
 pub(super) type ViewLayer = Arc<dyn Fn(Arc<dyn NodeView>) -> Arc<dyn NodeView> + Send + Sync>;
 
 /// The parts and settings of one run.

@@ -113,7 +113,9 @@ impl Line {
 }
 
 fn cut(op: &'static str, about: &str) -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, op).about(about).because("the line is cut")
+    StoreError::new(StoreErrorKind::Unavailable, op)
+        .about(about)
+        .because("the line is cut")
 }
 
 /// A store at the end of a [`Line`]. Tells `acks` of every commit it saw land.
@@ -132,7 +134,12 @@ impl Wire {
         acks: Arc<Acks>,
         user: bool,
     ) -> Arc<Self> {
-        Arc::new(Self { inner, line, acks, user })
+        Arc::new(Self {
+            inner,
+            line,
+            acks,
+            user,
+        })
     }
 
     fn inner_leases(&self, op: &'static str) -> Result<&dyn LeaseStore, StoreError> {
@@ -144,7 +151,9 @@ impl Wire {
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("Wire")
+            .field("line", &self.line)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +174,10 @@ impl StateStore for Wire {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
-        let about = txn.writes.first().map_or("transaction", |write| write.key().as_str());
+        let about = txn
+            .writes
+            .first()
+            .map_or("transaction", |write| write.key().as_str());
         self.line.pass("commit", about).await?;
         let fatal = self.line.fatal();
         if fatal == Some(false) {
@@ -186,7 +198,10 @@ impl StateStore for Wire {
     async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
         self.line.pass("watch", prefix.as_str()).await?;
         let inner = self.inner.watch(prefix, from).await?;
-        Ok(Box::new(WireWatch { inner: Some(inner), line: self.line.clone() }))
+        Ok(Box::new(WireWatch {
+            inner: Some(inner),
+            line: self.line.clone(),
+        }))
     }
 
     fn leases(&self) -> Option<&dyn LeaseStore> {

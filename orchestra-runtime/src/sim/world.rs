@@ -116,7 +116,12 @@ impl World {
             history.clone(),
         ));
         let died = Arc::new(Notify::new());
-        let user = Wire::new(base.clone(), Line::new(true, died.clone()), acks.clone(), true);
+        let user = Wire::new(
+            base.clone(),
+            Line::new(true, died.clone()),
+            acks.clone(),
+            true,
+        );
         let client = Client::new(user, clock.clone(), ids.clone());
 
         let line = Line::new(true, Arc::default());
@@ -130,7 +135,13 @@ impl World {
         let (fill, cancel) = (caches.clone(), CancellationToken::new());
         process.spawn("caches", &checker, async move { fill.run(cancel).await });
         process.spawn("events", &checker, writer.run(CancellationToken::new()));
-        let hub = Hub { caches, events, faults, line, process: Mutex::new(Some(process)) };
+        let hub = Hub {
+            caches,
+            events,
+            faults,
+            line,
+            process: Mutex::new(Some(process)),
+        };
 
         let nodes = std::mem::take(&mut setup.nodes);
         let control_faults = self::faults(setup.seed, "control");
@@ -193,7 +204,10 @@ impl World {
     fn start_control(&self) {
         let up = *lock(&self.control_up);
         let line = Line::new(up, self.died.clone());
-        let store = Arc::new(ChaosStore::new(self.base.clone(), self.control_faults.clone()));
+        let store = Arc::new(ChaosStore::new(
+            self.base.clone(),
+            self.control_faults.clone(),
+        ));
         let store = Wire::new(store, line.clone(), self.acks.clone(), false);
         let client = Client::new(store, self.clock.clone(), self.ids.clone());
         let (events, writer) = recorder(&client, "orchestra");
@@ -202,8 +216,16 @@ impl World {
         settings.meter = Arc::new(PanicMeter(self.checker.clone()));
         let plane = ControlPlane::new(&client, settings, &events, None);
         let mut process = Process::new(line);
-        process.spawn("events", &self.checker, writer.run(CancellationToken::new()));
-        process.spawn("control plane", &self.checker, plane.run(CancellationToken::new()));
+        process.spawn(
+            "events",
+            &self.checker,
+            writer.run(CancellationToken::new()),
+        );
+        process.spawn(
+            "control plane",
+            &self.checker,
+            plane.run(CancellationToken::new()),
+        );
         let before = lock(&self.control).replace(process);
         drop(before);
     }
@@ -216,7 +238,11 @@ impl World {
         let driver = Arc::new(SimDriver::with_clock(script, seed, self.clock.clone()));
         let faults = faults(self.setup.seed, &name);
         faults.set_rates(*lock(&self.setup.rates));
-        let state = HostState { powered: true, connected: true, agent: None };
+        let state = HostState {
+            powered: true,
+            connected: true,
+            agent: None,
+        };
         let host = Arc::new(Host {
             node,
             driver,
@@ -235,7 +261,8 @@ impl World {
         };
         lock(&host.state).agent.take();
         host.driver.lose_all();
-        self.disturbed_before.fetch_add(host.faults.injected().total(), Ordering::Relaxed);
+        self.disturbed_before
+            .fetch_add(host.faults.injected().total(), Ordering::Relaxed);
         true
     }
 
@@ -432,7 +459,10 @@ impl World {
 
     pub(super) fn calls_disturbed(&self) -> u64 {
         let hosts = lock(&self.hosts);
-        let agents: u64 = hosts.values().map(|host| host.faults.injected().total()).sum();
+        let agents: u64 = hosts
+            .values()
+            .map(|host| host.faults.injected().total())
+            .sum();
         agents
             + self.disturbed_before.load(Ordering::Relaxed)
             + self.control_faults.injected().total()
@@ -442,7 +472,9 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("seed", &self.setup.seed).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("seed", &self.setup.seed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -453,7 +485,8 @@ struct PanicMeter(Arc<Checker>);
 impl Meter for PanicMeter {
     fn count(&self, name: &'static str, labels: Labels<'_>, _by: u64) {
         if name == "reconcile_total" && labels.contains(&("result", "panicked")) {
-            self.0.complain("no-panics", format!("a pass panicked: {labels:?}"));
+            self.0
+                .complain("no-panics", format!("a pass panicked: {labels:?}"));
         }
     }
 

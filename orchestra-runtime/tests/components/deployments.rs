@@ -325,3 +325,22 @@ async fn a_revision_that_somebody_else_has_is_no_obstacle() {
     assert_eq!(images(&world).len(), 4);
     world.orchestra.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_fail_at_once_are_replaced_ever_more_slowly() {
+    let world = world(SimScript::new()).await;
+    let mut failing = deployment(1, "v1", json!({}));
+    failing.spec.template.spec.runtime_class_name = "nobody-has-it".into();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeSet::new()));
+    let pods = seen.clone();
+    world.orchestra.caches().pods.on_change(move |event| {
+        if let Some(pod) = &event.new {
+            pods.lock().unwrap().insert(pod.metadata.uid);
+        }
+    });
+    world.orchestra.apply(failing).await.unwrap();
+    seconds(64).await;
+    // At once, then after 1, 2, 4, 8, 16 and 32 seconds.
+    let made = seen.lock().unwrap().len();
+    assert!((5..=9).contains(&made), "{made} pods in 64 s");
+}

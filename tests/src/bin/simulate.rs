@@ -74,12 +74,22 @@ fn main() -> ExitCode {
     }
     let took = began.elapsed().as_secs_f64();
     println!("{runs} runs, {broken} broken, {took:.1} s");
-    if broken == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if broken == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// `None` if help was asked for.
 fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let mut options = Options { seeds: 0..0, nodes: 5, hours: 6, history: None, quiet: false };
+    let mut options = Options {
+        seeds: 0..0,
+        nodes: 5,
+        hours: 6,
+        history: None,
+        quiet: false,
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match arg.as_str() {
@@ -121,5 +131,6 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, St
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a number"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a number"))
 }

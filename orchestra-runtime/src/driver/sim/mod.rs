@@ -180,13 +180,19 @@ impl SimDriver {
     /// the simulation.
     pub fn observe(&self) -> Vec<Observed> {
         let now = self.held.clock.now();
-        lock(&self.held.records).values().filter_map(|record| record.observed(now)).collect()
+        lock(&self.held.records)
+            .values()
+            .filter_map(|record| record.observed(now))
+            .collect()
     }
 
     /// Whether a workload of this pod has been started and not ended.
     pub fn runs_any_of(&self, pod: Uid) -> bool {
         let now = self.held.clock.now();
-        let first = WorkloadId { pod, container: SmolStr::default() };
+        let first = WorkloadId {
+            pod,
+            container: SmolStr::default(),
+        };
         let records = lock(&self.held.records);
         let mut of_pod = records.range(first..).take_while(|(id, _)| id.pod == pod);
         of_pod.any(|(_, record)| lock(&record.life).exit(now).is_none())

@@ -90,9 +90,7 @@ impl Mirror {
                 }
                 None => Changed::Other,
             },
-            Node::PLURAL => {
-                take(&mut self.nodes, key, now)?.map_or(Changed::Other, Changed::Node)
-            }
+            Node::PLURAL => take(&mut self.nodes, key, now)?.map_or(Changed::Other, Changed::Node),
             Deployment::PLURAL => {
                 take(&mut self.deployments, key, now)?.map_or(Changed::Other, Changed::Deployment)
             }
@@ -128,7 +126,8 @@ impl Mirror {
             }
         }
         let owner = |pod: &Option<Arc<Pod>>| {
-            pod.as_ref().and_then(|pod| pod.metadata.controller().map(|owner| owner.uid))
+            pod.as_ref()
+                .and_then(|pod| pod.metadata.controller().map(|owner| owner.uid))
         };
         let (before, after) = (owner(&delta.old), owner(&delta.new));
         if before != after {
@@ -141,7 +140,10 @@ impl Mirror {
                 }
             }
             if let Some(after) = after {
-                self.owned.entry(after).or_default().insert(delta.key.clone());
+                self.owned
+                    .entry(after)
+                    .or_default()
+                    .insert(delta.key.clone());
             }
         }
     }
@@ -174,8 +176,14 @@ impl Mirror {
                     let _ = write!(text, " restarts={restarts}");
                 }
             }
-            Changed::Node(Delta { new: Some(node), .. }) => {
-                text.push_str(if node.is_ready() { " ready" } else { " not-ready" });
+            Changed::Node(Delta {
+                new: Some(node), ..
+            }) => {
+                text.push_str(if node.is_ready() {
+                    " ready"
+                } else {
+                    " not-ready"
+                });
                 if node.spec.unschedulable {
                     text.push_str(" unschedulable");
                 }
@@ -183,7 +191,10 @@ impl Mirror {
                     let _ = write!(text, " {}:{:?}", taint.key, taint.effect);
                 }
             }
-            Changed::Deployment(Delta { new: Some(deployment), .. }) => {
+            Changed::Deployment(Delta {
+                new: Some(deployment),
+                ..
+            }) => {
                 let status = &deployment.status;
                 let _ = write!(
                     text,
@@ -195,7 +206,10 @@ impl Mirror {
                     status.available_replicas
                 );
             }
-            Changed::Revision(Delta { new: Some(revision), .. }) => {
+            Changed::Revision(Delta {
+                new: Some(revision),
+                ..
+            }) => {
                 let _ = write!(text, " number={}", revision.revision);
             }
             _ => {}

@@ -60,7 +60,9 @@ struct State {
 
 impl std::fmt::Debug for Checker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Checker").field("commits", &self.commits).finish_non_exhaustive()
+        f.debug_struct("Checker")
+            .field("commits", &self.commits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,7 +103,10 @@ impl Checker {
             },
             Err(error) => error,
         };
-        self.complain("watch", format!("the checker's watch ended: {}", report(&error)));
+        self.complain(
+            "watch",
+            format!("the checker's watch ended: {}", report(&error)),
+        );
     }
 
     fn take(&self, batch: &Batch) {
@@ -121,8 +126,7 @@ impl Checker {
                 }
                 if let Some(value) = value
                     && touched == ack.revision
-                    && state.mirror.stored.get(&key).map(|(_, sum)| *sum)
-                        != Some(checksum(&value))
+                    && state.mirror.stored.get(&key).map(|(_, sum)| *sum) != Some(checksum(&value))
                 {
                     let what = format!("{key} is not what was acknowledged at {}", ack.revision);
                     self.complain("no-write-lost", what);
@@ -157,7 +161,11 @@ impl Checker {
             };
             self.history.line(
                 now.since(self.born),
-                format_args!("r{revision} {} {what}{}", change.key(), Mirror::describe(&changed)),
+                format_args!(
+                    "r{revision} {} {what}{}",
+                    change.key(),
+                    Mirror::describe(&changed)
+                ),
             );
             if !is_background(change.key()) {
                 state.last_change = (revision, now, Some(change.key().clone()));
@@ -175,7 +183,13 @@ impl Checker {
     fn violation(&self, invariant: &'static str, what: String) -> Violation {
         let at = self.clock.now();
         let revision = Revision(self.newest.load(Ordering::Relaxed));
-        Violation { invariant, what, at, after: at.since(self.born), revision }
+        Violation {
+            invariant,
+            what,
+            at,
+            after: at.since(self.born),
+            revision,
+        }
     }
 
     pub(super) fn steps(&self) -> u64 {
@@ -188,7 +202,9 @@ impl Checker {
 
     /// How long nothing was written but events and heartbeats.
     pub(super) fn quiet_for(&self) -> Duration {
-        self.clock.now().since(self.state().last_change.1.max(self.born))
+        self.clock
+            .now()
+            .since(self.state().last_change.1.max(self.born))
     }
 
     /// The last commit that was not about events or heartbeats.
@@ -201,7 +217,10 @@ impl Checker {
     pub(super) fn registered(&self, machines: &[Machine]) -> bool {
         let state = self.state();
         machines.iter().all(|machine| {
-            let node = state.mirror.nodes.get(&ObjectKey::cluster(machine.name.clone()));
+            let node = state
+                .mirror
+                .nodes
+                .get(&ObjectKey::cluster(machine.name.clone()));
             node.is_some_and(|node| node.is_ready() && !node.spec.pod_cidr.is_empty())
         })
     }
@@ -229,7 +248,10 @@ impl Checker {
 
     /// Compares the whole store with what the log told.
     pub(super) async fn compare(&self) {
-        let page = self.store.list(orchestra_core::port::store::ListRequest::all("")).await;
+        let page = self
+            .store
+            .list(orchestra_core::port::store::ListRequest::all(""))
+            .await;
         let page = match page {
             Ok(page) => page,
             Err(error) => return self.complain("readable", report(&error).to_string()),
@@ -244,7 +266,10 @@ impl Checker {
             .map(|item| (&item.key, (item.modified, checksum(&item.value))))
             .collect();
         let mirrored = state.mirror.stored.iter();
-        if !mirrored.map(|(key, at)| (key, *at)).eq(stored.iter().map(|(key, at)| (*key, *at))) {
+        if !mirrored
+            .map(|(key, at)| (key, *at))
+            .eq(stored.iter().map(|(key, at)| (*key, *at)))
+        {
             let differs = state
                 .mirror
                 .stored
@@ -252,10 +277,15 @@ impl Checker {
                 .find(|(key, at)| stored.get(key) != Some(at))
                 .map(|(key, _)| key.to_string())
                 .or_else(|| {
-                    let more = stored.keys().find(|key| !state.mirror.stored.contains_key(**key));
+                    let more = stored
+                        .keys()
+                        .find(|key| !state.mirror.stored.contains_key(**key));
                     more.map(ToString::to_string)
                 });
-            let what = format!("the store and its log differ at {}", differs.unwrap_or_default());
+            let what = format!(
+                "the store and its log differ at {}",
+                differs.unwrap_or_default()
+            );
             self.complain("no-write-lost", what);
         }
     }

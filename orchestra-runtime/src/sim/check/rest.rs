@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use orchestra_core::kind::pod::ContainerState;
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, Node, Pod, Resource, Service, ServiceType,
-    TaintEffect,
+    ControllerRevision, Deployment, Node, Pod, Resource, Service, ServiceType, TaintEffect,
 };
 use orchestra_core::meta::{ConditionStatus, ObjectKey, Uid, condition};
 use orchestra_core::port::driver::{Observed, RunState};
@@ -36,8 +35,15 @@ pub(in crate::sim) struct Machine {
 pub(super) fn unrest(mirror: &Mirror, machines: &[Machine], now: Timestamp) -> Vec<String> {
     let mut look = Look {
         mirror,
-        machines: machines.iter().map(|machine| (machine.name.clone(), machine)).collect(),
-        by_uid: mirror.pods.values().map(|pod| (pod.metadata.uid, pod)).collect(),
+        machines: machines
+            .iter()
+            .map(|machine| (machine.name.clone(), machine))
+            .collect(),
+        by_uid: mirror
+            .pods
+            .values()
+            .map(|pod| (pod.metadata.uid, pod))
+            .collect(),
         now,
         found: Vec::new(),
     };
@@ -70,13 +76,17 @@ impl Look<'_> {
             let name = &machine.name;
             let Some(node) = self.mirror.nodes.get(&ObjectKey::cluster(name.clone())) else {
                 if machine.well {
-                    self.say(format!("nodes {name} is not registered, and its agent is well"));
+                    self.say(format!(
+                        "nodes {name} is not registered, and its agent is well"
+                    ));
                 }
                 continue;
             };
             if node.is_ready() != machine.well {
                 let (ready, well) = (node.is_ready(), machine.well);
-                self.say(format!("nodes {name}: ready is {ready}, and its agent's health {well}"));
+                self.say(format!(
+                    "nodes {name}: ready is {ready}, and its agent's health {well}"
+                ));
             }
             let lost = node.spec.taints.iter().find(|taint| is_lost(&taint.key));
             if let Some(taint) = lost.filter(|_| machine.well) {
@@ -153,7 +163,9 @@ impl Look<'_> {
                 continue;
             }
             let empty = Vec::new();
-            let seen = observed.get(name).and_then(|pods| pods.get(&pod.metadata.uid));
+            let seen = observed
+                .get(name)
+                .and_then(|pods| pods.get(&pod.metadata.uid));
             if let Some(what) = differs(pod, seen.unwrap_or(&empty)) {
                 found.push(format!("pods {key} on {name}: {what}"));
             }
@@ -167,7 +179,10 @@ impl Look<'_> {
     /// not plain.
     fn fits_on(&self, pod: &Pod) -> Option<&SmolStr> {
         let spec = &pod.spec;
-        let ports = spec.containers.iter().flat_map(|container| &container.ports);
+        let ports = spec
+            .containers
+            .iter()
+            .flat_map(|container| &container.ports);
         let plain = spec.affinity.is_none()
             && spec.topology_spread_constraints.is_empty()
             && spec.scheduling_gates.is_empty()
@@ -176,32 +191,47 @@ impl Look<'_> {
             return None;
         }
         let asked = pod.requests();
-        self.mirror.nodes.values().map(|node| &**node).find_map(|node: &Node| {
-            let name = &node.metadata.name;
-            let open = !node.spec.unschedulable
-                && node.is_ready()
-                && node.metadata.deletion_timestamp.is_none();
-            let tolerated = node.spec.taints.iter().all(|taint| {
-                taint.effect == TaintEffect::PreferNoSchedule
-                    || spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
-            });
-            let labelled = spec
-                .node_selector
-                .iter()
-                .all(|(key, value)| node.metadata.labels.get(key) == Some(value));
-            let used = self.mirror.used.get(name);
-            let has = |resource: &str| {
-                node.status.allocatable.get(resource).copied().unwrap_or(Quantity::ZERO)
-            };
-            let room = asked.iter().filter(|(_, amount)| !amount.is_zero()).all(|(what, amount)| {
-                let taken = used.and_then(|used| used.requests.get(what)).copied();
-                let sum = taken.unwrap_or(Quantity::ZERO).checked_add(*amount);
-                sum.is_some_and(|sum| sum <= has(what))
-            });
-            let count = used.map_or(0, |used| used.pods) + 1;
-            let fits = room && Quantity::from_int(count) <= has("pods");
-            (open && tolerated && labelled && fits).then_some(name)
-        })
+        self.mirror
+            .nodes
+            .values()
+            .map(|node| &**node)
+            .find_map(|node: &Node| {
+                let name = &node.metadata.name;
+                let open = !node.spec.unschedulable
+                    && node.is_ready()
+                    && node.metadata.deletion_timestamp.is_none();
+                let tolerated = node.spec.taints.iter().all(|taint| {
+                    taint.effect == TaintEffect::PreferNoSchedule
+                        || spec
+                            .tolerations
+                            .iter()
+                            .any(|toleration| toleration.tolerates(taint))
+                });
+                let labelled = spec
+                    .node_selector
+                    .iter()
+                    .all(|(key, value)| node.metadata.labels.get(key) == Some(value));
+                let used = self.mirror.used.get(name);
+                let has = |resource: &str| {
+                    node.status
+                        .allocatable
+                        .get(resource)
+                        .copied()
+                        .unwrap_or(Quantity::ZERO)
+                };
+                let room =
+                    asked
+                        .iter()
+                        .filter(|(_, amount)| !amount.is_zero())
+                        .all(|(what, amount)| {
+                            let taken = used.and_then(|used| used.requests.get(what)).copied();
+                            let sum = taken.unwrap_or(Quantity::ZERO).checked_add(*amount);
+                            sum.is_some_and(|sum| sum <= has(what))
+                        });
+                let count = used.map_or(0, |used| used.pods) + 1;
+                let fits = room && Quantity::from_int(count) <= has("pods");
+                (open && tolerated && labelled && fits).then_some(name)
+            })
     }
 
     fn deployments(&mut self) {
@@ -264,7 +294,9 @@ impl Look<'_> {
             if let Some(ip) = service.cluster_ip()
                 && let Some(other) = addresses.insert(ip, key)
             {
-                self.say(format!("services {key} and {other} both have the address {ip}"));
+                self.say(format!(
+                    "services {key} and {other} both have the address {ip}"
+                ));
             }
             if let Some(what) = self.service(key, service) {
                 self.say(format!("services {key}: {what}"));
@@ -293,7 +325,9 @@ impl Look<'_> {
             .filter(|pod| {
                 let labels = &pod.metadata.labels;
                 pod.metadata.namespace == key.namespace
-                    && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+                    && selector
+                        .iter()
+                        .all(|(name, value)| labels.get(name) == Some(value))
                     && pod.is_ready()
                     && !pod.is_terminating()
                     && !pod.is_terminal()
@@ -301,8 +335,7 @@ impl Look<'_> {
             .map(|pod| pod.metadata.uid)
             .collect();
         let slices = self.mirror.slices.values().filter(|slice| {
-            slice.metadata.namespace == key.namespace
-                && slice.service_name() == Some(&key.name)
+            slice.metadata.namespace == key.namespace && slice.service_name() == Some(&key.name)
         });
         let told: BTreeSet<Uid> = slices
             .flat_map(|slice| &slice.endpoints)
@@ -323,11 +356,26 @@ impl Look<'_> {
     /// Nothing is left of an owner that is gone.
     fn orphans(&mut self) {
         let mut owners: BTreeSet<Uid> = BTreeSet::new();
-        owners.extend(self.mirror.deployments.values().map(|owner| owner.metadata.uid));
-        owners.extend(self.mirror.services.values().map(|owner| owner.metadata.uid));
+        owners.extend(
+            self.mirror
+                .deployments
+                .values()
+                .map(|owner| owner.metadata.uid),
+        );
+        owners.extend(
+            self.mirror
+                .services
+                .values()
+                .map(|owner| owner.metadata.uid),
+        );
         owners.extend(self.mirror.nodes.values().map(|owner| owner.metadata.uid));
         owners.extend(self.mirror.pods.values().map(|owner| owner.metadata.uid));
-        owners.extend(self.mirror.revisions.values().map(|owner| owner.metadata.uid));
+        owners.extend(
+            self.mirror
+                .revisions
+                .values()
+                .map(|owner| owner.metadata.uid),
+        );
         let mut found = Vec::new();
         orphans(&self.mirror.pods, &owners, &mut found);
         orphans(&self.mirror.revisions, &owners, &mut found);
@@ -351,10 +399,14 @@ fn orphans<K: Resource>(
         ControllerRevision::KIND,
     ];
     for (key, object) in objects {
-        let Some(owner) = object.metadata().controller() else { continue };
+        let Some(owner) = object.metadata().controller() else {
+            continue;
+        };
         if KNOWN.contains(&owner.kind.as_str()) && !owners.contains(&owner.uid) {
             let (plural, kind, name) = (K::PLURAL, &owner.kind, &owner.name);
-            found.push(format!("{plural} {key} belongs to {kind} {name}, which is gone"));
+            found.push(format!(
+                "{plural} {key} belongs to {kind} {name}, which is gone"
+            ));
         }
     }
 }
@@ -364,14 +416,20 @@ fn differs(pod: &Pod, seen: &[Observed]) -> Option<String> {
     let state = |name: &SmolStr| seen.iter().find(|seen| seen.id.container == *name);
     for container in &pod.spec.containers {
         let name = &container.name;
-        let told = pod.status.container_statuses.iter().find(|status| status.name == *name);
+        let told = pod
+            .status
+            .container_statuses
+            .iter()
+            .find(|status| status.name == *name);
         let runs = state(name).filter(|seen| matches!(seen.state, RunState::Running { .. }));
         match (told.map(|told| &told.state), runs) {
             (Some(ContainerState::Running(_)), Some(runs)) => {
                 let restarts = told.map_or(0, |told| told.restart_count);
                 if restarts != runs.attempt {
                     let attempt = runs.attempt;
-                    return Some(format!("{name} was restarted {attempt} times, told {restarts}"));
+                    return Some(format!(
+                        "{name} was restarted {attempt} times, told {restarts}"
+                    ));
                 }
             }
             (Some(ContainerState::Running(_)), None) => {
@@ -388,5 +446,9 @@ fn differs(pod: &Pod, seen: &[Observed]) -> Option<String> {
 }
 
 fn is_lost(key: &str) -> bool {
-    [orchestra_core::kind::Taint::NOT_READY, orchestra_core::kind::Taint::UNREACHABLE].contains(&key)
+    [
+        orchestra_core::kind::Taint::NOT_READY,
+        orchestra_core::kind::Taint::UNREACHABLE,
+    ]
+    .contains(&key)
 }

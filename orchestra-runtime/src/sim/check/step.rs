@@ -24,16 +24,28 @@ pub(super) fn bounds(deployment: &Deployment) -> Bounds {
     let wanted = deployment.spec.replicas.unwrap_or(1);
     let strategy = &deployment.spec.strategy;
     if strategy.kind == StrategyType::Recreate {
-        return Bounds { most: wanted, available: 0 };
+        return Bounds {
+            most: wanted,
+            available: 0,
+        };
     }
     let rolling = strategy.rolling_update.clone().unwrap_or_default();
     let quarter = IntOrPercent::Percent(25);
-    let surge = rolling.max_surge.unwrap_or(quarter).resolve(wanted, Rounding::Up);
-    let mut missing = rolling.max_unavailable.unwrap_or(quarter).resolve(wanted, Rounding::Down);
+    let surge = rolling
+        .max_surge
+        .unwrap_or(quarter)
+        .resolve(wanted, Rounding::Up);
+    let mut missing = rolling
+        .max_unavailable
+        .unwrap_or(quarter)
+        .resolve(wanted, Rounding::Down);
     if surge == 0 && missing == 0 {
         missing = 1;
     }
-    Bounds { most: wanted.saturating_add(surge), available: wanted.saturating_sub(missing) }
+    Bounds {
+        most: wanted.saturating_add(surge),
+        available: wanted.saturating_sub(missing),
+    }
 }
 
 impl Checker {
@@ -58,7 +70,10 @@ impl Checker {
                     };
                     if owner.kind == Deployment::KIND {
                         let name = owner.name.clone();
-                        let key = ObjectKey { namespace: delta.key.namespace.clone(), name };
+                        let key = ObjectKey {
+                            namespace: delta.key.namespace.clone(),
+                            name,
+                        };
                         let look = looked.entry(owner.uid).or_insert_with(|| Look::at(key));
                         look.grew |= delta.old.is_none();
                         if let Some(old) = lost(delta) {
@@ -96,7 +111,8 @@ impl Checker {
                 state.steady.remove(&uid);
                 state.losses.remove(&uid);
                 if look.grew {
-                    let what = format!("a pod was made for deployments {}, which is gone", look.key);
+                    let what =
+                        format!("a pod was made for deployments {}, which is gone", look.key);
                     self.complain("no-orphans", what);
                 }
                 continue;
@@ -120,24 +136,40 @@ impl Checker {
             }
             return;
         };
-        let old = delta.old.as_deref().filter(|old| old.metadata.uid == new.metadata.uid);
-        if delta.old.as_ref().is_some_and(|old| old.metadata.uid != new.metadata.uid) {
+        let old = delta
+            .old
+            .as_deref()
+            .filter(|old| old.metadata.uid == new.metadata.uid);
+        if delta
+            .old
+            .as_ref()
+            .is_some_and(|old| old.metadata.uid != new.metadata.uid)
+        {
             let what = format!("pods {key} became another pod without an end of the first");
             self.complain("one-identity", what);
         }
         if let Some(old) = old {
             if old.is_terminal() && old.status.phase != new.status.phase {
                 let (from, to) = (old.status.phase, new.status.phase);
-                self.complain("ended-stays-ended", format!("pods {key} went from {from:?} to {to:?}"));
+                self.complain(
+                    "ended-stays-ended",
+                    format!("pods {key} went from {from:?} to {to:?}"),
+                );
             }
             if old.is_terminating() && !new.is_terminating() {
-                self.complain("ended-stays-ended", format!("the deletion of pods {key} was undone"));
+                self.complain(
+                    "ended-stays-ended",
+                    format!("the deletion of pods {key} was undone"),
+                );
             }
             if let Some(from) = old.node_name()
                 && new.node_name() != Some(from)
             {
                 let to = new.node_name();
-                self.complain("bound-once", format!("pods {key} moved from {from} to {to:?}"));
+                self.complain(
+                    "bound-once",
+                    format!("pods {key} moved from {from} to {to:?}"),
+                );
             }
         }
         let placed = old.is_some_and(|old| old.node_name().is_none()) && new.node_name().is_some();
@@ -162,8 +194,14 @@ impl Checker {
             self.complain("placement", what);
         }
         let refused = node.spec.taints.iter().find(|taint| {
-            matches!(taint.effect, TaintEffect::NoSchedule | TaintEffect::NoExecute)
-                && !pod.spec.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+            matches!(
+                taint.effect,
+                TaintEffect::NoSchedule | TaintEffect::NoExecute
+            ) && !pod
+                .spec
+                .tolerations
+                .iter()
+                .any(|toleration| toleration.tolerates(taint))
         });
         if let Some(taint) = refused {
             let what = format!(
@@ -172,9 +210,11 @@ impl Checker {
             );
             self.complain("placement", what);
         }
-        let lacks = pod.spec.node_selector.iter().find(|(label, value)| {
-            node.metadata.labels.get(*label) != Some(value)
-        });
+        let lacks = pod
+            .spec
+            .node_selector
+            .iter()
+            .find(|(label, value)| node.metadata.labels.get(*label) != Some(value));
         if let Some((label, value)) = lacks {
             let what = format!("pods {key} wants {label}={value} and was placed on {name}");
             self.complain("placement", what);
@@ -187,9 +227,15 @@ impl Checker {
         let Some(node) = mirror.nodes.get(&ObjectKey::cluster(name.clone())) else {
             return; // placed by its own manifest
         };
-        let Some(used) = mirror.used.get(name) else { return };
+        let Some(used) = mirror.used.get(name) else {
+            return;
+        };
         let has = |resource: &str| {
-            node.status.allocatable.get(resource).copied().unwrap_or(Quantity::ZERO)
+            node.status
+                .allocatable
+                .get(resource)
+                .copied()
+                .unwrap_or(Quantity::ZERO)
         };
         let asked = pod.requests();
         for (resource, sum) in &used.requests {
@@ -211,7 +257,9 @@ impl Checker {
 
     /// Nobody but a user changes what an object asks for.
     fn kept<K: Resource>(&self, delta: &Delta<K>, by_user: bool, same: impl Fn(&K, &K) -> bool) {
-        let (Some(old), Some(new)) = (&delta.old, &delta.new) else { return };
+        let (Some(old), Some(new)) = (&delta.old, &delta.new) else {
+            return;
+        };
         if by_user || old.metadata().uid != new.metadata().uid {
             return;
         }
@@ -230,7 +278,10 @@ impl Checker {
         now: Timestamp,
     ) {
         let key = deployment.key();
-        let (uid, wanted) = (deployment.metadata.uid, deployment.spec.replicas.unwrap_or(1));
+        let (uid, wanted) = (
+            deployment.metadata.uid,
+            deployment.spec.replicas.unwrap_or(1),
+        );
         let bounds = bounds(deployment);
         let (mut active, mut available) = (0_u32, 0_u32);
         for pod in state.mirror.pods_of(uid) {
@@ -284,7 +335,11 @@ struct Look {
 
 impl Look {
     fn at(key: ObjectKey) -> Self {
-        Self { key, grew: false, lost: Vec::new() }
+        Self {
+            key,
+            grew: false,
+            lost: Vec::new(),
+        }
     }
 }
 
