@@ -1,14 +1,12 @@
 //! The cluster in virtual time: a story for each fault, seeds, one history a seed, planted bugs.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::chaos::Rates;
-use orchestra_core::kind::{
-    Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect,
-};
+use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
     Key, ListRequest, Page, Revision, StateStore, StoreError, Txn, Versioned, Watch,
@@ -21,11 +19,16 @@ use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
 use orchestra_sched::snapshot::Snapshot;
 
 fn container() -> Container {
-    Container::new("web", "web").cpu_milli(500).memory_mib(256).port(8080)
+    Container::new("web", "web")
+        .cpu_milli(500)
+        .memory_mib(256)
+        .port(8080)
 }
 
 fn web(replicas: u32) -> Deployment {
-    Deployment::new("web").replicas(replicas).container(container())
+    Deployment::new("web")
+        .replicas(replicas)
+        .container(container())
 }
 
 fn probed(image: &str) -> Container {
@@ -42,7 +45,8 @@ fn minutes(n: u64) -> Duration {
 
 async fn up(sim: &Cluster, replicas: u32) -> Result<(), BoxError> {
     sim.apply(web(replicas)).await?;
-    sim.apply(Service::new("web").selector("app", "web").port(80, 8080)).await?;
+    sim.apply(Service::new("web").selector("app", "web").port(80, 8080))
+        .await?;
     sim.settle().await?;
     assert_eq!(sim.ready("web"), replicas);
     Ok(())
@@ -51,7 +55,11 @@ async fn up(sim: &Cluster, replicas: u32) -> Result<(), BoxError> {
 /// Where the pods are.
 fn homes(sim: &Cluster) -> Vec<String> {
     let live = |pod: &Arc<Pod>| !pod.is_terminating();
-    sim.pods("web").iter().filter(|p| live(p)).map(|p| p.spec.node_name.to_string()).collect()
+    sim.pods("web")
+        .iter()
+        .filter(|p| live(p))
+        .map(|p| p.spec.node_name.to_string())
+        .collect()
 }
 
 #[test]
@@ -118,7 +126,10 @@ fn behind_a_partition_what_runs_goes_on_and_ends_once_it_heals() {
             sim.advance(minutes(15)).await;
             assert_eq!(running(sim), before, "what runs goes on");
             sim.settle().await?;
-            assert!(!homes(sim).contains(&"node-1".to_owned()), "its pods were replaced");
+            assert!(
+                !homes(sim).contains(&"node-1".to_owned()),
+                "its pods were replaced"
+            );
             sim.fault(Fault::Heal("node-1".into())).await?;
             sim.settle().await?;
             assert_eq!(running(sim), 0, "what was replaced has ended");
@@ -152,9 +163,11 @@ fn the_control_plane_dies_around_each_commit_of_a_rollout() {
         Sim::seed(5)
             .run(async |sim| {
                 up(sim, 4).await?;
-                sim.apply(web(4).container(Container::new("more", "more"))).await?;
+                sim.apply(web(4).container(Container::new("more", "more")))
+                    .await?;
                 for _ in 0..12 {
-                    sim.fault(Fault::KillControlAtCommit { after: 0, landed }).await?;
+                    sim.fault(Fault::KillControlAtCommit { after: 0, landed })
+                        .await?;
                     sim.advance(Duration::from_secs(5)).await;
                 }
                 sim.settle().await?;
@@ -213,8 +226,10 @@ fn crash_loops_slow_starts_and_hangs_come_right() {
         )
         .when(
             Match::any().image("slow"),
-            Behavior::runs()
-                .starts_after(Span::between(Duration::from_secs(5), Duration::from_secs(50))),
+            Behavior::runs().starts_after(Span::between(
+                Duration::from_secs(5),
+                Duration::from_secs(50),
+            )),
         )
         .when(
             Match::any().image("hangs").attempts(0..1),
@@ -231,9 +246,14 @@ fn crash_loops_slow_starts_and_hangs_come_right() {
             sim.settle().await?;
             let restarts = |name: &str| {
                 let pods = sim.pods(name);
-                pods.iter().map(|p| p.status.container_statuses[0].restart_count).sum::<u32>()
+                pods.iter()
+                    .map(|p| p.status.container_statuses[0].restart_count)
+                    .sum::<u32>()
             };
-            assert_eq!((restarts("loops"), restarts("slow"), restarts("hangs")), (12, 0, 3));
+            assert_eq!(
+                (restarts("loops"), restarts("slow"), restarts("hangs")),
+                (12, 0, 3)
+            );
             Ok(())
         })
         .unwrap();
@@ -249,7 +269,10 @@ fn a_hang_is_found_by_its_liveness_probe() {
             sim.fault(Fault::Hang("default/web".into())).await?;
             sim.settle().await?;
             let pods = sim.pods("web");
-            assert!(pods.iter().all(|pod| pod.status.container_statuses[0].restart_count == 1));
+            assert!(
+                pods.iter()
+                    .all(|pod| pod.status.container_statuses[0].restart_count == 1)
+            );
             assert_eq!(sim.ready("web"), 2);
             Ok(())
         })
@@ -361,7 +384,9 @@ fn broken(sim: Sim, story: impl AsyncFnOnce(&Cluster) -> Result<(), BoxError>) -
     let failure = sim.run(story).expect_err("the planted bug was not caught");
     let text = failure.to_string();
     assert!(text.contains("replay: ") && text.contains("seed"), "{text}");
-    failure.broken().map_or("the story itself", |broken| broken.invariant)
+    failure
+        .broken()
+        .map_or("the story itself", |broken| broken.invariant)
 }
 
 #[test]
@@ -404,9 +429,9 @@ impl NodeView for Resurrects {
             }
         }
         let here = self.0.node().map(|node| node.metadata.name.clone());
-        let gone = kept.iter().filter(|pod| {
-            !shown(pod.metadata.uid, &now) && pod.node_name() == here.as_ref()
-        });
+        let gone = kept
+            .iter()
+            .filter(|pod| !shown(pod.metadata.uid, &now) && pod.node_name() == here.as_ref());
         let gone: Vec<_> = gone.cloned().collect();
         now.into_iter().chain(gone).collect()
     }
@@ -427,8 +452,7 @@ impl NodeView for Resurrects {
 #[test]
 fn a_view_that_resurrects_is_caught() {
     let kept = Arc::<Mutex<Vec<Arc<Pod>>>>::default();
-    let sim =
-        Sim::seed(1).view_layer(move |view| Arc::new(Resurrects(view, kept.clone())));
+    let sim = Sim::seed(1).view_layer(move |view| Arc::new(Resurrects(view, kept.clone())));
     let found = broken(sim, async |sim| {
         up(sim, 3).await?;
         sim.delete::<Deployment>("web").await?;
@@ -479,8 +503,12 @@ impl StateStore for Loses {
 
 #[test]
 fn a_store_that_loses_a_write_is_caught() {
-    let sim = Sim::seed(1)
-        .store_layer(|inner| Arc::new(Loses { inner, commits: AtomicU64::new(0) }));
+    let sim = Sim::seed(1).store_layer(|inner| {
+        Arc::new(Loses {
+            inner,
+            commits: AtomicU64::new(0),
+        })
+    });
     let found = broken(sim, async |sim| up(sim, 8).await);
     assert_eq!(found, "no-write-lost");
 }
@@ -492,7 +520,15 @@ fn a_story_that_fails_says_how_to_see_it_again() {
         .run(async |_| Err("as told".into()))
         .expect_err("it fails");
     assert!(failure.broken().is_none());
-    assert!(failure.to_string().contains("as told\nreplay: just so"), "{failure}");
-    let panicked = Sim::seed(3).run(async |_| panic!("as told")).expect_err("it fails");
-    assert!(panicked.to_string().contains("the story panicked: as told"), "{panicked}");
+    assert!(
+        failure.to_string().contains("as told\nreplay: just so"),
+        "{failure}"
+    );
+    let panicked = Sim::seed(3)
+        .run(async |_| panic!("as told"))
+        .expect_err("it fails");
+    assert!(
+        panicked.to_string().contains("the story panicked: as told"),
+        "{panicked}"
+    );
 }

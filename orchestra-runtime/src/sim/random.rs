@@ -81,7 +81,10 @@ impl Chaos {
     pub fn sized(nodes: u32, horizon: Duration) -> Self {
         let plain = Self::lasting(horizon);
         let replicas_max = plain.replicas_max.max(nodes.saturating_mul(5) / 2);
-        Self { replicas_max, ..plain }
+        Self {
+            replicas_max,
+            ..plain
+        }
     }
 }
 
@@ -102,7 +105,8 @@ impl Sim {
         }
         let nodes = u32::try_from(self.setup.nodes.len()).unwrap_or(u32::MAX);
         let plain = Chaos::sized(nodes, chaos.horizon);
-        if self.replay.is_none() && chaos == plain && chaos.horizon.as_secs() % 3_600 == 0 {
+        if self.replay.is_none() && chaos == plain && chaos.horizon.as_secs().is_multiple_of(3_600)
+        {
             let hours = chaos.horizon.as_secs() / 3_600;
             let command = command(self.setup.seed, nodes, hours);
             self = self.replay(command);

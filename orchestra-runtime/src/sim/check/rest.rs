@@ -272,15 +272,21 @@ impl Look<'_> {
             && status.available_replicas == wanted;
         // Where there is no room, there is nothing more to be done, once that has been told.
         let progressing = condition(&status.conditions, Deployment::PROGRESSING);
-        let told = deployment.spec.progress_deadline_seconds.is_none_or(|seconds| {
-            let deadline = Duration::from_secs(u64::from(seconds) + 60);
-            progressing.is_some_and(|progressing| {
-                // One that was complete before does not count as a rollout that stalls.
-                progressing.status == ConditionStatus::False
-                    || progressing.last_update_time.is_some_and(|at| at + deadline < self.now)
-            })
-        });
-        (!complete && !(waits && told) && !deployment.spec.paused).then(|| {
+        let told = deployment
+            .spec
+            .progress_deadline_seconds
+            .is_none_or(|seconds| {
+                let deadline = Duration::from_secs(u64::from(seconds) + 60);
+                progressing.is_some_and(|progressing| {
+                    // One that was complete before does not count as a rollout that stalls.
+                    progressing.status == ConditionStatus::False
+                        || progressing
+                            .last_update_time
+                            .is_some_and(|at| at + deadline < self.now)
+                })
+            });
+        let settled = complete || deployment.spec.paused || (waits && told);
+        (!settled).then(|| {
             format!(
                 "{wanted} wanted, {} there, {} updated, {} available",
                 status.replicas, status.updated_replicas, status.available_replicas
