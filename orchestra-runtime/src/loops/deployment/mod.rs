@@ -1,0 +1,284 @@
+//! Deployments: so many pods of one template, and the way from one template to the next.
+//!
+//! A deployment owns its pods directly; a `ControllerRevision` records each template, and the
+//! rollout's memo beside the newest. Every step is one commit that depends on the deployment as it
+//! was read and counts up in the newest revision, so that no step can land twice.
+
+mod pass;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use orchestra_core::kind::pod::PodPhase;
+use orchestra_core::kind::{ControllerRevision, Deployment, Pod};
+use orchestra_core::meta::ObjectKey;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::rollout::{RolloutAction, RolloutStep};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::caches::{BY_OWNER, Caches};
+use crate::api::{ApiError, Client};
+use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
+use crate::events::Recorder;
+use pass::{Change, Pass};
+
+/// The label that says which template a pod or a revision is of.
+pub const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
+
+/// The annotation of a revision that holds the memo of the rollout to it.
+pub const MEMO_ANNOTATION: &str = "orchestra.dev/rollout";
+
+/// The annotation of a revision that counts the steps made towards it.
+pub const STEPS_ANNOTATION: &str = "orchestra.dev/rollout-steps";
+
+/// Pods started and stopped in one commit, which holds the deployment and its revisions besides.
+const PODS_PER_COMMIT_MAX: usize = 100;
+
+/// The wait before pods that failed are replaced, from the second loss on; doubles up to
+/// [`LOSS_REST_MAX`].
+const LOSS_REST_BASE: Duration = Duration::from_secs(1);
+
+/// The longest wait before pods that failed are replaced.
+const LOSS_REST_MAX: Duration = Duration::from_secs(60);
+
+/// Losses are forgotten after so long without another.
+const LOSSES_FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// A deployment with so many pods is large.
+const LARGE_PODS: usize = 500;
+
+/// The least time from one pass over a large deployment to the next, for each of its pods.
+const REST_PER_POD: Duration = Duration::from_micros(2);
+
+/// Brings deployments closer to what they ask for.
+#[derive(Debug)]
+pub struct DeploymentLoop {
+    client: Client,
+    caches: Caches,
+    events: Recorder,
+    /// The deployments whose pods came to a bad end of late.
+    failing: Mutex<BTreeMap<ObjectKey, Losses>>,
+    /// When each large deployment was last looked at.
+    looked: Mutex<BTreeMap<ObjectKey, Timestamp>>,
+}
+
+impl DeploymentLoop {
+    /// A controller that reads from `caches` and writes through `client`.
+    pub fn new(client: Client, caches: Caches, events: Recorder) -> Self {
+        Self {
+            client,
+            caches,
+            events,
+            failing: Mutex::default(),
+            looked: Mutex::default(),
+        }
+    }
+}
+
+impl DeploymentLoop {
+    /// Adds to `queue` every deployment that a change of a deployment, a revision or a pod
+    /// concerns.
+    pub fn feed(caches: &Caches, queue: &Queue<ObjectKey>) {
+        enqueue_changed(&caches.deployments, queue);
+        enqueue_owners::<_, Deployment>(&caches.revisions, queue);
+        enqueue_owners::<_, Deployment>(&caches.pods, queue);
+    }
+}
+
+impl Reconcile for DeploymentLoop {
+    type Key = ObjectKey;
+
+    fn name(&self) -> &'static str {
+        "deployment"
+    }
+
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
+        let Some(deployment) = self.caches.deployments.get(key) else {
+            return Ok(Outcome::Settled);
+        };
+        if deployment.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::Settled);
+        }
+        let now = self.client.now();
+        let uid = deployment.metadata.uid.to_smolstr();
+        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
+        if let Some(due) = self.rest(key, pods.len(), now) {
+            return Ok(Outcome::ReviewAt(due));
+        }
+        let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
+        // The name of a revision may be taken by one that lost its owner.
+        let name_taken = |name: SmolStr| {
+            let name = ObjectKey::namespaced(key.namespace.clone(), name);
+            self.caches.revisions.get(&name).is_some()
+        };
+        let pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
+        let mut step = pass.step();
+        if let Some(until) = self.failing(key, &pods, now) {
+            // Pods that fail as soon as they start must not be replaced as fast as they fail.
+            step.actions
+                .retain(|action| !matches!(action, RolloutAction::Start { .. }));
+            step.wake_at = Some(step.wake_at.map_or(until, |at| at.min(until)));
+        }
+        tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
+
+        let more = self.carry_out(&pass, &step).await?;
+        Ok(match step.wake_at {
+            _ if more => Outcome::ReviewAt(now),
+            Some(at) => Outcome::ReviewAt(at),
+            None => Outcome::Settled,
+        })
+    }
+}
+
+impl DeploymentLoop {
+    /// Until when no pod is started because others came to a bad end of late; `None` if pods may
+    /// be started. The first loss is replaced at once.
+    fn failing(&self, key: &ObjectKey, pods: &[Arc<Pod>], now: Timestamp) -> Option<Timestamp> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = pods
+            .iter()
+            .any(|pod| pod.status.phase == PodPhase::Failed && !pod.is_terminating());
+        if failed {
+            let losses = failing.entry(key.clone()).or_insert(Losses {
+                count: 0,
+                last: now,
+            });
+            if now.since(losses.last) > LOSSES_FORGOTTEN {
+                losses.count = 0;
+            }
+            losses.count = losses.count.saturating_add(1);
+            losses.last = now;
+        }
+        let losses = failing.get(key)?;
+        let until = losses.last + losses.rest();
+        if now.since(losses.last) > LOSSES_FORGOTTEN {
+            failing.remove(key);
+        }
+        (until > now).then_some(until)
+    }
+
+    /// A large deployment is not looked at again for every pod that changes, but once in a while
+    /// that grows with its size: when its next pass may be, if that is still ahead.
+    fn rest(&self, key: &ObjectKey, pods: usize, now: Timestamp) -> Option<Timestamp> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if pods < LARGE_PODS {
+            looked.remove(key);
+            return None;
+        }
+        let pods = u32::try_from(pods).unwrap_or(u32::MAX);
+        let due = looked
+            .get(key)
+            .map(|at| *at + REST_PER_POD.saturating_mul(pods));
+        if let Some(due) = due.filter(|due| *due > now) {
+            return Some(due);
+        }
+        looked.insert(key.clone(), now);
+        None
+    }
+
+    /// Commits a step, a part of it at a time. Each part depends on the deployment as it was read
+    /// and counts up in the newest revision, on which the next one depends; the last one brings
+    /// the memo and the status. Returns whether there is more to do at once.
+    async fn carry_out(&self, pass: &Pass<'_>, step: &RolloutStep) -> Result<bool, ApiError> {
+        let (changes, more) = pass.changes(step)?;
+        let mut parts: Vec<&[Change]> = changes.chunks(PODS_PER_COMMIT_MAX).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        // Among very many pods two random suffixes meet now and then.
+        let mut names: BTreeSet<SmolStr> = match changes.first() {
+            Some(_) => pass
+                .pods
+                .iter()
+                .map(|pod| pod.metadata.name.clone())
+                .collect(),
+            None => BTreeSet::new(),
+        };
+        let mut revision = pass.target.stored.cloned();
+        let (mut in_pods, mut in_revisions, mut in_deployment) = (None, None, None);
+        for (n, part) in parts.iter().enumerate() {
+            let last = n + 1 == parts.len();
+            // A step that was cut short is computed anew: its memo does not hold yet.
+            let memo = if last && !more {
+                &step.memo
+            } else {
+                &pass.memo
+            };
+            let mut commit = self.client.commit();
+            let next = pass.next_target(revision.as_ref(), memo, !part.is_empty())?;
+            let fenced = next.is_some();
+            let mut wrote_revisions = fenced;
+            if let Some(next) = next {
+                commit = match revision {
+                    Some(_) => commit.replace(next),
+                    None => commit.create(next),
+                };
+            }
+            for change in *part {
+                commit = match change {
+                    Change::Start(template, hash) => {
+                        commit.create(pass.pod(&self.client, template, hash, &mut names))
+                    }
+                    Change::Stop(pod) => commit.delete(pod.as_ref()),
+                };
+            }
+            // Even where the status stays, the commit depends on the deployment as it was read.
+            let mut deployment = Deployment::clone(pass.deployment);
+            if last {
+                deployment.status = pass.status(step);
+                for old in pass.forgotten() {
+                    commit = commit.delete(old.as_ref());
+                    wrote_revisions = true;
+                }
+            }
+            let wrote_deployment = deployment.status != pass.deployment.status;
+            commit = commit.replace_status(deployment);
+            if part.is_empty() && !wrote_revisions && !wrote_deployment {
+                break;
+            }
+            let landed = commit.send_all().await?;
+            if fenced {
+                revision = landed
+                    .object::<ControllerRevision>(0)
+                    .map(Arc::unwrap_or_clone);
+            }
+            let at = Some(landed.revision);
+            in_pods = if part.is_empty() { in_pods } else { at };
+            in_revisions = if wrote_revisions { at } else { in_revisions };
+            in_deployment = if wrote_deployment { at } else { in_deployment };
+        }
+        // The next pass must see what this one did. A commit shows only in the caches of the
+        // kinds that it wrote.
+        if let Some(landed) = in_revisions {
+            self.caches.revisions.wait_through(landed).await;
+        }
+        if let Some(landed) = in_pods {
+            self.caches.pods.wait_through(landed).await;
+        }
+        if let Some(landed) = in_deployment {
+            self.caches.deployments.wait_through(landed).await;
+        }
+        pass.tell(&self.events, step);
+        Ok(more)
+    }
+}
+
+/// How often pods of a deployment came to a bad end of late, and when they last did.
+#[derive(Debug)]
+struct Losses {
+    count: u32,
+    last: Timestamp,
+}
+
+impl Losses {
+    fn rest(&self) -> Duration {
+        match self.count {
+            0 | 1 => Duration::ZERO,
+            n => LOSS_REST_BASE
+                .saturating_mul(1 << (n - 2).min(16))
+                .min(LOSS_REST_MAX),
+        }
+    }
+}
