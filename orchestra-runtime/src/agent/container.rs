@@ -15,8 +15,9 @@ use orchestra_sched::health::backoff::{Backoff, restarts};
 use tokio_util::sync::CancellationToken;
 
 use super::env::{ConfigError, Facts, Sources, environment, expand};
-use super::pod::{PodShared, pre_stop, stop_surely};
+use super::pod::PodShared;
 use super::status::SeenState;
+use super::stop::{pre_stop, stop_surely};
 use super::volumes::{mount_variable, mounts};
 use crate::probe::{ContainerHealth, WatchedProbes};
 

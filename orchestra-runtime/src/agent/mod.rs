@@ -8,8 +8,10 @@
 mod container;
 mod env;
 mod heartbeat;
+mod life;
 mod pod;
 mod status;
+mod stop;
 mod view;
 mod volumes;
 
@@ -401,7 +403,7 @@ impl Pods<'_> {
                 .map(|pod| pod.metadata.uid)
                 .chain(self.workers.keys().copied())
                 .collect();
-            for observed in pod::stop_strays(engine, survey, &uids).await {
+            for observed in stop::stop_strays(engine, survey, &uids).await {
                 let of_pod = found.entry(observed.id.pod).or_default();
                 of_pod.insert(observed.id.container.clone(), observed);
             }
