@@ -421,7 +421,7 @@ struct Resurrects(Arc<dyn NodeView>, Arc<Mutex<Vec<Arc<Pod>>>>);
 impl NodeView for Resurrects {
     fn pods(&self) -> Vec<Arc<Pod>> {
         let now = self.0.pods();
-        let mut kept = self.1.lock().unwrap();
+        let mut kept = self.1.lock().expect("no poison: it is only locked here");
         let shown = |uid, pods: &[Arc<Pod>]| pods.iter().any(|pod| pod.metadata.uid == uid);
         for pod in &now {
             if !shown(pod.metadata.uid, &kept) {
