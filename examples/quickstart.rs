@@ -17,7 +17,7 @@ async fn main() -> Result<(), BoxError> {
         .apply(
             Service::new("hello")
                 .selector("app", "hello")
-                .port(80, 8080),
+                .port(8080, 8080),
         )
         .await?;
     orchestra.ready::<Deployment>("hello").await?;

@@ -23,7 +23,8 @@ pub(crate) const ZONES: [&str; 3] = ["a", "b", "c"];
 pub(crate) const WORKERS: u32 = 6;
 const GATEWAYS: u32 = 2;
 
-/// Where every program listens, on its pod's own address.
+/// Where every program listens, on its pod's own address, and every service on its own: one that
+/// needs no privileges.
 pub(crate) const PORT: u16 = 8080;
 
 /// How long an act waits for anything before it counts as broken.
@@ -93,7 +94,7 @@ impl Stage {
                 .apply(
                     Service::new(name.as_str())
                         .selector("app", &name)
-                        .port(80, PORT),
+                        .port(PORT, PORT),
                 )
                 .await?;
         }
@@ -124,7 +125,7 @@ impl Stage {
             .apply(
                 Service::new("worker")
                     .selector("app", "worker")
-                    .port(80, PORT),
+                    .port(PORT, PORT),
             )
             .await?;
         Ok(())
@@ -145,7 +146,7 @@ impl Stage {
             .apply(
                 Service::new("gateway")
                     .selector("app", "gateway")
-                    .port(80, PORT),
+                    .port(PORT, PORT),
             )
             .await?;
         Ok(())

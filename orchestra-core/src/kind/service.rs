@@ -194,7 +194,8 @@ impl Service {
         self
     }
 
-    /// An unnamed TCP port, and the pods' port that it leads to.
+    /// An unnamed TCP port, and the pods' port that it leads to. The proxy listens on it: below 1024
+    /// that takes root or `CAP_NET_BIND_SERVICE`.
     #[must_use]
     pub fn port(self, port: u16, target: impl Into<IntOrString>) -> Self {
         self.named_port("", port, target)

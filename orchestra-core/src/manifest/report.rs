@@ -12,7 +12,7 @@ pub const PROBLEMS_MAX: usize = 100;
 pub struct Place {
     /// Which document, from 1; empty ones do not count.
     pub document: usize,
-    /// Which line of the whole text, from 1, where the format tells. JSON does not.
+    /// Which line of the whole text, from 1, where it is known.
     pub line: Option<u64>,
     /// Which object, for instance `Deployment default/web`; empty if that is not known yet.
     pub object: String,

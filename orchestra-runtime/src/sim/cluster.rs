@@ -79,7 +79,8 @@ impl Cluster {
         u32::try_from(ready.count()).unwrap_or(u32::MAX)
     }
 
-    /// The pods of that deployment of the default namespace, ordered by name.
+    /// The pods of that deployment of the default namespace, ordered by name; those on their way
+    /// out too: what a lost machine ran stays until the machine is back or removed.
     pub fn pods(&self, deployment: &str) -> Vec<Arc<Pod>> {
         self.world
             .checker
