@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::container::{ContainerRun, Slot};
 use super::pod::{PodShared, Wish, finish, known, runs_since, unless_ending, unwanted};
@@ -303,5 +304,6 @@ fn spawn(
         kept: found.is_some_and(|found| runs_since(found).is_some()),
         ending: ending.clone(),
     };
-    running.spawn(async move { (slot, run.run().await) });
+    let span = tracing::debug_span!("container", name = %container.name);
+    running.spawn(async move { (slot, run.run().await) }.instrument(span));
 }

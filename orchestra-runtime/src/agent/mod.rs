@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::error::report;
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Node, Pod, Resource};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::driver::{Observed, WorkloadDriver};
 use orchestra_core::port::probe::Prober;
@@ -34,6 +34,7 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use heartbeat::LEASE_NAMESPACE;
 pub use view::{CachedView, NodeView};
@@ -442,8 +443,9 @@ impl Pods<'_> {
             }
             let (wish, wishes) = watch::channel(Wish::Follow(pod.clone()));
             let ran = found.remove(&uid).unwrap_or_default();
+            let span = tracing::debug_span!("pod", pod = %pod.key(), node = %pod.spec.node_name);
             let life = pod::run(self.parts.clone(), pod, wishes, ran);
-            let task = self.tasks.spawn(life).id();
+            let task = self.tasks.spawn(life.instrument(span)).id();
             self.workers.insert(uid, Worker { wish, task });
         }
     }

@@ -11,6 +11,7 @@ use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::store::{
     Guard, ListRequest, Revision, StoreError, StoreErrorKind, TXN_OPS_MAX, Txn, Write,
 };
+use tracing::Instrument;
 
 use super::client::Client;
 use super::error::{ApiError, ApiErrorKind};
@@ -175,7 +176,9 @@ impl Commit {
         }
         draft.txn.guards.extend_from_slice(client.fence());
         check_count(draft.txn.guards.len().max(draft.txn.writes.len()))?;
-        let revision = commit(&client, &mut draft).await?;
+        let writes = draft.txn.writes.len();
+        let span = tracing::debug_span!("commit", writes, first = %draft.txn.writes[0].key());
+        let revision = commit(&client, &mut draft).instrument(span).await?;
         Ok(draft.land(&client, revision))
     }
 

@@ -280,9 +280,12 @@ impl Reconcile for PlacementLoop {
             let snapshot = state.builder.snapshot(self.caches.nodes.through());
             (due, next, snapshot, state.node_changes, rng)
         };
-        let plan = self
-            .scheduler
-            .plan(&snapshot, &due, PlanInputs { now, rng });
+        let plan = {
+            let (pods, nodes) = (due.len(), snapshot.len());
+            let _span = tracing::debug_span!("plan", pods, nodes).entered();
+            self.scheduler
+                .plan(&snapshot, &due, PlanInputs { now, rng })
+        };
         let retry = self.place(&plan, seen, now).await;
         self.refuse(&plan, now).await?;
         let again = self.state().waiting.values().map(Waiting::due).min();
