@@ -308,7 +308,7 @@ impl TaskDriver {
                     .about(want.id.to_string())
                     .because(format!(
                         "no task is registered as {name:?}; register it with \
-                     `TaskDriver::builder().task(…)`. Registered: {}",
+                     `.task(…)` on the builder. Registered: {}",
                         names(&self.inner.tasks)
                     ))
             })
@@ -420,7 +420,7 @@ impl ExecSource for Inner {
                 .about(id.to_string())
                 .because(format!(
                     "no check is registered as {name:?}; register it with \
-                     `TaskDriver::builder().check(…)`. Registered: {}",
+                     `.check(…)` on the builder. Registered: {}",
                     names(&self.checks)
                 )));
         };

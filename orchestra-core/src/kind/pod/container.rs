@@ -234,7 +234,8 @@ words! {
 }
 
 impl Container {
-    /// A container of that name and image.
+    /// A container of that name and image. What an image is, its driver says: the name of a task, or
+    /// a program (a path, or a name to be found in `PATH`).
     pub fn new(name: impl Into<SmolStr>, image: impl Into<SmolStr>) -> Self {
         Self {
             name: name.into(),
