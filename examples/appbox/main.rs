@@ -66,6 +66,22 @@ async fn main() -> ExitCode {
 
 async fn show(options: Options) -> Result<bool, Fault> {
     let screen = Screen::new();
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|name| !acts::ALL.iter().any(|act| act.name == **name))
+    {
+        let known: Vec<_> = acts::ALL.iter().map(|act| act.name).collect();
+        return Err(format!(
+            "there is no act {unknown:?}; the acts are {}",
+            known.join(", ")
+        )
+        .into());
+    }
+    screen.line(
+        "AppBox: a storage service of real processes (2 gateways, 6 workers, 3 storage nodes with a \
+         replica each) on 6 nodes in 3 zones, under traffic that checks every byte",
+    );
     let folder = std::env::temp_dir().join(format!("appbox-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut stage = Stage::set(&folder).await?;

@@ -1,9 +1,12 @@
 //! What an application that embeds orchestration mostly needs.
 
+pub use orchestra_core::kind::pod::EnvVarSource;
 pub use orchestra_core::kind::{
-    ConfigMap, Container, Deployment, Namespace, Node, Pod, PodTemplateSpec, Probe, Resource,
-    Secret, Service,
+    ConfigMap, Container, Deployment, Event, EventType, Namespace, Node, Pod, PodTemplateSpec,
+    Probe, Resource, Secret, Service,
 };
+#[cfg(feature = "manifest")]
+pub use orchestra_core::manifest;
 pub use orchestra_core::meta::ObjectKey;
 
 pub use crate::api::{Api, ApiError, Client, DeleteParams, ListParams};

@@ -136,11 +136,16 @@ impl ContainerRun {
                     }
                 };
             });
-            if waits {
-                let name = &self.container().name;
-                let why = format!("container {name} ended with code {}", exit.code);
-                self.shared.warn("BackOff", &why);
+            let name = &self.container().name;
+            let mut why = format!(
+                "container {name} ended with code {} ({})",
+                exit.code, exit.reason
+            );
+            if !exit.message.is_empty() {
+                why = format!("{why}: {}", exit.message);
             }
+            self.shared
+                .warn(if waits { "BackOff" } else { "Restarted" }, &why);
             if !self.rest_until(at).await {
                 return Some(exit);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orchestra_core::kind::{ControllerRevision, Deployment, PodTemplateSpec, Resource};
+use orchestra_core::kind::{ControllerRevision, Deployment, FieldError, PodTemplateSpec, Resource};
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::time::Timestamp;
 
@@ -66,8 +66,10 @@ impl Api<Deployment> {
             };
             let known: Vec<String> = history.iter().map(|p| p.revision.to_string()).collect();
             let why = format!("{asked}; it remembers {}", known.join(", "));
-            let error = ApiError::new(ApiErrorKind::NotFound, "roll back", subject());
-            return Err(error.because(why));
+            let remedy = "name one of the revisions that it remembers";
+            let asked = revision.map_or_else(String::new, |revision| revision.to_string());
+            let error = FieldError::new("revision", asked, why, remedy);
+            return Err(ApiError::invalid("roll back", subject(), error));
         };
         let mut changed = Deployment::clone(&deployment);
         changed.spec.template = past.template.clone();

@@ -16,4 +16,4 @@ pub use garbage::{COLLECTED, GarbageLoop, Suspect};
 pub use nodes::NodesLoop;
 pub(crate) use nodes::pod_range;
 pub use placement::PlacementLoop;
-pub(crate) use proxy::serve;
+pub(crate) use proxy::{Listening, serve};

@@ -1,11 +1,13 @@
 //! The proxy's listeners: one on each port of each service that has an address.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::error::report;
 use orchestra_core::kind::{Protocol, Service};
+use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::registry::ServiceName;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +26,7 @@ pub(crate) async fn serve(
     caches: Caches,
     events: Recorder,
     grace: Duration,
+    listening: Listening,
     cancel: CancellationToken,
 ) {
     let changed = Arc::new(Notify::new());
@@ -36,18 +39,28 @@ pub(crate) async fn serve(
             .flat_map(|service| routes(service))
             .collect();
         let failed = proxy.sync(&routes).await;
-        for error in &failed {
-            let text = report(error).to_string();
-            tracing::warn!(error = %text, "a service does not listen");
-            let culprit = services.iter().find(|service| {
-                service
-                    .cluster_ip()
-                    .is_some_and(|ip| text.contains(&ip.to_string()))
-            });
-            if let Some(service) = culprit {
-                events.warning(service.as_ref(), "FailedListen", text);
+        let why: BTreeMap<&str, String> = failed
+            .iter()
+            .filter_map(|error| Some((error.subject()?, report(error).to_string())))
+            .collect();
+        let mut tried = BTreeMap::new();
+        for route in &routes {
+            let why = why.get(route.listen.to_string().as_str()).cloned();
+            if let Some(why) = &why
+                && !listening.knows(route.listen, why)
+            {
+                tracing::warn!(error = %why, service = %route.service, "a service does not listen");
+                let key = ObjectKey::namespaced(
+                    route.service.namespace.clone(),
+                    route.service.name.clone(),
+                );
+                if let Some(service) = caches.services.get(&key) {
+                    events.warning(service.as_ref(), "FailedListen", why.as_str());
+                }
             }
+            tried.insert(route.listen, why);
         }
+        listening.set(tried);
         let retry = async {
             if failed.is_empty() {
                 std::future::pending::<()>().await;
@@ -62,6 +75,51 @@ pub(crate) async fn serve(
         }
     }
     proxy.shutdown(grace).await;
+}
+
+/// What became of the proxy's listeners, for those who wait for one. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listening(Arc<Tried>);
+
+#[derive(Debug, Default)]
+struct Tried {
+    /// Each address that was tried, and why it does not listen, if it does not.
+    addresses: Mutex<BTreeMap<SocketAddr, Option<String>>>,
+    changed: Notify,
+}
+
+impl Listening {
+    /// Waits until it was tried to listen at `address`. `Err` says why it failed.
+    pub(crate) async fn at(&self, address: SocketAddr) -> Result<(), String> {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(outcome) = self.addresses().get(&address) {
+                return outcome.clone().map_or(Ok(()), Err);
+            }
+            changed.await;
+        }
+    }
+
+    fn knows(&self, address: SocketAddr, why: &str) -> bool {
+        let known = self.addresses();
+        known
+            .get(&address)
+            .is_some_and(|old| old.as_deref() == Some(why))
+    }
+
+    fn set(&self, tried: BTreeMap<SocketAddr, Option<String>>) {
+        *self.addresses() = tried;
+        self.0.changed.notify_waiters();
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Option<String>>> {
+        self.0
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 fn routes(service: &Service) -> Vec<L4Route> {

@@ -28,7 +28,7 @@ use crate::control_plane::{ControlPlane, ControlSettings};
 use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError};
 use crate::events::recorder;
 use crate::ids::Ids;
-use crate::loops::serve;
+use crate::loops::{Listening, serve};
 use crate::net::l4::{L4Limits, L4Proxy};
 use crate::net::traffic::ServiceTraffic;
 use crate::secret::StoreSecrets;
@@ -342,12 +342,14 @@ impl Builder {
         let (writing, controlling) = (tasks.events.clone(), tasks.control.clone());
         tasks.rest.spawn(writer.run(writing));
         tasks.rest.spawn(plane.run(controlling));
+        let mut listening = None;
         if let Some(proxy) = proxy {
             let grace = self.agent.shutdown_grace_max;
             let (events, cancel) = (events.component("proxy"), tasks.proxy.clone());
+            let tried = listening.insert(Listening::default()).clone();
             tasks
                 .rest
-                .spawn(serve(proxy, caches.clone(), events, grace, cancel));
+                .spawn(serve(proxy, caches.clone(), events, grace, tried, cancel));
         }
         for agent in agents {
             tasks.agents.spawn(agent.run(tasks.work.clone()));
@@ -359,6 +361,7 @@ impl Builder {
             registry,
             tasks,
             drivers,
+            listening,
             leaves: !self.agent.stop_workloads,
         };
         for node in &nodes {

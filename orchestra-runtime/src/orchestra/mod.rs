@@ -8,7 +8,7 @@ mod wait;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Resource, Service, ServiceType};
+use orchestra_core::kind::{Protocol, Resource, Service, ServiceType};
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::registry::ServiceRegistry;
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ pub use builder::{Builder, PROCESS, StartError, TASK};
 pub use wait::{Cached, Settles, WaitError};
 
 use crate::api::{Api, ApiError, Client};
-use crate::loops::Caches;
+use crate::loops::{Caches, Listening};
 use engines::MadeDriver;
 
 /// A running orchestra: a whole cluster in one process, on one store.
@@ -53,6 +53,8 @@ pub struct Orchestra {
     caches: Caches,
     registry: Arc<dyn ServiceRegistry>,
     tasks: Tasks,
+    /// What became of the proxy's listeners; `None` if there is no proxy.
+    listening: Option<Listening>,
     drivers: Vec<MadeDriver>,
     /// Whether workloads are left running at the end.
     leaves: bool,
@@ -106,12 +108,13 @@ impl Orchestra {
         self.client.api::<K>().apply(object).await
     }
 
-    /// The address of a service of the default namespace, with its first port, once it has one.
-    /// Waits for that as long as it takes.
+    /// The address of a service of the default namespace, with its first port, once it has one and
+    /// the proxy listens there. Waits for that as long as it takes.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] if there is no such service, or one that never has an address.
+    /// [`WaitError`] if there is no such service, one that never has an address, or if the proxy
+    /// cannot listen there: another orchestra on this host has the same addresses.
     pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
         let key = ObjectKey::namespaced("default", service);
         if self.client.api::<Service>().find(&key).await?.is_none() {
@@ -129,8 +132,25 @@ impl Orchestra {
         let found = self.wait_for::<Service>(&key, settled).await;
         let found = found.ok_or_else(|| WaitError::gone::<Service>(key.clone()))?;
         let port = found.spec.ports.first().map_or(0, |port| port.port);
+        let failed = |why| WaitError::Failed {
+            plural: Service::PLURAL,
+            key: key.clone(),
+            why,
+        };
         match found.cluster_ip() {
-            Some(ip) => Ok(SocketAddr::new(ip, port)),
+            Some(ip) => {
+                let address = SocketAddr::new(ip, port);
+                if let Some(listening) = &self.listening
+                    && found
+                        .spec
+                        .ports
+                        .first()
+                        .is_some_and(|port| port.protocol == Protocol::Tcp)
+                {
+                    listening.at(address).await.map_err(failed)?;
+                }
+                Ok(address)
+            }
             None => Err(WaitError::Failed {
                 plural: Service::PLURAL,
                 key,
