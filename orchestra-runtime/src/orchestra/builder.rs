@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,7 +258,17 @@ impl Builder {
     /// # Errors
     ///
     /// [`StartError`], naming what is missing and the remedy. Nothing is left running.
-    pub async fn start(mut self) -> Result<Orchestra, StartError> {
+    pub async fn start(self) -> Result<Orchestra, StartError> {
+        self.boxed_start().await
+    }
+
+    /// Makes the compiler generate everything that an orchestra runs here, once, and not anew in
+    /// each program that starts one: futures are generated where they are boxed or polled.
+    fn boxed_start(self) -> Pin<Box<dyn Future<Output = Result<Orchestra, StartError>> + Send>> {
+        Box::pin(self.start_all())
+    }
+
+    async fn start_all(mut self) -> Result<Orchestra, StartError> {
         if let Some(tasks) = self.tasks.take() {
             self.engines.insert(TASK.into(), EngineKind::Tasks(tasks));
         }

@@ -6,6 +6,7 @@ mod host;
 mod wait;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use orchestra_core::kind::{Protocol, Resource, Service, ServiceType};
@@ -162,7 +163,16 @@ impl Orchestra {
 
     /// Ends everything in order: workloads (unless they are to be left), the proxy, controllers,
     /// drivers. Pods keep their objects. Returns once nothing of it runs any more.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.boxed_stop().await;
+    }
+
+    /// Generated here once, not in each program: see `Builder::boxed_start`.
+    fn boxed_stop(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(self.stop_all())
+    }
+
+    async fn stop_all(mut self) {
         self.tasks.work.cancel();
         join(&mut self.tasks.agents).await;
         self.tasks.proxy.cancel();
