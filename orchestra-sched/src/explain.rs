@@ -6,7 +6,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::fits::{Obstacle, Verdict, verdict, write_amount, write_taint};
+use crate::fits::{Obstacle, Verdict, verdict, write_amount, write_share, write_taint};
 use crate::place::Changes;
 
 /// How many reasons an explanation tells apart; nodes with others are counted together.
@@ -176,6 +176,10 @@ fn alike(one: &Obstacle, other: &Obstacle) -> bool {
                 resource: other, ..
             },
         ) => one == other,
+        (
+            Obstacle::Accelerators { milli: one, .. },
+            Obstacle::Accelerators { milli: other, .. },
+        ) => one == other,
         (Obstacle::Taint(one), Obstacle::Taint(other)) => {
             (&one.key, &one.value, one.effect) == (&other.key, &other.value, other.effect)
         }
@@ -243,6 +247,18 @@ impl fmt::Display for Reason {
                 Ok(())
             }
             Obstacle::Port(port) => write!(f, "{n} {have} host port {port} taken"),
+            Obstacle::AcceleratorModel { model } if model.is_empty() => {
+                write!(f, "{n} {have} accelerators of no known model, or none")
+            }
+            Obstacle::AcceleratorModel { model } => write!(f, "{n} {have} accelerators {model}"),
+            Obstacle::Accelerators { milli, .. } => {
+                write!(f, "{n} lack{} ", s(one))?;
+                write_share(f, *milli)?;
+                if let Some(nearest) = self.nearest.first() {
+                    write!(f, " (nearest {} misses {})", nearest.node, nearest.missing)?;
+                }
+                Ok(())
+            }
             Obstacle::Other { rule, note, .. } => write!(f, "{n} refused by {rule}: {note}"),
         }
     }

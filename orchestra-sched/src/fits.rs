@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use orchestra_core::kind::accelerator::WHOLE_MILLI;
 use orchestra_core::kind::{Taint, TaintEffect};
 use smol_str::SmolStr;
 
@@ -59,6 +60,22 @@ pub enum Obstacle {
     },
     /// A host port is taken.
     Port(HostPort),
+    /// The node's accelerators are of no model that the pod can use.
+    AcceleratorModel {
+        /// The node's; empty if it does not say, or has none.
+        model: SmolStr,
+    },
+    /// Too few of the node's accelerators have enough free.
+    Accelerators {
+        /// How many the pod asks.
+        asked: u32,
+        /// How many thousandths of each.
+        milli: u16,
+        /// How many have as much free.
+        free: u32,
+        /// How many the node has.
+        total: u32,
+    },
     /// A rule that is not part of this crate says no.
     Other {
         /// The rule's name.
@@ -82,6 +99,7 @@ impl Obstacle {
             Self::NodeSelector { .. } | Self::NodeAffinity => "NodeAffinity",
             Self::Lacks { .. } => "NodeResourcesFit",
             Self::Port(_) => "NodePorts",
+            Self::AcceleratorModel { .. } | Self::Accelerators { .. } => "Accelerators",
             Self::Other { rule, .. } => rule,
         }
     }
@@ -91,6 +109,7 @@ impl Obstacle {
         let curable = match self {
             Self::Lacks { asked, total, .. } => asked <= total,
             Self::Port(_) => true,
+            Self::Accelerators { asked, total, .. } => asked <= total,
             Self::Other { curable, .. } => *curable,
             _ => false,
         };
@@ -112,14 +131,19 @@ impl Obstacle {
             Self::Lacks { asked, total, .. } if asked > total => Changes::NODE_GREW,
             Self::Lacks { .. } => Changes::NODE_GREW.with(Changes::POD_REMOVED),
             Self::Port(_) => Changes::POD_REMOVED,
+            Self::AcceleratorModel { .. } => Changes::NODE_LABELS.with(Changes::NODE_GREW),
+            Self::Accelerators { asked, total, .. } if asked > total => Changes::NODE_GREW,
+            Self::Accelerators { .. } => Changes::NODE_GREW.with(Changes::POD_REMOVED),
             Self::Other { helped_by, .. } => *helped_by,
         }
     }
 
-    /// How much is missing, for [`Lacks`](Self::Lacks).
+    /// How much is missing, for [`Lacks`](Self::Lacks) and, in devices, for
+    /// [`Accelerators`](Self::Accelerators).
     pub fn missing(&self) -> Option<i64> {
         match self {
             Self::Lacks { asked, free, .. } => Some(asked.saturating_sub(*free)),
+            Self::Accelerators { asked, free, .. } => Some(asked.saturating_sub(*free).into()),
             _ => None,
         }
     }
@@ -205,6 +229,7 @@ pub fn obstacles(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Vec<Obstacle
     found.extend(node_affinity(facts, demand));
     found.extend(resources(ledger, node, demand));
     found.extend(ports(ledger, node, demand));
+    found.extend(accelerators(ledger, node, demand));
     found
 }
 
@@ -320,6 +345,35 @@ pub fn ports(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Option<Obstacle>
         .map(Obstacle::Port)
 }
 
+/// The node's accelerators are of another model, or too few have enough free. Devices that the pod
+/// [holds](orchestra_core::kind::accelerator::AcceleratorAsk::held) already have to be free
+/// themselves.
+pub fn accelerators(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Option<Obstacle> {
+    let ask = demand.accelerators.as_ref()?;
+    let facts = ledger.snapshot().node(node).facts();
+    let devices = &ledger.row(node).devices[0];
+    if !ask.takes(&facts.model) {
+        return Some(Obstacle::AcceleratorModel {
+            model: facts.model.clone(),
+        });
+    }
+    let free = if ask.held.is_empty() {
+        devices.with_free(ask.milli)
+    } else {
+        let has = |device: &usize| devices.free().get(*device).copied().unwrap_or(0);
+        ask.held
+            .iter()
+            .filter(|device| has(device) >= ask.milli.into())
+            .count()
+    };
+    (free < ask.count as usize).then(|| Obstacle::Accelerators {
+        asked: ask.count,
+        milli: ask.milli,
+        free: free as u32,
+        total: devices.len() as u32,
+    })
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -337,6 +391,14 @@ impl fmt::Display for Obstacle {
                 write!(f, " {resource}")
             }
             Self::Port(port) => write!(f, "host port {port} is taken"),
+            Self::AcceleratorModel { model } if model.is_empty() => {
+                f.write_str("its accelerators are of no known model")
+            }
+            Self::AcceleratorModel { model } => write!(f, "its accelerators are {model}"),
+            Self::Accelerators { milli, .. } => {
+                write!(f, "misses {} ", self.missing().unwrap_or(0))?;
+                write_share(f, *milli)
+            }
             Self::Other { rule, note, .. } => write!(f, "{rule}: {note}"),
         }
     }
@@ -348,6 +410,14 @@ pub(crate) fn write_taint(f: &mut fmt::Formatter<'_>, taint: &Taint) -> fmt::Res
         write!(f, "={}", taint.value)?;
     }
     Ok(())
+}
+
+/// The kind of device that a pod misses.
+pub(crate) fn write_share(f: &mut fmt::Formatter<'_>, milli: u16) -> fmt::Result {
+    match milli {
+        WHOLE_MILLI => f.write_str("whole accelerators"),
+        _ => write!(f, "accelerators with {milli}m free"),
+    }
 }
 
 /// An amount of a resource in the unit people read it in.

@@ -30,10 +30,15 @@
 //! | `select=key=value` | | wants a node with that label |
 //! | `tolerate=key=value:Effect` | | tolerates; without value or effect, any |
 //! | `port=8080` | | takes that TCP port of its node |
+//! | `devices=2` | has so many accelerators | asks for so many |
+//! | `model=T4` | of that model | |
+//! | `models=T4|P100` | | wants one of these models |
+//! | `share=330` | | wants so many thousandths of each, 1000 if not said |
 //! | `priority=5` | | has |
 
 use std::str::FromStr;
 
+use orchestra_core::kind::accelerator;
 use orchestra_core::kind::pod::{Container, ContainerPort, Toleration};
 use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
 use orchestra_core::meta::Uid;
@@ -160,6 +165,10 @@ fn node<'a>(name: &str, words: &[&'a str]) -> Result<Node, Wrong<'a>> {
                 node
             }
             ("zone", Some(zone)) => node.zone(zone),
+            ("devices", Some(count)) => {
+                node.resource(accelerator::RESOURCE, quantity(word, count)?)
+            }
+            ("model", Some(model)) => node.label(accelerator::MODEL_LABEL, model),
             ("label", Some(label)) => {
                 let (key, value) = pair(word, label)?;
                 node.label(key, value)
@@ -191,6 +200,16 @@ fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
             ("priority", Some(priority)) => {
                 let priority = priority.parse().map_err(|_| (word, "is no whole number"))?;
                 pod = pod.priority(priority);
+            }
+            ("devices", Some(count)) => {
+                let requests = &mut main.resources.requests;
+                requests.insert(accelerator::RESOURCE.into(), quantity(word, count)?);
+            }
+            ("models", Some(models)) => {
+                pod = pod.annotation(accelerator::MODELS_ANNOTATION, models);
+            }
+            ("share", Some(milli)) => {
+                pod = pod.annotation(accelerator::MILLI_ANNOTATION, milli);
             }
             ("label", Some(label)) => {
                 let (key, value) = pair(word, label)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::chaos::Rates;
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
@@ -369,6 +370,7 @@ impl Scheduler for Overcommits {
             pending: n,
             pod: pod.id.clone(),
             node: "node-1".into(),
+            devices: DeviceSet::NONE,
             score: 0,
         };
         Plan {

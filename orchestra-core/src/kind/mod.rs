@@ -3,6 +3,7 @@
 //! Every kind is a plain struct with public fields. Chained methods build the common cases, and
 //! [`Resource`] gives each its name in the API, its defaults and its rules.
 
+pub mod accelerator;
 mod config_map;
 mod controller_revision;
 mod deployment;

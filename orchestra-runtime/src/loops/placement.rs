@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::error::report;
-use orchestra_core::kind::Pod;
+use orchestra_core::kind::{Pod, accelerator};
 use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Revision, Write};
 use orchestra_core::time::Timestamp;
@@ -353,6 +353,12 @@ impl PlacementLoop {
             };
             let mut pod = Pod::clone(&waiting);
             pod.spec.node_name = placement.node.clone();
+            if !placement.devices.is_empty() {
+                pod.metadata.annotations.insert(
+                    accelerator::DEVICES_ANNOTATION.into(),
+                    placement.devices.to_string().into(),
+                );
+            }
             set_condition(
                 &mut pod.status.conditions,
                 scheduled(ConditionStatus::True, "", ""),

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use rand::Rng as _;
 
-use super::plugin::{Cycle, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer};
+use super::plugin::{
+    Cycle, DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer,
+};
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
@@ -27,6 +30,7 @@ pub struct Profile {
     pub(super) filters: Vec<Box<dyn Filter>>,
     pub(super) scorers: Vec<(Box<dyn Scorer>, u32)>,
     pub(super) reserves: Vec<Box<dyn ReserveFactory>>,
+    pub(super) devices: Option<Box<dyn DeviceChoice>>,
 }
 
 impl Profile {
@@ -36,6 +40,7 @@ impl Profile {
             filters: Vec::new(),
             scorers: Vec::new(),
             reserves: Vec::new(),
+            devices: None,
         }
     }
 
@@ -61,6 +66,29 @@ impl Profile {
         self.reserves.push(Box::new(factory));
         self
     }
+
+    /// Lets `choice` say which accelerators of its node a pod gets; without one it is the
+    /// [tightest](crate::snapshot::Devices::tightest), and so it is where what it says cannot be had.
+    #[must_use]
+    pub fn devices(mut self, choice: impl DeviceChoice + 'static) -> Self {
+        self.devices = Some(Box::new(choice));
+        self
+    }
+
+    pub(super) fn choose_devices(&self, cycle: &Cycle<'_>, node: NodeIx) -> DeviceSet {
+        let demand = &cycle.pod.demand;
+        let usual = || cycle.ledger.devices_for(node, demand);
+        match (&self.devices, &demand.accelerators) {
+            (Some(choice), Some(ask)) if ask.held.is_empty() => {
+                let devices = &cycle.ledger.row(node).devices[0];
+                choice
+                    .choose(cycle, node)
+                    .filter(|set| devices.can_on(ask, *set))
+                    .unwrap_or_else(usual)
+            }
+            _ => usual(),
+        }
+    }
 }
 
 impl Default for Profile {
@@ -73,6 +101,7 @@ impl Default for Profile {
             .filter(filter::NodeAffinity)
             .filter(filter::NodePorts)
             .filter(filter::NodeResourcesFit)
+            .filter(filter::Accelerators)
             .scorer(score::TaintToleration, 3)
             .scorer(score::NodeAffinity, 2)
             .scorer(score::LeastAllocated::default(), 1)
@@ -170,10 +199,11 @@ impl Scheduler for Framework {
         for (&at, &group) in order.iter().zip(&group_of) {
             left[group] -= 1;
             match run.place(&pending[at], group, left[group] > 0) {
-                Ok((node, score)) => plan.placed.push(Placement {
+                Ok((node, devices, score)) => plan.placed.push(Placement {
                     pending: at,
                     pod: pending[at].id.clone(),
                     node: snapshot.node(node).name().clone(),
+                    devices,
                     score,
                 }),
                 Err(refusals) => lost.push(Lost {
@@ -237,7 +267,7 @@ impl Run<'_> {
         pod: &Pending,
         group: usize,
         more_to_come: bool,
-    ) -> Result<(NodeIx, u32), Vec<(NodeIx, Obstacle)>> {
+    ) -> Result<(NodeIx, DeviceSet, u32), Vec<(NodeIx, Obstacle)>> {
         let cycle = Cycle::new(&self.ledger, pod, self.now);
         let mut sweep = match self.sweeps[group].take() {
             Some(mut sweep) if !self.unshared => {
@@ -266,9 +296,11 @@ impl Run<'_> {
         let Some((node, score)) = chosen else {
             return Err(refusals);
         };
-        self.ledger.charge(node, &pod.demand);
+        let cycle = Cycle::new(&self.ledger, pod, self.now);
+        let devices = self.profile.choose_devices(&cycle, node);
+        self.ledger.charge_devices(node, &pod.demand, devices);
         self.log.push(node);
-        Ok((node, score))
+        Ok((node, devices, score))
     }
 
     fn keep(&mut self, group: usize, sweep: Sweep) {

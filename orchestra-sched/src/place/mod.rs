@@ -60,6 +60,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use orchestra_core::kind::Pod;
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
@@ -135,6 +136,8 @@ pub struct Placement {
     pub pod: PodId,
     /// The node's name.
     pub node: SmolStr,
+    /// The accelerators of the node that it gets.
+    pub devices: DeviceSet,
     /// The node's score for it: the sum over the scorers, each from 0 to 100 times its weight.
     /// Comparable within one plan.
     pub score: u32,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
@@ -63,6 +64,8 @@ impl PodFields {
     pub const LABELS: Self = Self(1 << 6);
     /// Its priority.
     pub const PRIORITY: Self = Self(1 << 7);
+    /// The accelerators that it wants.
+    pub const ACCELERATORS: Self = Self(1 << 14);
     /// Which pod it is: name, uid and time of arrival. No two pods share an answer.
     pub const IDENTITY: Self = Self(1 << 15);
     /// Every field: always right, and slow.
@@ -177,6 +180,17 @@ pub trait Scorer: fmt::Debug + Send + Sync {
     fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]);
 }
 
+/// Says which accelerators of its node a pod gets.
+///
+/// # Contract
+///
+/// A pure function of the cycle and the node.
+pub trait DeviceChoice: fmt::Debug + Send + Sync {
+    /// As many different devices of `node` as the pod asks, each with enough free; `None` to leave
+    /// it to the usual rule. Asked only where the pod fits.
+    fn choose(&self, cycle: &Cycle<'_>, node: NodeIx) -> Option<DeviceSet>;
+}
+
 /// Why a [`Reserve`] cannot keep what a pod needs on a node.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{note}")]
@@ -272,5 +286,6 @@ where
 
 const _: Option<&dyn Filter> = None;
 const _: Option<&dyn Scorer> = None;
+const _: Option<&dyn DeviceChoice> = None;
 const _: Option<&dyn Reserve> = None;
 const _: Option<&dyn ReserveFactory> = None;

@@ -74,7 +74,8 @@ fn alike(one: &Pending, other: &Pending, fields: PodFields) -> bool {
             || differ(PodFields::TOLERATIONS, a.tolerations == b.tolerations)
             || differ(PodFields::HOST_PORTS, a.host_ports == b.host_ports)
             || differ(PodFields::NAMESPACE, a.namespace == b.namespace)
-            || differ(PodFields::LABELS, a.labels == b.labels))
+            || differ(PodFields::LABELS, a.labels == b.labels)
+            || differ(PodFields::ACCELERATORS, a.accelerators == b.accelerators))
 }
 
 /// Equal for pods that are alike, and mostly not for others.
@@ -122,6 +123,9 @@ fn fingerprint(pod: &Pending, fields: PodFields) -> u64 {
     }
     if fields.has(PodFields::LABELS) {
         demand.labels.hash(&mut hash);
+    }
+    if fields.has(PodFields::ACCELERATORS) {
+        demand.accelerators.hash(&mut hash);
     }
     hash.finish()
 }

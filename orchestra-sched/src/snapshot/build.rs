@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Node, Pod, accelerator};
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
@@ -65,8 +65,12 @@ impl SnapshotBuilder {
         if old.allocatable != facts.allocatable || old.pods != facts.pods {
             Arc::make_mut(&mut current.load).resize(at.row(), &old, &facts);
         }
+        let devices = old.devices != facts.devices;
         if let Some(row) = current.rows.get_mut(at.row()) {
             Arc::make_mut(row).facts = Arc::new(facts);
+        }
+        if devices {
+            self.recount_devices(at);
         }
         changes
     }
@@ -175,7 +179,20 @@ impl SnapshotBuilder {
     fn count(&mut self, at: NodeIx, running: Arc<Running>) {
         Arc::make_mut(&mut self.current.load).charge(at.row(), &running.demand);
         if let Some(row) = self.current.rows.get_mut(at.row()) {
+            let devices = running.demand.accelerators.is_some();
             Arc::make_mut(row).add(running);
+            if devices {
+                self.recount_devices(at);
+            }
+        }
+    }
+
+    /// Makes the row of devices show what the node's pods hold.
+    fn recount_devices(&mut self, at: NodeIx) {
+        if let Some(row) = self.current.rows.get(at.row()) {
+            let (devices, _) = row.devices();
+            let load = Arc::make_mut(&mut self.current.load);
+            Arc::make_mut(&mut load.devices)[at.row()] = devices;
         }
     }
 
@@ -183,6 +200,9 @@ impl SnapshotBuilder {
         Arc::make_mut(&mut self.current.load).refund(at.row(), &running.demand);
         if let Some(row) = self.current.rows.get_mut(at.row()) {
             Arc::make_mut(row).take(&running.id);
+            if running.demand.accelerators.is_some() {
+                self.recount_devices(at);
+            }
         }
     }
 }
@@ -235,6 +255,17 @@ impl NodeFacts {
             pods: list
                 .get("pods")
                 .map_or(PODS_PER_NODE, |pods| hold(pods.as_int())),
+            devices: list.get(accelerator::RESOURCE).map_or(0, |count| {
+                usize::try_from(count.as_int())
+                    .unwrap_or(0)
+                    .min(accelerator::DEVICES_MAX)
+            }),
+            model: node
+                .metadata
+                .labels
+                .get(accelerator::MODEL_LABEL)
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 }
@@ -252,6 +283,7 @@ fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
             || is.memory > was.memory
             || is.storage > was.storage
             || new.pods > old.pods
+            || new.devices > old.devices
             || extended
     };
     let mut changes = Changes::NONE;
@@ -260,7 +292,7 @@ fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
             changes = changes.with(change);
         }
     };
-    if was != is || old.pods != new.pods {
+    if was != is || old.pods != new.pods || old.devices != new.devices {
         note(more(old, new), Changes::NODE_GREW);
         note(more(new, old), Changes::NODE_SHRANK);
     }

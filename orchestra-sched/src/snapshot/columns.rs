@@ -1,6 +1,9 @@
 //! What there is and what is free, one column a quantity, one row a node.
 
+use std::sync::Arc;
+
 use super::demand::Demand;
+use super::devices::Devices;
 use super::{NodeFacts, NodeIx, name_hash};
 
 /// What nodes have and no pod changes.
@@ -59,6 +62,8 @@ pub(crate) struct Load {
     pub(crate) pods_free: Vec<i64>,
     pub(crate) cpu_scored: Vec<i64>,
     pub(crate) memory_scored: Vec<i64>,
+    /// Behind a count of its own, as most changes leave it alone.
+    pub(crate) devices: Arc<Vec<Devices>>,
 }
 
 impl Load {
@@ -70,6 +75,7 @@ impl Load {
         self.pods_free.push(facts.pods);
         self.cpu_scored.push(0);
         self.memory_scored.push(0);
+        Arc::make_mut(&mut self.devices).push(Devices::new(facts.devices));
     }
 
     /// What is free moves with what there is.
@@ -100,6 +106,7 @@ impl Load {
         self.pods_free.swap_remove(at);
         self.cpu_scored.swap_remove(at);
         self.memory_scored.swap_remove(at);
+        Arc::make_mut(&mut self.devices).swap_remove(at);
     }
 
     /// Takes what `demand` asks from row `at`.
@@ -160,6 +167,8 @@ pub struct Rows<'a> {
     pub storage_free: &'a [i64],
     /// How many more pods may run.
     pub pods_free: &'a [i64],
+    /// What is free of each accelerator.
+    pub devices: &'a [Devices],
 }
 
 impl<'a> Rows<'a> {
@@ -176,6 +185,7 @@ impl<'a> Rows<'a> {
             memory_scored: &load.memory_scored,
             storage_free: &load.storage_free,
             pods_free: &load.pods_free,
+            devices: &load.devices,
         }
     }
 
@@ -194,7 +204,8 @@ impl<'a> Rows<'a> {
             memory_free: &load.memory_free[run.clone()],
             memory_scored: &load.memory_scored[run.clone()],
             storage_free: &load.storage_free[run.clone()],
-            pods_free: &load.pods_free[run],
+            pods_free: &load.pods_free[run.clone()],
+            devices: &load.devices[run],
         }
     }
 

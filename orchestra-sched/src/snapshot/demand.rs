@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use orchestra_core::kind::accelerator::{self, AcceleratorAsk};
 use orchestra_core::kind::pod::{Container, PodSpec, Toleration};
 use orchestra_core::kind::{Pod, Protocol};
 use orchestra_core::meta::Labels;
@@ -31,7 +32,8 @@ pub struct Amounts {
 }
 
 impl Amounts {
-    /// What a list of resources says. `pods` is not among them; amounts below zero count as 0.
+    /// What a list of resources says. `pods` and accelerators are not among them; amounts below zero
+    /// count as 0.
     pub fn of(list: &ResourceList) -> Self {
         let mut amounts = Self::default();
         for (name, quantity) in list {
@@ -40,7 +42,7 @@ impl Amounts {
                 "cpu" => amounts.cpu_milli = hold(quantity.as_milli()),
                 "memory" => amounts.memory = whole,
                 "ephemeral-storage" => amounts.storage = whole,
-                "pods" => {}
+                "pods" | accelerator::RESOURCE => {}
                 _ if whole == 0 => {}
                 _ => {
                     amounts.extended.insert(name.clone(), whole);
@@ -155,6 +157,8 @@ pub struct Demand {
     pub tolerations: Vec<Toleration>,
     /// The ports of the node that it takes.
     pub host_ports: Vec<HostPort>,
+    /// The devices that it wants, or holds.
+    pub accelerators: Option<AcceleratorAsk>,
 }
 
 impl Demand {
@@ -185,6 +189,7 @@ impl Demand {
             preferred_nodes,
             tolerations: spec.tolerations.clone(),
             host_ports: host_ports(spec),
+            accelerators: AcceleratorAsk::of(pod),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::kind::accelerator::DeviceSet;
+
 use super::columns::{Load, Rows};
 use super::demand::{Demand, HostPort};
 use super::{NodeIx, Snapshot};
@@ -16,6 +18,10 @@ pub struct Ledger {
     load: Arc<Load>,
     /// What has no column: extended resources and host ports of what was placed here.
     placed: BTreeMap<NodeIx, Vec<Arc<Demand>>>,
+    /// Which devices what was placed here got.
+    devices_taken: BTreeMap<NodeIx, Vec<(Arc<Demand>, DeviceSet)>>,
+    /// Which devices what was taken off the snapshot's nodes gave back.
+    devices_returned: BTreeMap<NodeIx, Vec<(Arc<Demand>, DeviceSet)>>,
 }
 
 impl Ledger {
@@ -25,6 +31,8 @@ impl Ledger {
             snapshot: snapshot.clone(),
             load: Arc::clone(&snapshot.load),
             placed: BTreeMap::new(),
+            devices_taken: BTreeMap::new(),
+            devices_returned: BTreeMap::new(),
         }
     }
 
@@ -43,8 +51,44 @@ impl Ledger {
         Rows::one(&self.snapshot.capacity, &self.load, node)
     }
 
-    /// Takes what `demand` asks from `node`. Checks nothing: see [`fits`](crate::fits).
+    /// Takes what `demand` asks from `node`, and of its accelerators those that
+    /// [`devices_for`](Self::devices_for) names. Checks nothing: see [`fits`](crate::fits).
     pub fn charge(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+        let devices = self.devices_for(node, demand);
+        self.charge_devices(node, demand, devices);
+    }
+
+    /// The accelerators of `node` that a pod gets where nobody says otherwise: those that it says
+    /// it holds, or else the [tightest](super::Devices::tightest). None if it asks for none, or
+    /// cannot have them.
+    pub fn devices_for(&self, node: NodeIx, demand: &Demand) -> DeviceSet {
+        match &demand.accelerators {
+            None => DeviceSet::NONE,
+            Some(ask) if !ask.held.is_empty() => ask.held,
+            Some(ask) => self.load.devices[node.row()]
+                .tightest(ask)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// As [`charge`](Self::charge), with the accelerators named.
+    pub fn charge_devices(&mut self, node: NodeIx, demand: &Arc<Demand>, devices: DeviceSet) {
+        if let Some(ask) = &demand.accelerators {
+            let load = Arc::make_mut(&mut self.load);
+            Arc::make_mut(&mut load.devices)[node.row()].charge(devices, ask.milli);
+            let returned = self.devices_returned.get_mut(&node);
+            let undone = returned.is_some_and(|returned| {
+                let same = (demand, devices);
+                let at = returned
+                    .iter()
+                    .position(|(demand, set)| (demand, *set) == same);
+                at.map(|at| returned.swap_remove(at)).is_some()
+            });
+            if !undone {
+                let taken = self.devices_taken.entry(node).or_default();
+                taken.push((Arc::clone(demand), devices));
+            }
+        }
         Arc::make_mut(&mut self.load).charge(node.row(), demand);
         if demand.has_no_column() {
             self.placed
@@ -55,7 +99,14 @@ impl Ledger {
     }
 
     /// Gives back what an equal [`charge`](Self::charge) took.
+    ///
+    /// It may also be a pod that runs on `node` in the snapshot.
     pub fn refund(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+        if let Some(ask) = &demand.accelerators {
+            let devices = self.devices_of(node, demand);
+            let load = Arc::make_mut(&mut self.load);
+            Arc::make_mut(&mut load.devices)[node.row()].refund(devices, ask.milli);
+        }
         Arc::make_mut(&mut self.load).refund(node.row(), demand);
         if demand.has_no_column()
             && let Some(placed) = self.placed.get_mut(&node)
@@ -63,6 +114,22 @@ impl Ledger {
         {
             placed.swap_remove(at);
         }
+    }
+
+    /// Strikes out one pod of that demand: which devices it has here.
+    fn devices_of(&mut self, node: NodeIx, demand: &Arc<Demand>) -> DeviceSet {
+        if let Some(taken) = self.devices_taken.get_mut(&node)
+            && let Some(at) = taken.iter().rposition(|(other, _)| other == demand)
+        {
+            return taken.swap_remove(at).1;
+        }
+        let returned = self.devices_returned.entry(node).or_default();
+        let gone = returned.iter().filter(|(other, _)| other == demand).count();
+        let held = self.snapshot.node(node).devices_held();
+        let alike = held.iter().filter(|(running, _)| running.demand == *demand);
+        let devices = alike.map(|(_, set)| *set).nth(gone).unwrap_or_default();
+        returned.push((Arc::clone(demand), devices));
+        devices
     }
 
     /// How much of an extended resource is free on `node`; below zero where it has shrunk.

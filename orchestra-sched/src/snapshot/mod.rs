@@ -3,12 +3,14 @@
 mod build;
 mod columns;
 mod demand;
+mod devices;
 mod ledger;
 mod pages;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::kind::{Pod, Taint, TaintEffect};
 use orchestra_core::meta::{Labels, ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
@@ -19,6 +21,7 @@ pub use build::SnapshotBuilder;
 pub use columns::{Rows, inverse, percent};
 use demand::hold;
 pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
+pub use devices::Devices;
 pub use ledger::Ledger;
 
 use columns::{Capacity, Load};
@@ -79,6 +82,10 @@ pub struct NodeFacts {
     pub allocatable: Amounts,
     /// How many pods may run.
     pub pods: i64,
+    /// How many accelerators it has.
+    pub devices: usize,
+    /// Of which model; empty if it does not say.
+    pub model: SmolStr,
 }
 
 impl NodeFacts {
@@ -133,6 +140,17 @@ impl NodeRow {
     /// What runs there, in no order that means anything.
     pub fn pods(&self) -> &[Arc<Running>] {
         &self.pods
+    }
+
+    /// Which accelerators each of its pods holds, of those that ask for any: what they say they
+    /// hold, and for the others, by their id, the [tightest](Devices::tightest) that are left.
+    pub fn devices_held(&self) -> Vec<(&Running, DeviceSet)> {
+        self.devices().1
+    }
+
+    fn devices(&self) -> (Devices, Vec<(&Running, DeviceSet)>) {
+        let pods = self.pods.iter().map(|running| &**running);
+        devices::held(Devices::new(self.facts.devices), pods)
     }
 
     /// The host ports that its pods hold.

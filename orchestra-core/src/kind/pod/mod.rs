@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 
 use super::rules::Path;
 use super::wire::{kind, part, words};
-use super::{Invalid, Resource, Scope};
+use super::{Invalid, Resource, Scope, accelerator};
 use crate::meta::{Condition, ObjectMeta, condition, condition_holds};
 use crate::quantity::ResourceList;
 use crate::time::Timestamp;
@@ -460,6 +460,7 @@ impl Resource for Pod {
     fn validate(&self) -> Result<(), Invalid> {
         let mut invalid = Invalid::new();
         self.spec.check(&mut invalid, Path::root("spec"));
+        accelerator::check(&mut invalid, self);
         invalid.into_result()
     }
 

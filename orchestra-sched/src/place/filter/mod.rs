@@ -1,5 +1,6 @@
 //! Rules that turn nodes down. One a file, named as users know it.
 
+mod accelerators;
 mod node_affinity;
 mod node_name;
 mod ports;
@@ -7,6 +8,7 @@ mod resources;
 mod taints;
 mod unschedulable;
 
+pub use accelerators::Accelerators;
 pub use node_affinity::NodeAffinity;
 pub use node_name::NodeName;
 pub use ports::NodePorts;
