@@ -141,6 +141,26 @@ fn behind_a_partition_what_runs_goes_on_and_ends_once_it_heals() {
 }
 
 #[test]
+fn pods_of_a_node_that_falls_silent_leave_their_services_until_it_is_heard_again() {
+    Sim::seed(8)
+        .nodes(4)
+        .run(async |sim| {
+            up(sim, 8).await?;
+            let silent = homes(sim).iter().filter(|home| *home == "node-2").count() as u32;
+            let before = homes(sim);
+            assert!(silent > 0, "{before:?}");
+            sim.fault(Fault::Partition("node-2".into())).await?;
+            sim.advance(minutes(2)).await;
+            assert_eq!(sim.ready("web"), 8 - silent);
+            sim.fault(Fault::Heal("node-2".into())).await?;
+            sim.settle().await?;
+            assert_eq!((sim.ready("web"), homes(sim)), (8, before));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn an_agent_that_begins_anew_adopts_what_runs() {
     let report = Sim::seed(4)
         .run(async |sim| {

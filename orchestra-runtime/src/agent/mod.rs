@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use heartbeat::LEASE_NAMESPACE;
+pub(crate) use status::NODE_NOT_READY;
 pub use view::{CachedView, NodeView};
 
 use crate::api::Client;
@@ -142,6 +143,8 @@ pub(crate) struct Parts {
     pub(crate) events: Recorder,
     pub(crate) settings: AgentSettings,
     pub(crate) volumes: Option<VolumeHost>,
+    /// How often the node was made ready: each time its pods tell anew how they are.
+    pub(crate) registered: watch::Sender<u64>,
     places: Mutex<Option<Places>>,
 }
 
@@ -288,6 +291,7 @@ impl Agent {
             events: parts.events,
             settings,
             volumes,
+            registered: watch::Sender::new(0),
             places: Mutex::default(),
         };
         Self {
@@ -316,6 +320,7 @@ impl Agent {
             view: view.as_ref(),
             node: &node,
             settings: &parts.settings,
+            registered: &parts.registered,
             lease: None,
         };
         let mut pods = Pods {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::container::Slot;
 use super::env::{ConfigError, Facts, Sources};
 use super::life::Life;
-use super::status::{PodSeen, Seen, SeenState, status};
+use super::status::{PodSeen, Seen, SeenState, is_closed, status};
 use super::stop::end_stray;
 use super::volumes::Prepared;
 use super::{AgentSettings, NodeView, Parts, Running};
@@ -209,10 +209,19 @@ impl PodShared {
         }
     }
 
-    /// Reports every change, for ever.
+    /// Reports every change, and anew whenever the node is back, for ever.
     async fn keep_reporting(&self) {
+        let mut registered = self.parts.registered.subscribe();
+        if is_closed(&self.pod) {
+            self.changed.notify_one();
+        }
         loop {
-            self.changed.notified().await;
+            tokio::select! {
+                biased;
+                () = self.changed.notified() => {}
+                // The sender lives as long as the parts do.
+                _ = registered.changed() => {}
+            }
             self.report().await;
         }
     }

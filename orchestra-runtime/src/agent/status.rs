@@ -7,10 +7,19 @@ use orchestra_core::kind::pod::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, IpEntry, PodPhase, PodStatus, RestartPolicy,
 };
-use orchestra_core::meta::{Condition, set_condition};
+use orchestra_core::meta::{Condition, condition, set_condition};
 use orchestra_core::port::driver::Exit;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
+
+/// Why a pod is not ready whose node is lost. Others write it; the agent takes it back.
+pub(crate) const NODE_NOT_READY: &str = "NodeNotReady";
+
+/// Whether somebody else took the pod out of its services because its node was lost.
+pub(crate) fn is_closed(pod: &Pod) -> bool {
+    condition(&pod.status.conditions, Pod::READY)
+        .is_some_and(|ready| ready.reason == NODE_NOT_READY)
+}
 
 /// What the agent knows of one container.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,11 +170,8 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
         .filter(|(_, seen)| !(seen.ready && seen.running()))
         .map(|(container, _)| container.name.as_str())
         .collect();
-    let gates_open = pod.spec.readiness_gates.iter().all(|gate| {
-        orchestra_core::meta::condition_holds(&pod.status.conditions, &gate.condition_type)
-    });
     let contained = initialized && !over && unready.is_empty() && !seen.stopped;
-    let ready = contained && gates_open && !seen.ending;
+    let ready = contained && pod.has_open_gates() && !seen.ending;
     let why = |holds: bool, gates: bool| -> (&str, String) {
         match () {
             () if holds => ("", String::new()),

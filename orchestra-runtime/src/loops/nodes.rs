@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::error::Retry;
 use orchestra_core::kind::{Node, Pod, Resource, Taint, TaintEffect};
-use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
+use orchestra_core::meta::{
+    Condition, ConditionStatus, ObjectKey, condition, condition_holds, set_condition,
+};
 use orchestra_core::port::store::{Guard, Key, Write};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::{Heartbeat, NodePolicy, NodeState, evict_at, taints};
@@ -16,7 +18,7 @@ use orchestra_sched::health::zones::{
 use smol_str::SmolStr;
 
 use super::caches::{BY_NODE, Caches};
-use crate::agent::LEASE_NAMESPACE;
+use crate::agent::{LEASE_NAMESPACE, NODE_NOT_READY};
 use crate::api::{ApiError, Client, DeleteParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
@@ -25,8 +27,8 @@ use crate::net::address::{AddressRange, NODES_MAX};
 /// Where it stands in the store which node has which addresses: one key a range.
 const RANGE_PREFIX: &str = "podranges/";
 
-/// Pods told to go in one commit.
-const EVICTIONS_PER_COMMIT_MAX: usize = 60;
+/// Pods told to go, or taken out of their services, in one commit.
+const PODS_PER_COMMIT_MAX: usize = 60;
 
 /// Watches over nodes.
 #[derive(Debug)]
@@ -190,8 +192,9 @@ impl Reconcile for NodesLoop {
         let mut spare = false;
         if state != NodeState::Ready && reported.is_some() {
             let verdicts = self.verdicts(&node);
-            // Where every zone is lost, the observer is more likely at fault: nobody is told to
-            // go, and those told before may stay. The first node that is back changes that.
+            // Where every zone is lost, the observer is more likely at fault: nobody is told to go
+            // or taken out of a service, and those told before may stay and serve. The first node
+            // that is back changes that.
             spare = verdicts
                 .values()
                 .all(|verdict| verdict.state == ZoneState::FullDisruption);
@@ -215,6 +218,9 @@ impl Reconcile for NodesLoop {
             }
             return Ok(outcome.or(Outcome::ReviewAt(now)));
         }
+        if state != NodeState::Ready && reported.is_some() {
+            self.close(&node, spare, now).await?;
+        }
         let leaving = self.evict(&node, now).await?;
         Ok(outcome.or(Outcome::from(leaving)))
     }
@@ -224,6 +230,17 @@ impl Reconcile for NodesLoop {
 fn tells_to_go(taint: &Taint) -> bool {
     taint.effect == TaintEffect::NoExecute
         && [Taint::NOT_READY, Taint::UNREACHABLE].contains(&taint.key.as_str())
+}
+
+/// Whether a pod would be ready had it not been closed with its node.
+fn was_well(pod: &Pod) -> bool {
+    let conditions = &pod.status.conditions;
+    let closed =
+        condition(conditions, Pod::READY).is_some_and(|ready| ready.reason == NODE_NOT_READY);
+    closed
+        && !pod.is_terminating()
+        && pod.has_open_gates()
+        && condition_holds(conditions, Pod::CONTAINERS_READY)
 }
 
 /// The node with the conditions and taints that its state asks for; `None` if it has them.
@@ -250,6 +267,42 @@ fn judged(node: &Node, state: NodeState, evict: bool, spare: bool, now: Timestam
 }
 
 impl NodesLoop {
+    /// Takes the pods of a lost node out of their services, as whether they still answer is not
+    /// known; or, to `spare` them, puts back those it took out that were well when last heard of.
+    /// Guarded by the node as it was seen, so that none is closed after its agent has registered
+    /// anew, upon which it tells of each pod how it is.
+    async fn close(&self, node: &Node, spare: bool, now: Timestamp) -> Result<(), ApiError> {
+        let mut pods = self.caches.pods.by_index(BY_NODE, &node.metadata.name);
+        pods.retain(|pod| if spare { was_well(pod) } else { pod.is_ready() });
+        let key = Key::from(format!("nodes/{}", node.metadata.name));
+        let guard = Guard::At(key, node.metadata.resource_version);
+        for some in pods.chunks(PODS_PER_COMMIT_MAX) {
+            let mut commit = self.client.commit().guard(guard.clone());
+            for pod in some {
+                let mut changed = Pod::clone(pod);
+                let (reason, message) = match spare {
+                    true => ("", String::new()),
+                    false => (
+                        NODE_NOT_READY,
+                        format!("{} is not ready", node.metadata.name),
+                    ),
+                };
+                let ready = Condition {
+                    kind: Pod::READY.into(),
+                    status: spare.into(),
+                    reason: reason.into(),
+                    message,
+                    ..Condition::default()
+                };
+                set_condition(&mut changed.status.conditions, ready, now);
+                commit = commit.replace_status(changed);
+            }
+            let landed = commit.send().await?;
+            self.caches.pods.wait_through(landed).await;
+        }
+        Ok(())
+    }
+
     /// Tells those pods to go that do not tolerate the node's taints any longer. Returns when the
     /// next one has to.
     async fn evict(&self, node: &Node, now: Timestamp) -> Result<Option<Timestamp>, ApiError> {
@@ -269,7 +322,7 @@ impl NodesLoop {
                 None => {}
             }
         }
-        for some in due.chunks(EVICTIONS_PER_COMMIT_MAX) {
+        for some in due.chunks(PODS_PER_COMMIT_MAX) {
             let mut commit = self.client.commit();
             for pod in some {
                 // Whatever its version: its status may change meanwhile.

@@ -379,6 +379,13 @@ impl Pod {
         condition_holds(&self.status.conditions, Self::READY)
     }
 
+    /// Whether every condition that its readiness gates name holds.
+    pub fn has_open_gates(&self) -> bool {
+        let holds = |kind: &str| condition_holds(&self.status.conditions, kind);
+        let mut gates = self.spec.readiness_gates.iter();
+        gates.all(|gate| holds(&gate.condition_type))
+    }
+
     /// Whether its deletion was asked for.
     pub fn is_terminating(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
