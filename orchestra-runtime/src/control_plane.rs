@@ -15,6 +15,7 @@ use crate::api::Client;
 use crate::control::Controller;
 use crate::events::Recorder;
 use crate::loops::{Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop};
+use crate::net::address::AddressPlan;
 use crate::net::slices::SliceRegistry;
 
 /// How the controllers decide.
@@ -29,6 +30,8 @@ pub struct ControlSettings {
     pub node_policy: NodePolicy,
     /// How fast lost nodes are emptied.
     pub zone_policy: ZonePolicy,
+    /// Which addresses pods and services get.
+    pub addresses: AddressPlan,
     /// The seed of every chance in decisions.
     pub seed: u64,
     /// Where numbers go.
@@ -42,6 +45,7 @@ impl Default for ControlSettings {
             scheduler_name: orchestra_core::kind::Pod::DEFAULT_SCHEDULER.into(),
             node_policy: NodePolicy::default(),
             zone_policy: ZonePolicy::default(),
+            addresses: AddressPlan::default(),
             seed: 0,
             meter: Arc::new(NoMeter),
         }
@@ -97,7 +101,12 @@ impl ControlPlane {
         let placement = Controller::new(placement, clock.clone()).meter(meter.clone());
         placement.reconciler().feed(placement.queue());
 
-        let endpoints = EndpointsLoop::new(client.clone(), caches.clone(), registry.clone());
+        let endpoints = EndpointsLoop::new(
+            client.clone(),
+            caches.clone(),
+            registry.clone(),
+            settings.addresses,
+        );
         let endpoints = Controller::new(endpoints, clock.clone()).meter(meter.clone());
         EndpointsLoop::feed(&caches, endpoints.queue());
 
@@ -107,6 +116,7 @@ impl ControlPlane {
             events.component("nodes"),
             settings.node_policy,
             settings.zone_policy,
+            settings.addresses,
         );
         let nodes = Controller::new(nodes, clock.clone()).meter(meter.clone());
         NodesLoop::feed(&caches, nodes.queue());

@@ -11,6 +11,7 @@ pub use orchestra_core::meta::ObjectKey;
 
 pub use crate::api::{Api, ApiError, Client, DeleteParams, ListParams};
 pub use crate::driver::task::{TaskContext, TaskError};
+pub use crate::net::address::AddressPlan;
 pub use crate::orchestra::{Builder, Orchestra};
 
 /// Any error, as a `main` returns it.

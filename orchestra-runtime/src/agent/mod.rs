@@ -44,6 +44,7 @@ use crate::api::Client;
 use crate::events::Recorder;
 use crate::loops::pod_range;
 use crate::net::address::{AddressRange, LoopbackSpan, PodAddress, PodAddresses};
+use crate::net::ports::listens;
 use crate::net::traffic::Traffic;
 use crate::probe::{ProbeWheel, WheelHandle, WheelLimits};
 use env::ConfigError;
@@ -160,12 +161,12 @@ impl Places {
     fn new(range: AddressRange, span: LoopbackSpan, pods: &[Arc<Pod>]) -> Self {
         let mut free = PodAddresses::new(range, span);
         let mut held = BTreeMap::new();
-        let kept = pods.iter().filter(|pod| !pod.is_terminal());
-        for pod in kept.filter(|_| span == LoopbackSpan::Whole) {
+        for pod in pods.iter().filter(|pod| !pod.is_terminal()) {
             let Some(ip) = pod.status.pod_ip else {
                 continue;
             };
-            let ports = ports(pod).into_iter().map(|port| (port, port)).collect();
+            let listens = |port| (port, listens(pod, port));
+            let ports = ports(pod).into_iter().map(listens).collect();
             let place = PodAddress { ip, ports };
             if free.adopt(&place).is_ok() {
                 held.insert(pod.metadata.uid, place);

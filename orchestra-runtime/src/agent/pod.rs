@@ -286,6 +286,7 @@ async fn prepare(
                         init,
                         containers,
                         pod_ip: Some(place.ip),
+                        ports: place.ports.clone(),
                         host_ip: Some(parts.settings.host_ip),
                         start_time,
                         ..PodSeen::default()

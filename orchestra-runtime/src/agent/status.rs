@@ -12,6 +12,8 @@ use orchestra_core::port::driver::Exit;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
+use crate::net::ports;
+
 /// Why a pod is not ready whose node is lost. Others write it; the agent takes it back.
 pub(crate) const NODE_NOT_READY: &str = "NodeNotReady";
 
@@ -121,6 +123,8 @@ pub(crate) struct PodSeen {
     pub(crate) init: Vec<Seen>,
     pub(crate) containers: Vec<Seen>,
     pub(crate) pod_ip: Option<IpAddr>,
+    /// Where it was told to listen, for each port of the manifest.
+    pub(crate) ports: Vec<(u16, u16)>,
     pub(crate) host_ip: Option<IpAddr>,
     pub(crate) start_time: Option<Timestamp>,
     /// Set once the agent has given up on the pod: phase Failed, with reason and message.
@@ -205,6 +209,9 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
     set(Pod::INITIALIZED, initialized, why(initialized, false));
     set(Pod::CONTAINERS_READY, contained, why(contained, false));
     set(Pod::READY, ready, why(ready, true));
+    if let Some(told) = ports::told(&seen.ports) {
+        set_condition(&mut status.conditions, told, now);
+    }
     status
 }
 

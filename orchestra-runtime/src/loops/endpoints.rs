@@ -1,6 +1,6 @@
 //! Services: an address for each, and who answers there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use orchestra_core::int_or::IntOrString;
@@ -15,7 +15,8 @@ use smol_str::{SmolStr, ToSmolStr};
 use super::caches::{BY_NODE, Caches};
 use crate::api::Client;
 use crate::control::{Outcome, PassError, Queue, Reconcile};
-use crate::net::address::{AddressPool, SERVICE_RANGE};
+use crate::net::address::{AddressPlan, AddressPool, LoopbackSpan};
+use crate::net::ports;
 
 /// Where it stands in the store which service has an address: one key an address.
 const ADDRESS_PREFIX: &str = "serviceaddresses/";
@@ -26,15 +27,23 @@ pub struct EndpointsLoop {
     client: Client,
     caches: Caches,
     registry: Arc<dyn ServiceRegistry>,
+    addresses: AddressPlan,
 }
 
 impl EndpointsLoop {
-    /// A controller that reads from `caches` and publishes to `registry`.
-    pub fn new(client: Client, caches: Caches, registry: Arc<dyn ServiceRegistry>) -> Self {
+    /// A controller that reads from `caches` and publishes to `registry`. `addresses` are those
+    /// that services get.
+    pub fn new(
+        client: Client,
+        caches: Caches,
+        registry: Arc<dyn ServiceRegistry>,
+        addresses: AddressPlan,
+    ) -> Self {
         Self {
             client,
             caches,
             registry,
+            addresses,
         }
     }
 
@@ -88,6 +97,7 @@ fn shows(pod: &Pod) -> impl PartialEq + '_ {
     (
         &pod.metadata.labels,
         pod.status.pod_ip,
+        ports::assigned(pod),
         pod.is_ready(),
         pod.is_terminating(),
         pod.is_terminal(),
@@ -95,7 +105,8 @@ fn shows(pod: &Pod) -> impl PartialEq + '_ {
     )
 }
 
-fn selects(service: &Service, labels: &Labels) -> bool {
+/// Whether pods with those labels answer for the service.
+pub(crate) fn selects(service: &Service, labels: &Labels) -> bool {
     let selector = &service.spec.selector;
     !selector.is_empty()
         && selector
@@ -146,7 +157,15 @@ impl EndpointsLoop {
     /// One commit takes the lowest free address and gives it to the service, so that no two
     /// services ever have the same.
     async fn give_address(&self, service: &Arc<Service>) -> Result<(), PassError> {
-        let mut pool = AddressPool::new(SERVICE_RANGE);
+        if self.addresses.span() == LoopbackSpan::Single {
+            // All share the one address there is, each on its own ports. Where two want the same,
+            // the proxy says so.
+            let changed = with_address(service, Ipv4Addr::LOCALHOST);
+            let landed = self.client.commit().replace(changed).send().await?;
+            self.caches.services.wait_through(landed).await;
+            return Ok(());
+        }
+        let mut pool = AddressPool::new(self.addresses.services());
         for other in self.caches.services.list() {
             if let Some(IpAddr::V4(taken)) = other.cluster_ip() {
                 // One outside the range, or twice the same, is nothing to hand out either way.
@@ -166,9 +185,7 @@ impl EndpointsLoop {
                 }
                 Some(_) => continue,
             };
-            let mut changed = Service::clone(service);
-            changed.spec.cluster_ip = address.to_smolstr();
-            changed.spec.cluster_ips = vec![changed.spec.cluster_ip.clone()];
+            let changed = with_address(service, address);
             let owner = super::owners::text(service.as_ref());
             let landed = self
                 .client
@@ -190,20 +207,16 @@ impl EndpointsLoop {
     }
 
     fn endpoint(&self, service: &Service, pod: &Pod) -> Option<Endpoint> {
-        let address = pod.status.pod_ip?;
-        if pod.is_terminal() {
+        if !answers(service, pod) {
             return None;
         }
-        // A pod that lacks one of the named ports still answers on its others.
+        let address = pod.status.pod_ip?;
         let ports: Arc<[(SmolStr, u16)]> = service
             .spec
             .ports
             .iter()
             .filter_map(|port| Some((port.name.clone(), target(port, pod)?)))
             .collect();
-        if ports.is_empty() && !service.spec.ports.is_empty() {
-            return None;
-        }
         let terminating = pod.is_terminating();
         let node = self
             .caches
@@ -241,9 +254,29 @@ impl EndpointsLoop {
     }
 }
 
-/// The port of the pod that a port of the service means; `None` if the pod has no port of that
-/// name.
+fn with_address(service: &Service, address: Ipv4Addr) -> Service {
+    let mut changed = service.clone();
+    changed.spec.cluster_ip = address.to_smolstr();
+    changed.spec.cluster_ips = vec![changed.spec.cluster_ip.clone()];
+    changed
+}
+
+/// Whether a pod has an address and a port for the service. One that lacks some of the named
+/// ports still answers on its others.
+pub(crate) fn answers(service: &Service, pod: &Pod) -> bool {
+    let ports = &service.spec.ports;
+    pod.status.pod_ip.is_some()
+        && !pod.is_terminal()
+        && (ports.is_empty() || ports.iter().any(|port| target(port, pod).is_some()))
+}
+
+/// Where the pod listens for a port of the service; `None` if the pod has no port of that name.
 fn target(port: &ServicePort, pod: &Pod) -> Option<u16> {
+    Some(ports::listens(pod, named(port, pod)?))
+}
+
+/// The port of the pod's manifest that a port of the service means.
+fn named(port: &ServicePort, pod: &Pod) -> Option<u16> {
     let all = pod.spec.init_containers.iter();
     let sidecars = all.filter(|container| container.is_sidecar());
     match port.target_port.as_ref() {

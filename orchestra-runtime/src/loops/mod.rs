@@ -8,10 +8,12 @@ mod nodes;
 mod owners;
 mod placement;
 mod proxy;
+pub(crate) mod unready;
 
 pub use caches::{BY_NODE, BY_OWNER, BY_READY_POD, BY_SERVICE, Caches};
 pub use deployment::{DeploymentLoop, MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL};
 pub use endpoints::EndpointsLoop;
+pub(crate) use endpoints::{answers, selects};
 pub use garbage::{COLLECTED, GarbageLoop, Suspect};
 pub use nodes::NodesLoop;
 pub(crate) use nodes::pod_range;

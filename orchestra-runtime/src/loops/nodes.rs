@@ -22,7 +22,7 @@ use crate::agent::{LEASE_NAMESPACE, NODE_NOT_READY};
 use crate::api::{ApiError, Client, DeleteParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
-use crate::net::address::{AddressRange, NODES_MAX};
+use crate::net::address::{AddressPlan, AddressRange};
 
 /// Where it stands in the store which node has which addresses: one key a range.
 const RANGE_PREFIX: &str = "podranges/";
@@ -38,6 +38,7 @@ pub struct NodesLoop {
     events: Recorder,
     nodes: NodePolicy,
     zones: ZonePolicy,
+    addresses: AddressPlan,
     /// When this controller began to look: silence before that was not heard.
     since: Timestamp,
     memory: Mutex<Memory>,
@@ -54,13 +55,15 @@ struct Memory {
 }
 
 impl NodesLoop {
-    /// A controller that reads from `caches` and writes through `client`.
+    /// A controller that reads from `caches` and writes through `client`. `addresses` are those that
+    /// nodes get for their pods.
     pub fn new(
         client: Client,
         caches: Caches,
         events: Recorder,
         nodes: NodePolicy,
         zones: ZonePolicy,
+        addresses: AddressPlan,
     ) -> Self {
         let since = client.now();
         Self {
@@ -69,6 +72,7 @@ impl NodesLoop {
             events,
             nodes,
             zones,
+            addresses,
             since,
             memory: Mutex::default(),
         }
@@ -345,8 +349,11 @@ impl NodesLoop {
         // Ranges before this one were taken when last looked at; what was freed there since is
         // found once all others are gone.
         let from = self.memory().next_range;
-        for n in (from..NODES_MAX).chain(0..from) {
-            let range = AddressRange::of_node(n)
+        let room = self.addresses.nodes_max();
+        for n in (from..room).chain(0..from.min(room)) {
+            let range = self
+                .addresses
+                .of_node(n)
                 .map_err(|error| PassError::new(Retry::Never, error))?
                 .to_string();
             let key = Key::from(format!("{RANGE_PREFIX}{range}"));
@@ -372,7 +379,7 @@ impl NodesLoop {
             self.caches.nodes.wait_through(landed).await;
             return Ok(());
         }
-        let why = format!("all {NODES_MAX} ranges of pod addresses are taken; delete a node");
+        let why = format!("all {room} ranges of pod addresses are taken; delete a node");
         Err(PassError::new(Retry::Backoff, why))
     }
 }

@@ -39,15 +39,16 @@ pub(crate) async fn serve(
             .flat_map(|service| routes(service))
             .collect();
         let failed = proxy.sync(&routes).await;
-        let why: BTreeMap<&str, String> = failed
+        let why: BTreeMap<&L4Route, String> = failed
             .iter()
-            .filter_map(|error| Some((error.subject()?, report(error).to_string())))
+            .map(|(route, error)| (*route, report(error).to_string()))
             .collect();
         let mut tried = BTreeMap::new();
         for route in &routes {
-            let why = why.get(route.listen.to_string().as_str()).cloned();
+            let why = why.get(route).cloned();
+            let place = (route.service.clone(), route.listen);
             if let Some(why) = &why
-                && !listening.knows(route.listen, why)
+                && !listening.knows(&place, why)
             {
                 tracing::warn!(error = %why, service = %route.service, "a service does not listen");
                 let key = ObjectKey::namespaced(
@@ -58,7 +59,7 @@ pub(crate) async fn serve(
                     events.warning(service.as_ref(), "FailedListen", why.as_str());
                 }
             }
-            tried.insert(route.listen, why);
+            tried.insert(place, why);
         }
         listening.set(tried);
         let retry = async {
@@ -77,48 +78,48 @@ pub(crate) async fn serve(
     proxy.shutdown(grace).await;
 }
 
+/// A service, and where it listens.
+type Place = (ServiceName, SocketAddr);
+
 /// What became of the proxy's listeners, for those who wait for one. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listening(Arc<Tried>);
 
 #[derive(Debug, Default)]
 struct Tried {
-    /// Each address that was tried, and why it does not listen, if it does not.
-    addresses: Mutex<BTreeMap<SocketAddr, Option<String>>>,
+    /// Each place that was tried, and why nothing listens there for that service, if nothing does.
+    places: Mutex<BTreeMap<Place, Option<String>>>,
     changed: Notify,
 }
 
 impl Listening {
-    /// Waits until it was tried to listen at `address`. `Err` says why it failed.
-    pub(crate) async fn at(&self, address: SocketAddr) -> Result<(), String> {
+    /// Waits until it was tried to listen there for that service. `Err` says why it failed.
+    pub(crate) async fn at(&self, place: &Place) -> Result<(), String> {
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(outcome) = self.addresses().get(&address) {
+            if let Some(outcome) = self.places().get(place) {
                 return outcome.clone().map_or(Ok(()), Err);
             }
             changed.await;
         }
     }
 
-    fn knows(&self, address: SocketAddr, why: &str) -> bool {
-        let known = self.addresses();
+    fn knows(&self, place: &Place, why: &str) -> bool {
+        let known = self.places();
         known
-            .get(&address)
+            .get(place)
             .is_some_and(|old| old.as_deref() == Some(why))
     }
 
-    fn set(&self, tried: BTreeMap<SocketAddr, Option<String>>) {
-        *self.addresses() = tried;
+    fn set(&self, tried: BTreeMap<Place, Option<String>>) {
+        *self.places() = tried;
         self.0.changed.notify_waiters();
     }
 
-    fn addresses(&self) -> MutexGuard<'_, BTreeMap<SocketAddr, Option<String>>> {
-        self.0
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Option<String>>> {
+        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 //! On Linux all of 127.0.0.0/8 is local, so that every pod gets an address of its own and may
 //! listen on the port its manifest names. Where only 127.0.0.1 exists ([`LoopbackSpan::Single`])
 //! pods share it and get ports instead, handed over in the environment: see [`PodAddresses`].
+//! Services share it too, each on the ports its manifest names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,23 +11,23 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::str::FromStr;
 
-/// Where pods live: node *n* has the *n*th /24 of it.
+/// Where pods live unless told otherwise: node *n* has the *n*th /24 of it.
 pub const POD_RANGE: AddressRange = AddressRange {
     base: Ipv4Addr::new(127, 128, 0, 0),
     prefix: 10,
 };
 
-/// Where services live.
+/// Where services live unless told otherwise.
 pub const SERVICE_RANGE: AddressRange = AddressRange {
     base: Ipv4Addr::new(127, 64, 0, 0),
     prefix: 10,
 };
 
-/// The prefix length of one node's share of [`POD_RANGE`]: 254 pods.
+/// The prefix length of one node's share of the pod range: 254 pods.
 pub const NODE_PREFIX: u8 = 24;
 
-/// How many nodes [`POD_RANGE`] has room for.
-pub const NODES_MAX: u32 = 1 << (NODE_PREFIX - POD_RANGE.prefix);
+/// How many [shares](AddressPlan::share) there are.
+pub const SHARES: u32 = 16;
 
 /// How often a port is asked for before giving up: each time the system may offer one that is
 /// already promised to another pod.
@@ -56,20 +57,12 @@ impl AddressRange {
         })
     }
 
-    /// Node `n`'s share of [`POD_RANGE`]: its pod CIDR.
-    ///
-    /// # Errors
-    ///
-    /// [`AddressError::NoSuchNode`] from [`NODES_MAX`] on.
-    pub fn of_node(n: u32) -> Result<Self, AddressError> {
-        if n >= NODES_MAX {
-            return Err(AddressError::NoSuchNode { node: n });
+    /// The `n`th of the ranges with that prefix length which lie next to each other from here on.
+    const fn next(self, n: u32, prefix: u8) -> Self {
+        Self {
+            base: Ipv4Addr::from_bits(self.base.to_bits() + (n << (32 - prefix))),
+            prefix,
         }
-        let base = POD_RANGE.base.to_bits() + (n << (32 - NODE_PREFIX));
-        Ok(Self {
-            base: Ipv4Addr::from_bits(base),
-            prefix: NODE_PREFIX,
-        })
     }
 
     /// Whether `address` lies within, ends included.
@@ -139,10 +132,34 @@ pub enum AddressError {
         address: Ipv4Addr,
     },
     /// There are more nodes than the pod range has room for.
-    #[error("node {node} has no addresses: {POD_RANGE} has room for {NODES_MAX} nodes")]
+    #[error("node {node} has no addresses: {range} has room for {room} nodes; use a wider range")]
     NoSuchNode {
         /// The node's number, from 0.
         node: u32,
+        /// The pod range.
+        range: AddressRange,
+        /// How many nodes it has room for.
+        room: u32,
+    },
+    /// A range for pods that no node has a share of.
+    #[error("{range} is too narrow for pods; use a prefix length of at most {NODE_PREFIX}")]
+    Narrow {
+        /// The range.
+        range: AddressRange,
+    },
+    /// Pods and services would get the same addresses.
+    #[error("{pods} and {services} overlap; keep pods and services apart")]
+    Overlap {
+        /// The range for pods.
+        pods: AddressRange,
+        /// The range for services.
+        services: AddressRange,
+    },
+    /// A share that does not exist.
+    #[error("there is no share {share}; use 0 to {}", SHARES - 1)]
+    NoSuchShare {
+        /// The share asked for.
+        share: u32,
     },
     /// A prefix length that leaves nothing to hand out.
     #[error("a range with prefix length {prefix} has no addresses to give; use 0 to 30")]
@@ -283,19 +300,122 @@ pub enum LoopbackSpan {
     Single,
 }
 
-impl LoopbackSpan {
-    /// Tries it out: binds one socket in the pod range and one in the service range. Does not
-    /// wait for anything.
-    pub fn detect() -> Self {
+/// Which addresses an orchestra hands out.
+///
+/// Two orchestras on one host must not hand out the same: give each a [`share`](Self::share) of
+/// its own, or ranges that do not meet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AddressPlan {
+    pods: AddressRange,
+    services: AddressRange,
+    span: LoopbackSpan,
+}
+
+impl Default for AddressPlan {
+    /// All of [`POD_RANGE`] and [`SERVICE_RANGE`], on a whole loopback range.
+    fn default() -> Self {
+        Self {
+            pods: POD_RANGE,
+            services: SERVICE_RANGE,
+            span: LoopbackSpan::Whole,
+        }
+    }
+}
+
+impl AddressPlan {
+    /// Ranges of one's own. On Linux they are local without further ado if they lie in
+    /// 127.0.0.0/8.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError::Narrow`] if `pods` has no room for one node, [`AddressError::Overlap`] if
+    /// the two meet.
+    pub fn new(pods: AddressRange, services: AddressRange) -> Result<Self, AddressError> {
+        if pods.prefix > NODE_PREFIX {
+            return Err(AddressError::Narrow { range: pods });
+        }
+        if pods.first() <= services.last() && services.first() <= pods.last() {
+            return Err(AddressError::Overlap { pods, services });
+        }
+        let span = LoopbackSpan::Whole;
+        Ok(Self {
+            pods,
+            services,
+            span,
+        })
+    }
+
+    /// One of [`SHARES`] equal parts of the default ranges, from 0 on: 1,024 nodes and 262,142
+    /// services each.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError::NoSuchShare`] from [`SHARES`] on.
+    pub fn share(n: u32) -> Result<Self, AddressError> {
+        const BITS: u8 = SHARES.ilog2() as u8;
+        if n >= SHARES {
+            return Err(AddressError::NoSuchShare { share: n });
+        }
+        Ok(Self {
+            pods: POD_RANGE.next(n, POD_RANGE.prefix + BITS),
+            services: SERVICE_RANGE.next(n, SERVICE_RANGE.prefix + BITS),
+            span: LoopbackSpan::Whole,
+        })
+    }
+
+    /// The same on a host that answers for so much of the loopback range.
+    #[must_use]
+    pub fn on(mut self, span: LoopbackSpan) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// The same on this host: tries out what it answers for, by binding a socket in each range.
+    /// Does not wait for anything.
+    #[must_use]
+    pub fn on_this_host(self) -> Self {
         let binds = |range: AddressRange| {
             let probe = Ipv4Addr::from_bits(range.last() - 1);
             TcpListener::bind(SocketAddr::new(probe.into(), 0)).is_ok()
         };
-        if binds(POD_RANGE) && binds(SERVICE_RANGE) {
-            Self::Whole
+        let span = if binds(self.pods) && binds(self.services) {
+            LoopbackSpan::Whole
         } else {
-            Self::Single
+            LoopbackSpan::Single
+        };
+        self.on(span)
+    }
+
+    /// How much of the loopback range it counts on.
+    pub fn span(&self) -> LoopbackSpan {
+        self.span
+    }
+
+    /// Where services live, on a whole loopback range.
+    pub fn services(&self) -> AddressRange {
+        self.services
+    }
+
+    /// How many nodes there is room for.
+    pub fn nodes_max(&self) -> u32 {
+        1 << (NODE_PREFIX - self.pods.prefix)
+    }
+
+    /// The share of node `n`, from 0 on: its pod CIDR.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError::NoSuchNode`] from [`nodes_max`](Self::nodes_max) on.
+    pub fn of_node(&self, n: u32) -> Result<AddressRange, AddressError> {
+        let (range, room) = (self.pods, self.nodes_max());
+        if n >= room {
+            return Err(AddressError::NoSuchNode {
+                node: n,
+                range,
+                room,
+            });
         }
+        Ok(range.next(n, NODE_PREFIX))
     }
 }
 
@@ -453,22 +573,51 @@ mod tests {
 
     #[test]
     fn a_node_has_the_nth_24_of_the_pod_range() {
-        assert_eq!(
-            AddressRange::of_node(0).unwrap().to_string(),
-            "127.128.0.0/24"
-        );
-        assert_eq!(
-            AddressRange::of_node(257).unwrap().to_string(),
-            "127.129.1.0/24"
-        );
-        let last = AddressRange::of_node(NODES_MAX - 1).unwrap();
+        let plan = AddressPlan::default();
+        assert_eq!(plan.of_node(0).unwrap().to_string(), "127.128.0.0/24");
+        assert_eq!(plan.of_node(257).unwrap().to_string(), "127.129.1.0/24");
+        let last = plan.of_node(plan.nodes_max() - 1).unwrap();
         assert_eq!(last.to_string(), "127.191.255.0/24");
         assert!(POD_RANGE.contains(last.base) && !SERVICE_RANGE.contains(last.base));
-        let error = AddressRange::of_node(NODES_MAX).unwrap_err().to_string();
+        let error = plan.of_node(plan.nodes_max()).unwrap_err().to_string();
         assert!(
             error.contains("127.128.0.0/10") && error.contains("16384"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn shares_do_not_meet_and_fill_the_ranges() {
+        let plans: Vec<_> = (0..SHARES)
+            .map(|n| AddressPlan::share(n).unwrap())
+            .collect();
+        for pair in plans.windows(2) {
+            assert_eq!(pair[0].pods.last() + 1, pair[1].pods.first());
+            assert_eq!(pair[0].services.last() + 1, pair[1].services.first());
+        }
+        assert_eq!(plans[1].of_node(0).unwrap().to_string(), "127.132.0.0/24");
+        assert_eq!(plans[1].services().to_string(), "127.68.0.0/14");
+        assert_eq!(plans[15].pods.last(), POD_RANGE.last());
+        assert_eq!(plans[0].nodes_max(), 1_024);
+        let error = AddressPlan::share(SHARES).unwrap_err().to_string();
+        assert_eq!(error, "there is no share 16; use 0 to 15");
+    }
+
+    #[test]
+    fn plans_that_cannot_work_are_refused_by_name() {
+        let plan = |pods: &str, services: &str| {
+            let plan = AddressPlan::new(pods.parse().unwrap(), services.parse().unwrap());
+            plan.unwrap_err().to_string()
+        };
+        assert_eq!(
+            plan("127.9.0.0/25", "127.10.0.0/16"),
+            "127.9.0.0/25 is too narrow for pods; use a prefix length of at most 24"
+        );
+        assert_eq!(
+            plan("127.9.0.0/16", "127.9.3.0/24"),
+            "127.9.0.0/16 and 127.9.3.0/24 overlap; keep pods and services apart"
+        );
+        assert!(plan("127.9.3.0/24", "127.0.0.0/8").contains("overlap"));
     }
 
     #[test]
@@ -540,7 +689,7 @@ mod tests {
 
     #[test]
     fn pods_on_a_whole_loopback_keep_their_ports() {
-        let range = AddressRange::of_node(3).unwrap();
+        let range = AddressPlan::default().of_node(3).unwrap();
         let mut pods = PodAddresses::new(range, LoopbackSpan::Whole);
         let (a, b) = (
             pods.assign(&[80, 9000]).unwrap(),
@@ -556,7 +705,7 @@ mod tests {
 
     #[test]
     fn pods_on_a_single_address_get_ports_of_their_own() {
-        let range = AddressRange::of_node(0).unwrap();
+        let range = AddressPlan::default().of_node(0).unwrap();
         let mut pods = PodAddresses::new(range, LoopbackSpan::Single);
         let places: Vec<_> = (0..20).map(|_| pods.assign(&[80, 443]).unwrap()).collect();
         let ports: BTreeSet<_> = places
@@ -573,6 +722,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn linux_answers_for_the_whole_loopback() {
-        assert_eq!(LoopbackSpan::detect(), LoopbackSpan::Whole);
+        let plan = AddressPlan::default().on(LoopbackSpan::Single);
+        assert_eq!(plan.on_this_host().span(), LoopbackSpan::Whole);
     }
 }

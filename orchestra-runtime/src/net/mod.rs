@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod l4;
+pub mod ports;
 pub mod registry;
 pub mod slices;
 pub mod traffic;

@@ -30,6 +30,7 @@ use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError}
 use crate::events::recorder;
 use crate::ids::Ids;
 use crate::loops::{Listening, serve};
+use crate::net::address::AddressPlan;
 use crate::net::l4::{L4Limits, L4Proxy};
 use crate::net::traffic::ServiceTraffic;
 use crate::secret::StoreSecrets;
@@ -60,6 +61,7 @@ pub struct Builder {
     control: ControlSettings,
     agent: AgentSettings,
     proxy: Option<L4Limits>,
+    addresses: Option<AddressPlan>,
 }
 
 impl fmt::Debug for Builder {
@@ -89,6 +91,7 @@ impl Default for Builder {
             control: ControlSettings::default(),
             agent: AgentSettings::default(),
             proxy: Some(L4Limits::default()),
+            addresses: None,
         }
     }
 }
@@ -253,6 +256,14 @@ impl Builder {
         self
     }
 
+    /// Which addresses pods and services get: all of the default ranges, as far as this host
+    /// answers for them, unless told otherwise. Two orchestras on one host need plans that do not
+    /// meet, such as two [shares](AddressPlan::share).
+    pub fn addresses(mut self, plan: AddressPlan) -> Self {
+        self.addresses = Some(plan);
+        self
+    }
+
     /// Starts everything, and returns once the caches are filled and every node is registered.
     ///
     /// # Errors
@@ -282,6 +293,9 @@ impl Builder {
             }
         }
         self.agent.default_engine = default_engine;
+        let detected = || AddressPlan::default().on_this_host();
+        self.control.addresses = self.addresses.unwrap_or_else(detected);
+        self.agent.span = self.control.addresses.span();
         let store = self
             .store
             .take()

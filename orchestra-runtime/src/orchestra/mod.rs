@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use orchestra_core::kind::{Protocol, Resource, Service, ServiceType};
 use orchestra_core::meta::ObjectKey;
-use orchestra_core::port::registry::ServiceRegistry;
+use orchestra_core::port::registry::{ServiceName, ServiceRegistry};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, PROCESS, StartError, TASK};
-pub use wait::{Cached, Settles, WaitError};
+pub use wait::{Cached, Settlement, Settles, WaitError};
 
 use crate::api::{Api, ApiError, Client};
 use crate::loops::{Caches, Listening};
@@ -115,7 +115,8 @@ impl Orchestra {
     /// # Errors
     ///
     /// [`WaitError`] if there is no such service, one that never has an address, or if the proxy
-    /// cannot listen there: another orchestra on this host has the same addresses.
+    /// cannot listen there: another orchestra on this host has the same addresses (see
+    /// [`Builder::addresses`]), or the port needs rights that this process lacks.
     pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
         let key = ObjectKey::namespaced("default", service);
         if self.client.api::<Service>().find(&key).await?.is_none() {
@@ -148,7 +149,8 @@ impl Orchestra {
                         .first()
                         .is_some_and(|port| port.protocol == Protocol::Tcp)
                 {
-                    listening.at(address).await.map_err(failed)?;
+                    let name = ServiceName::new(key.namespace.clone(), key.name.clone());
+                    listening.at(&(name, address)).await.map_err(failed)?;
                 }
                 Ok(address)
             }

@@ -1,19 +1,26 @@
 //! Waiting until an object is as one hopes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource, Service,
+    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource, Scope,
+    Service,
 };
-use orchestra_core::meta::{ConditionStatus, ObjectKey, condition};
+use orchestra_core::meta::{ConditionStatus, ObjectKey, Uid, condition};
+use orchestra_core::port::registry::{Endpoints, RegistryError, ServiceName};
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
 use super::Orchestra;
 use crate::api::ApiError;
 use crate::cache::Cache;
-use crate::loops::Caches;
+use crate::loops::{Caches, answers, selects, unready};
+
+/// How long is waited in silence.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A kind of which this process has a live copy.
 pub trait Cached: Resource {
@@ -42,46 +49,68 @@ cached! {
     Namespace: namespaces,
 }
 
+/// How far an object is from what was asked of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Settlement {
+    /// It is all that was asked.
+    Settled,
+    /// Not yet, and why, for people.
+    NotYet(String),
+    /// It will not be unless somebody does something, and why.
+    Never(String),
+}
+
 /// A kind whose objects come to rest.
 pub trait Settles: Cached {
-    /// Whether it is all that was asked of it. `Err` says why it will not be.
-    fn settled(&self) -> Result<bool, String>;
+    /// How far it is.
+    fn settled(&self) -> Settlement;
 }
 
 impl Settles for Deployment {
     /// Rolled out: the newest generation was seen, all wanted pods are of it and available, and no
     /// others are left. Not any more once its progress deadline has passed.
-    fn settled(&self) -> Result<bool, String> {
+    fn settled(&self) -> Settlement {
         let (wanted, status) = (self.spec.replicas.unwrap_or(1), &self.status);
-        if status.observed_generation >= self.metadata.generation
-            && let Some(stalled) = condition(&status.conditions, Self::PROGRESSING)
-            && stalled.status == ConditionStatus::False
-        {
-            let told = &stalled.message;
-            return Err(format!("it has exceeded its progress deadline: {told}"));
+        if status.observed_generation < self.metadata.generation {
+            return Settlement::NotYet("its controller has not seen it yet".to_owned());
         }
-        Ok(status.observed_generation >= self.metadata.generation
-            && status.updated_replicas == wanted
-            && status.available_replicas == wanted
-            && status.replicas == wanted)
+        let progress = condition(&status.conditions, Self::PROGRESSING);
+        let told = progress.map_or("", |progress| progress.message.as_str());
+        if progress.is_some_and(|progress| progress.status == ConditionStatus::False) {
+            let why = format!("it has exceeded its progress deadline: {told}");
+            return Settlement::Never(why);
+        }
+        let available = status.available_replicas;
+        if status.updated_replicas == wanted && available == wanted && status.replicas == wanted {
+            return Settlement::Settled;
+        }
+        Settlement::NotYet(format!(
+            "{available} of {wanted} pods are available: {told}"
+        ))
     }
 }
 
 impl Settles for Pod {
     /// Ready, or ended well.
-    fn settled(&self) -> Result<bool, String> {
-        match self.status.phase {
-            PodPhase::Succeeded => Ok(true),
-            PodPhase::Failed => Err(format!("{} {}", self.status.reason, self.status.message)),
-            _ => Ok(self.is_ready()),
+    fn settled(&self) -> Settlement {
+        match unready::why(self) {
+            None => Settlement::Settled,
+            Some(why) if self.status.phase == PodPhase::Failed => Settlement::Never(why),
+            Some(why) => Settlement::NotYet(why),
         }
     }
 }
 
 impl Settles for Node {
     /// Ready, and open to pods.
-    fn settled(&self) -> Result<bool, String> {
-        Ok(self.is_ready() && !self.spec.pod_cidr.is_empty())
+    fn settled(&self) -> Settlement {
+        if self.spec.pod_cidr.is_empty() {
+            Settlement::NotYet("it has no range of addresses yet".to_owned())
+        } else if self.is_ready() {
+            Settlement::Settled
+        } else {
+            Settlement::NotYet("its agent has not been heard".to_owned())
+        }
     }
 }
 
@@ -107,6 +136,21 @@ pub enum WaitError {
         /// Why.
         why: String,
     },
+    /// It was not ready in time, and still may be one day.
+    #[error("{plural} {key} is not ready after {waited:?}: {why}")]
+    TimedOut {
+        /// The plural of its kind.
+        plural: &'static str,
+        /// Its key.
+        key: ObjectKey,
+        /// How long was waited.
+        waited: Duration,
+        /// What it waits for itself.
+        why: String,
+    },
+    /// Who answers for its services could not be looked up.
+    #[error("it could not be looked up who answers for its services")]
+    Registry(#[from] RegistryError),
     /// It could not be looked up.
     #[error("it could not be looked up")]
     Api(#[from] ApiError),
@@ -145,18 +189,37 @@ impl Orchestra {
     }
 
     /// Waits until the object `name` of the default namespace (or cluster-wide) has come to rest:
-    /// a deployment is rolled out, a pod is ready. Waits as long as it takes; bound it with
-    /// `tokio::time::timeout`. Cancel-safe.
+    /// a deployment is rolled out and its services know who answers, a pod is ready. Waits as long
+    /// as it takes, and says in the log (`tracing`) every ten seconds what for; bound it with
+    /// [`ready_within`](Self::ready_within). Cancel-safe.
     ///
     /// # Errors
     ///
     /// [`WaitError`] if there is no such object, if it goes meanwhile, or if it fails for good.
     pub async fn ready<K: Settles>(&self, name: impl Into<SmolStr>) -> Result<Arc<K>, WaitError> {
-        let key = match K::SCOPE {
-            orchestra_core::kind::Scope::Namespaced => ObjectKey::namespaced("default", name),
-            orchestra_core::kind::Scope::Cluster => ObjectKey::cluster(name),
-        };
-        self.ready_at(&key).await
+        self.ready_at(&default_key::<K>(name)).await
+    }
+
+    /// Like [`ready`](Self::ready), but waits no longer than `limit`. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready`](Self::ready), and [`WaitError::TimedOut`], which says what it still waits for.
+    pub async fn ready_within<K: Settles>(
+        &self,
+        name: impl Into<SmolStr>,
+        limit: Duration,
+    ) -> Result<Arc<K>, WaitError> {
+        let key = default_key::<K>(name);
+        match tokio::time::timeout(limit, self.ready_at::<K>(&key)).await {
+            Ok(ready) => ready,
+            Err(_) => Err(WaitError::TimedOut {
+                plural: K::PLURAL,
+                waited: limit,
+                why: self.not_yet::<K>(&key),
+                key,
+            }),
+        }
     }
 
     /// Like [`ready`](Self::ready), for the object at `key`.
@@ -165,6 +228,24 @@ impl Orchestra {
     ///
     /// As [`ready`](Self::ready).
     pub async fn ready_at<K: Settles>(&self, key: &ObjectKey) -> Result<Arc<K>, WaitError> {
+        let settling = async {
+            let settled = self.settled_at::<K>(key).await?;
+            self.served(K::PLURAL, key).await?;
+            Ok(settled)
+        };
+        tokio::pin!(settling);
+        loop {
+            match tokio::time::timeout(PATIENCE, &mut settling).await {
+                Ok(settled) => return settled,
+                Err(_) => {
+                    let (kind, why) = (K::PLURAL, self.not_yet::<K>(key));
+                    tracing::info!(%kind, %key, %why, "still waiting until it is ready");
+                }
+            }
+        }
+    }
+
+    async fn settled_at<K: Settles>(&self, key: &ObjectKey) -> Result<Arc<K>, WaitError> {
         let fresh = self.client.api::<K>().find(key).await?;
         let Some(fresh) = fresh else {
             return Err(WaitError::gone::<K>(key.clone()));
@@ -173,19 +254,77 @@ impl Orchestra {
         let rested = |now: Option<&K>| match now {
             // The cache may not have caught up with what was applied just now.
             Some(now) if now.metadata().resource_version < seen => false,
-            Some(now) => now.settled() != Ok(false),
+            Some(now) => !matches!(now.settled(), Settlement::NotYet(_)),
             None => K::cache(&self.caches).through() >= seen,
         };
         match self.wait_for::<K>(key, rested).await {
             None => Err(WaitError::gone::<K>(key.clone())),
             Some(now) => match now.settled() {
-                Ok(_) => Ok(now),
-                Err(why) => Err(WaitError::Failed {
+                Settlement::Never(why) => Err(WaitError::Failed {
                     plural: K::PLURAL,
                     key: key.clone(),
                     why,
                 }),
+                _ => Ok(now),
             },
         }
+    }
+
+    /// What the object at `key` waits for.
+    fn not_yet<K: Settles>(&self, key: &ObjectKey) -> String {
+        match K::cache(&self.caches).get(key).map(|now| now.settled()) {
+            Some(Settlement::NotYet(why) | Settlement::Never(why)) => why,
+            Some(Settlement::Settled) => "its services do not know yet who answers".to_owned(),
+            None => "it is not there".to_owned(),
+        }
+    }
+
+    /// Waits until the services of a deployment that has settled know its pods, and no others
+    /// that are gone. Other kinds have no services.
+    async fn served(&self, plural: &str, key: &ObjectKey) -> Result<(), WaitError> {
+        let deployment = match plural == Deployment::PLURAL {
+            true => self.caches.deployments.get(key),
+            false => None,
+        };
+        let Some(deployment) = deployment else {
+            return Ok(());
+        };
+        let labels = &deployment.spec.template.metadata.labels;
+        for service in self.caches.services.in_namespace(&key.namespace) {
+            if !selects(&service, labels) || service.spec.publish_not_ready_addresses {
+                continue;
+            }
+            let name = ServiceName::new(key.namespace.clone(), service.metadata.name.clone());
+            let mut followed = self.registry.follow(&name).await?;
+            loop {
+                let known = followed.next().await?;
+                let gone = self.caches.services.get(&service.key()).is_none();
+                if gone || self.agrees(&service, &known) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether those who are said to answer for a service are the pods that are ready.
+    fn agrees(&self, service: &Service, known: &Endpoints) -> bool {
+        let pods = self.caches.pods.in_namespace(&service.metadata.namespace);
+        let ready = |pod: &&Arc<Pod>| {
+            pod.is_ready()
+                && !pod.is_terminating()
+                && selects(service, &pod.metadata.labels)
+                && answers(service, pod)
+        };
+        let ready: BTreeSet<Uid> = pods.iter().filter(ready).map(|p| p.metadata.uid).collect();
+        let said = known.all.iter().filter(|endpoint| endpoint.ready);
+        ready == said.map(|endpoint| endpoint.pod).collect()
+    }
+}
+
+fn default_key<K: Resource>(name: impl Into<SmolStr>) -> ObjectKey {
+    match K::SCOPE {
+        Scope::Namespaced => ObjectKey::namespaced("default", name),
+        Scope::Cluster => ObjectKey::cluster(name),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orchestra_core::kind::{Deployment, Pod};
 use orchestra_core::meta::condition;
 use orchestra_runtime::driver::sim::{Behavior, Match, SimScript};
-use orchestra_runtime::orchestra::Settles;
+use orchestra_runtime::orchestra::{Settlement, Settles, WaitError};
 use serde_json::{Value, json};
 
 use super::world::{World, key, of, seconds, world};
@@ -40,7 +40,7 @@ async fn rolled_out(world: &World, image: &str, replicas: usize) {
     let settled = |found: &Deployment| {
         found.spec.template.spec.containers[0].image == image
             && found.spec.replicas == u32::try_from(replicas).ok()
-            && found.settled() == Ok(true)
+            && found.settled() == Settlement::Settled
     };
     world.until::<Deployment>("web", settled).await;
     assert_eq!(images(world), vec![image; replicas]);
@@ -320,7 +320,7 @@ async fn a_revision_that_somebody_else_has_is_no_obstacle() {
         .await
         .unwrap();
     world
-        .until::<Deployment>("web", |found| found.settled() == Ok(true))
+        .until::<Deployment>("web", |found| found.settled() == Settlement::Settled)
         .await;
     assert_eq!(images(&world).len(), 4);
     world.orchestra.stop().await;
@@ -343,4 +343,34 @@ async fn pods_that_fail_at_once_are_replaced_ever_more_slowly() {
     // At once, then after 1, 2, 4, 8, 16 and 32 seconds.
     let made = seen.lock().unwrap().len();
     assert!((5..=9).contains(&made), "{made} pods in 64 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_vain_is_told_what_for() {
+    let world = world(SimScript::new()).await;
+    let orchestra = &world.orchestra;
+    let mut large = deployment(2, "v1", json!({}));
+    let requests = &mut large.spec.template.spec.containers[0].resources.requests;
+    requests.insert(
+        "cpu".into(),
+        orchestra_core::quantity::Quantity::from_int(1_000),
+    );
+    orchestra.apply(large).await.unwrap();
+    let limit = Duration::from_secs(30);
+    let error = orchestra
+        .ready_within::<Deployment>("web", limit)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, WaitError::TimedOut { .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("0 of 2 pods are available"), "{text}");
+    assert!(
+        text.contains("has no node: 0/1 nodes fit: 1 lacks cpu (nearest n misses 936)"),
+        "{text}"
+    );
+    // The same stands in its condition, for those who look there.
+    let found = orchestra.caches().deployments.get(&key("web")).unwrap();
+    let available = condition(&found.status.conditions, Deployment::AVAILABLE).unwrap();
+    assert!(available.message.contains("has no node"), "{available:?}");
+    world.orchestra.stop().await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use orchestra_core::conformance;
-use orchestra_core::kind::{EndpointSlice, Namespace, Pod, Service};
+use orchestra_core::kind::{Container, Deployment, EndpointSlice, Namespace, Pod, Service};
 use orchestra_core::port::registry::{Endpoints, ServiceName, ServiceRegistry};
 use orchestra_core::time::Timestamp;
 use orchestra_runtime::api::Client;
@@ -211,5 +211,30 @@ async fn a_follower_never_goes_back_when_a_service_is_made_anew() {
         .await
         .unwrap();
     assert_eq!(slices.items.len(), 1);
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_a_rollout_is_ready_its_service_knows_the_new_pods_and_no_old_ones() {
+    let world = world(SimScript::new()).await;
+    let orchestra = &world.orchestra;
+    let web = Service::new("web").selector("app", "web").port(80, 8080);
+    orchestra.apply(web).await.unwrap();
+    for image in ["v1", "v2", "v3"] {
+        let container = Container::new("main", image).port(8080);
+        let web = Deployment::new("web").replicas(5).container(container);
+        orchestra.apply(web).await.unwrap();
+        orchestra.ready::<Deployment>("web").await.unwrap();
+        let known = endpoints(&world, "web").await;
+        let mut pods = orchestra.caches().pods.list();
+        pods.retain(|pod| !pod.is_terminating());
+        let images = pods.iter().map(|pod| pod.spec.containers[0].image.as_str());
+        assert_eq!(images.collect::<Vec<_>>(), [image; 5]);
+        let ready = known.all.iter().filter(|endpoint| endpoint.ready);
+        let mut ready: Vec<_> = ready.map(|endpoint| endpoint.pod).collect();
+        let mut expected: Vec<_> = pods.iter().map(|pod| pod.metadata.uid).collect();
+        (ready.sort(), expected.sort());
+        assert_eq!(ready, expected);
+    }
     world.orchestra.stop().await;
 }

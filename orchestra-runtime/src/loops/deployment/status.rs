@@ -9,6 +9,7 @@ use orchestra_sched::rollout::{Phase, Replica, RolloutStep};
 
 use super::pass::{Pass, pace};
 use crate::events::Recorder;
+use crate::loops::unready;
 
 impl Pass<'_> {
     /// The status after a step.
@@ -41,9 +42,13 @@ impl Pass<'_> {
         let budget = Budget::of(pace(self.deployment), wanted);
         let enough = status.available_replicas >= budget.min_available;
         let (reason, message) = if enough {
-            ("MinimumReplicasAvailable", "enough pods are available")
+            (
+                "MinimumReplicasAvailable",
+                "enough pods are available".to_owned(),
+            )
         } else {
-            ("MinimumReplicasUnavailable", "too few pods are available")
+            let few = self.because("too few pods are available");
+            ("MinimumReplicasUnavailable", few)
         };
         let set =
             |status: &mut DeploymentStatus, kind: &str, holds, reason: &str, message: &str| {
@@ -64,21 +69,27 @@ impl Pass<'_> {
                 set_condition(&mut status.conditions, new, self.now);
             };
         let holds = ConditionStatus::from(enough);
-        set(&mut status, Deployment::AVAILABLE, holds, reason, message);
+        set(&mut status, Deployment::AVAILABLE, holds, reason, &message);
         let (holds, reason) = match step.phase {
             _ if spec.paused => (ConditionStatus::Unknown, "DeploymentPaused"),
             Phase::Done => (ConditionStatus::True, "NewReplicaSetAvailable"),
             Phase::Stalled => (ConditionStatus::False, "ProgressDeadlineExceeded"),
             _ => (ConditionStatus::True, "ReplicaSetUpdated"),
         };
-        set(
-            &mut status,
-            Deployment::PROGRESSING,
-            holds,
-            reason,
-            &step.note,
-        );
+        let note = match step.phase {
+            Phase::Done => step.note.clone(),
+            _ => self.because(&step.note),
+        };
+        set(&mut status, Deployment::PROGRESSING, holds, reason, &note);
         status
+    }
+
+    /// `what`, and why the worst pod is not ready, if one is not.
+    fn because(&self, what: &str) -> String {
+        match unready::worst(self.pods) {
+            Some(why) => format!("{what}; {why}"),
+            None => what.to_owned(),
+        }
     }
 
     pub(super) fn tell(&self, events: &Recorder, step: &RolloutStep) {
@@ -89,7 +100,7 @@ impl Pass<'_> {
             events.warning(
                 self.deployment.as_ref(),
                 "ProgressDeadlineExceeded",
-                &step.note,
+                self.because(&step.note),
             );
         }
     }

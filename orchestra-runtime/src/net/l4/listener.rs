@@ -41,6 +41,9 @@ pub enum ListenErrorKind {
     /// Somebody listens there already.
     #[error("the port is in use; stop what holds it (`ss -ltnp` shows it), or choose another port")]
     InUse,
+    /// The proxy itself listens there, for another service.
+    #[error("another service listens there; give one of the two another port")]
+    Served,
     /// The process may not listen there.
     #[error("not permitted; use a port from 1024 on, or grant CAP_NET_BIND_SERVICE")]
     Denied,
@@ -59,6 +62,7 @@ impl ErrorKind for ListenErrorKind {
     fn retry(self) -> Retry {
         match self {
             Self::InUse | Self::Exhausted => Retry::Backoff,
+            Self::Served => Retry::AfterRefresh,
             Self::Denied | Self::NoSuchAddress | Self::Refused => Retry::Never,
         }
     }

@@ -306,18 +306,35 @@ impl L4Proxy {
         true
     }
 
-    /// Makes exactly `routes` run: removes what is not among them, then ensures each. What
-    /// failed is returned, and tried again with the next call.
-    pub async fn sync(&mut self, routes: &[L4Route]) -> Vec<ListenError> {
+    /// Makes exactly `routes` run: removes what is not among them, then ensures each. Where two
+    /// want the same address the one that listens already has it, else the first. What failed is
+    /// returned, and tried again with the next call.
+    pub async fn sync<'a>(&mut self, routes: &'a [L4Route]) -> Vec<(&'a L4Route, ListenError)> {
         let gone: Vec<_> = self.listeners.keys().copied().collect();
         for listen in gone {
             if !routes.iter().any(|route| route.listen == listen) {
                 self.remove(listen).await;
             }
         }
+        let mut holders: BTreeMap<SocketAddr, &L4Route> = BTreeMap::new();
+        for route in routes {
+            let listens = self.listeners.get(&route.listen);
+            if listens.is_some_and(|running| running.route == *route) {
+                holders.insert(route.listen, route);
+            }
+        }
         let mut failed = Vec::new();
         for route in routes {
-            failed.extend(self.ensure(route.clone()).await.err());
+            let holder = *holders.entry(route.listen).or_insert(route);
+            let ensured = if holder == route {
+                self.ensure(route.clone()).await
+            } else {
+                let error = ListenError::new(ListenErrorKind::Served, "listen on");
+                Err(error
+                    .about(route.listen.to_string())
+                    .because(format!("it is the address of {}", holder.service)))
+            };
+            failed.extend(ensured.err().map(|error| (route, error)));
         }
         failed
     }

@@ -310,8 +310,8 @@ async fn a_port_in_use_is_named_and_leaves_the_others_alone() {
     ];
     let failed = bed.proxy.sync(&wanted).await;
     assert_eq!(failed.len(), 1);
-    assert_eq!(failed[0].kind(), ListenErrorKind::InUse);
-    let text = failed[0].to_string();
+    assert_eq!(failed[0].1.kind(), ListenErrorKind::InUse);
+    let text = failed[0].1.to_string();
     assert!(
         text.starts_with(&format!("listen on {address}: the port is in use; stop")),
         "{text}"
@@ -324,6 +324,23 @@ async fn a_port_in_use_is_named_and_leaves_the_others_alone() {
         "tried again with the next call"
     );
     assert_eq!(bed.proxy.routes().count(), 3);
+}
+
+#[tokio::test]
+async fn who_listens_first_keeps_the_address_whatever_the_order() {
+    let mut bed = Bed::new(L4Limits::default()).await;
+    let (mine, other) = (bed.route.clone(), route("another", bed.route.listen));
+    for wanted in [[mine.clone(), other.clone()], [other.clone(), mine.clone()]] {
+        let failed = bed.proxy.sync(&wanted).await;
+        assert_eq!(failed.len(), 1);
+        assert_eq!(*failed[0].0, other);
+        assert_eq!(failed[0].1.kind(), ListenErrorKind::Served);
+        assert_eq!(bed.proxy.routes().collect::<Vec<_>>(), [&mine]);
+    }
+    // Once it is gone the other has it.
+    let alone = [other.clone()];
+    assert!(bed.proxy.sync(&alone).await.is_empty());
+    assert_eq!(bed.proxy.routes().collect::<Vec<_>>(), [&other]);
 }
 
 #[tokio::test]

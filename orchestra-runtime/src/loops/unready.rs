@@ -1,0 +1,162 @@
+//! Why a pod is not ready, in words for those who wait for it.
+
+use std::sync::Arc;
+
+use orchestra_core::kind::Pod;
+use orchestra_core::kind::pod::{ContainerStatus, PodPhase};
+use orchestra_core::meta::{ConditionStatus, condition};
+
+/// How little hope there is without help, least first. Pods are compared by it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Grade {
+    /// It came to a bad end.
+    Failed,
+    /// No node takes it.
+    Unplaced,
+    /// A container does not come up, or not for long.
+    Waiting,
+    /// It runs, and says or is said not to be ready.
+    Unready,
+    /// It is on its way.
+    Starting,
+}
+
+/// Why the worst of `pods` is not ready, the first by name among equals; `None` if all that are
+/// not ending are ready.
+pub(crate) fn worst(pods: &[Arc<Pod>]) -> Option<String> {
+    let unready = pods.iter().filter(|pod| !pod.is_terminating());
+    let judged = unready.filter_map(|pod| Some((judge(pod)?, pod)));
+    let ((_, why), pod) = judged.min_by(|((one, _), a), ((other, _), b)| {
+        (one, &a.metadata.name).cmp(&(other, &b.metadata.name))
+    })?;
+    Some(format!("pod {} {why}", pod.metadata.name))
+}
+
+/// Why the pod is not ready; `None` if it is.
+pub(crate) fn why(pod: &Pod) -> Option<String> {
+    judge(pod).map(|(_, why)| why)
+}
+
+fn judge(pod: &Pod) -> Option<(Grade, String)> {
+    let status = &pod.status;
+    if pod.is_ready() || status.phase == PodPhase::Succeeded {
+        return None;
+    }
+    if status.phase == PodPhase::Failed {
+        let why = format!("failed: {} {}", status.reason, status.message);
+        return Some((Grade::Failed, why.trim_end().to_owned()));
+    }
+    if let Some(placed) = condition(&status.conditions, Pod::SCHEDULED)
+        && placed.status == ConditionStatus::False
+    {
+        return Some((Grade::Unplaced, format!("has no node: {}", placed.message)));
+    }
+    if pod.node_name().is_none() {
+        return Some((Grade::Starting, "waits for a node".to_owned()));
+    }
+    let all = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses);
+    if let Some(why) = all.clone().find_map(held_up) {
+        return Some((Grade::Waiting, why));
+    }
+    match condition(&status.conditions, Pod::READY) {
+        Some(ready) if all.clone().all(|one| one.state.waiting().is_none()) => {
+            let why = format!("runs but is not ready: {}", ready.message);
+            Some((Grade::Unready, why))
+        }
+        _ => Some((Grade::Starting, "is starting".to_owned())),
+    }
+}
+
+/// What holds a container up, unless it is just being started.
+fn held_up(status: &ContainerStatus) -> Option<String> {
+    let waiting = status.state.waiting()?;
+    if matches!(
+        waiting.reason.as_str(),
+        "" | "PodInitializing" | "ContainerCreating"
+    ) {
+        return None;
+    }
+    // Without when it starts again, which changes with each start.
+    let why = match status.last_state.terminated() {
+        Some(ended) if waiting.reason == "CrashLoopBackOff" => {
+            let text = ended.message.trim();
+            let separator = if text.is_empty() { "" } else { ": " };
+            format!("it ended with code {}{separator}{text}", ended.exit_code)
+        }
+        _ => waiting.message.clone(),
+    };
+    Some(format!(
+        "container {} is held up ({}): {why}",
+        status.name, waiting.reason
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use orchestra_core::kind::pod::{
+        ContainerState, ContainerStateTerminated, ContainerStateWaiting,
+    };
+    use orchestra_core::meta::Condition;
+
+    use super::*;
+
+    fn pod(name: &str) -> Pod {
+        Pod::builder(name)
+    }
+
+    fn placed(name: &str, status: ConditionStatus, message: &str) -> Pod {
+        let mut pod = pod(name);
+        pod.status.conditions.push(Condition {
+            kind: Pod::SCHEDULED.into(),
+            status,
+            message: message.into(),
+            ..Condition::default()
+        });
+        pod
+    }
+
+    #[test]
+    fn the_one_with_least_hope_is_quoted_and_says_what_holds_it_up() {
+        let waits = pod("a");
+        let unplaced = placed("c", ConditionStatus::False, "0/1 nodes fit");
+        let mut crashes = placed("b", ConditionStatus::True, "");
+        crashes.spec.node_name = "n".into();
+        crashes.status.container_statuses.push(ContainerStatus {
+            name: "main".into(),
+            state: ContainerState::Waiting(ContainerStateWaiting {
+                reason: "CrashLoopBackOff".into(),
+                message: "it starts again at noon".into(),
+            }),
+            last_state: ContainerState::Terminated(ContainerStateTerminated {
+                exit_code: 3,
+                ..Default::default()
+            }),
+            ..ContainerStatus::default()
+        });
+        let all = [waits, crashes, unplaced].map(Arc::new);
+        assert_eq!(worst(&all).unwrap(), "pod c has no node: 0/1 nodes fit");
+        assert_eq!(
+            worst(&all[..2]).unwrap(),
+            "pod b container main is held up (CrashLoopBackOff): it ended with code 3"
+        );
+        assert_eq!(worst(&all[..1]).unwrap(), "pod a waits for a node");
+    }
+
+    #[test]
+    fn who_is_ready_or_has_ended_well_or_is_ending_is_not_quoted() {
+        let mut done = pod("done");
+        done.status.phase = PodPhase::Succeeded;
+        let mut ready = pod("ready");
+        ready.status.conditions.push(Condition {
+            kind: Pod::READY.into(),
+            status: ConditionStatus::True,
+            ..Condition::default()
+        });
+        let mut ending = pod("ending");
+        ending.metadata.deletion_timestamp = Some(orchestra_core::time::Timestamp::EPOCH);
+        assert_eq!(worst(&[done, ready, ending].map(Arc::new)), None);
+    }
+}
