@@ -95,6 +95,7 @@ fn one_by_one(c: &mut Criterion) {
                             demand: pod.demand.clone(),
                             priority: pod.priority,
                             started: None,
+                            terminating: false,
                         };
                         builder.set_pod(&plan.placed[0].node, running);
                     }
@@ -106,5 +107,52 @@ fn one_by_one(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, batch, shapes, one_by_one);
+/// Full nodes: four pods of 900m on each of 4 cores. Newcomers of a higher priority ask 3 cores, so
+/// that three have to leave for each.
+fn full(nodes: usize, pods: usize, step: usize) -> (SnapshotBuilder, Cluster) {
+    let mut text = format!("node n*{nodes} cpu=4 memory=32Gi pods=110\n");
+    for node in 1..=nodes {
+        text.push_str(&format!(
+            "pod low{node}*4 on=n-{node} cpu=900m memory=500Mi\n"
+        ));
+    }
+    for pod in 0..pods {
+        let memory = 500 + pod * step;
+        text.push_str(&format!(
+            "pod high{pod} cpu=3 memory={memory}Mi priority=10\n"
+        ));
+    }
+    let mut cluster: Cluster = text.parse().unwrap();
+    for (n, pod) in cluster.pods.iter_mut().enumerate() {
+        pod.status.start_time = Some(Timestamp::from_secs((n * 7919 % 10_007) as i64));
+    }
+    (cluster.builder(), cluster)
+}
+
+/// Pods that find every node full, in one plan.
+fn preemption(c: &mut Criterion) {
+    let mut group = c.benchmark_group("preemption, three victims each, 5,000 full nodes");
+    group
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(10);
+    for (name, pods, step) in [
+        ("1,000 like pods", 1_000, 0),
+        ("1,000 pods of 1,000 shapes", 1_000, 1),
+        ("one pod", 1, 0),
+    ] {
+        let (builder, cluster) = full(5_000, pods, step);
+        let (snapshot, pending) = (builder.snapshot(Revision(1)), cluster.pending());
+        group.throughput(Throughput::Elements(pods as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let plan = Framework::default().plan(&snapshot, &pending, INPUTS);
+                assert_eq!(plan.preemptions.len(), pods);
+                black_box(plan)
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, batch, shapes, one_by_one, preemption);
 criterion_main!(benches);

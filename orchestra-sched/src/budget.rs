@@ -1,7 +1,53 @@
 //! How many pods a disruption budget can spare.
 
+use std::collections::BTreeSet;
+
 use orchestra_core::int_or::{IntOrPercent, Rounding};
-use orchestra_core::kind::{PodDisruptionBudgetSpec, UnhealthyPodEvictionPolicy};
+use orchestra_core::kind::{
+    PodDisruptionBudget, PodDisruptionBudgetSpec, UnhealthyPodEvictionPolicy,
+};
+use orchestra_core::meta::ObjectKey;
+use orchestra_core::selector::LabelSelector;
+use smol_str::SmolStr;
+
+use crate::snapshot::{Demand, Running};
+
+/// A disruption budget as a plan sees it: whom it covers, and how many of them may go now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Budget {
+    /// Its namespace and name.
+    pub key: ObjectKey,
+    /// The pods of its namespace that it covers; none if there is no selector.
+    pub selector: Option<LabelSelector>,
+    /// How many more may go.
+    pub disruptions_allowed: u32,
+    /// Names of pods whose going is counted already.
+    pub disrupted: BTreeSet<SmolStr>,
+}
+
+impl Budget {
+    /// What a budget's status says.
+    pub fn of(budget: &PodDisruptionBudget) -> Self {
+        Self {
+            key: budget.metadata.key(),
+            selector: budget.spec.selector.clone(),
+            disruptions_allowed: budget.status.disruptions_allowed,
+            disrupted: budget.status.disrupted_pods.keys().cloned().collect(),
+        }
+    }
+
+    /// Whether it covers pods like these.
+    pub fn covers(&self, demand: &Demand) -> bool {
+        let selector = self.selector.as_ref();
+        demand.namespace == self.key.namespace
+            && selector.is_some_and(|selector| selector.matches(&demand.labels))
+    }
+
+    /// Whether the going of `running` has to be counted against it.
+    pub fn counts(&self, running: &Running) -> bool {
+        self.covers(&running.demand) && !self.disrupted.contains(&running.id.key.name)
+    }
+}
 
 /// What a budget comes to now.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -55,13 +55,15 @@ fn apply(builder: &mut SnapshotBuilder, pending: &[Pending], plan: &Plan) {
             demand: Arc::clone(&pod.demand),
             priority: pod.priority,
             started: None,
+            terminating: false,
         };
         builder.set_pod(&placement.node, running);
     }
 }
 
 fn plan_of(snapshot: &Snapshot, pending: &[Pending], seed: u64) -> Plan {
-    Framework::default().plan(snapshot, pending, inputs(seed))
+    // Room held for pods that wait for others to leave is a matter of its own.
+    Framework::new(Profile::default().without_preemption()).plan(snapshot, pending, inputs(seed))
 }
 
 proptest! {
@@ -103,7 +105,7 @@ proptest! {
     fn sharing_changes_no_plan((nodes, pods) in cluster(), seed: u64) {
         let snapshot = build(&nodes, &pods).snapshot(Revision(1));
         let pending = pending(&pods);
-        let shared = plan_of(&snapshot, &pending, seed);
+        let shared = Framework::default().plan(&snapshot, &pending, inputs(seed));
         let plain = Framework::default().unshared().plan(&snapshot, &pending, inputs(seed));
         prop_assert_eq!(shared, plain);
     }

@@ -10,6 +10,7 @@ use rand::Rng as _;
 use super::plugin::{
     Cycle, DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer,
 };
+use super::preempt::{Preemption, Search};
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
@@ -31,6 +32,7 @@ pub struct Profile {
     pub(super) scorers: Vec<(Box<dyn Scorer>, u32)>,
     pub(super) reserves: Vec<Box<dyn ReserveFactory>>,
     pub(super) devices: Option<Box<dyn DeviceChoice>>,
+    pub(super) preempts: bool,
 }
 
 impl Profile {
@@ -41,7 +43,15 @@ impl Profile {
             scorers: Vec::new(),
             reserves: Vec::new(),
             devices: None,
+            preempts: true,
         }
+    }
+
+    /// Never has pods evicted to make room for others.
+    #[must_use]
+    pub fn without_preemption(mut self) -> Self {
+        self.preempts = false;
+        self
     }
 
     /// Adds a filter behind those there are. A node counts as turned down by the first that does,
@@ -162,12 +172,7 @@ impl Framework {
 impl Scheduler for Framework {
     fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
         let mut order: Vec<usize> = (0..pending.len()).collect();
-        order.sort_by(|&a, &b| {
-            let (a, b) = (&pending[a], &pending[b]);
-            (b.priority.cmp(&a.priority))
-                .then_with(|| a.arrived.cmp(&b.arrived))
-                .then_with(|| a.id.cmp(&b.id))
-        });
+        order.sort_by(|&a, &b| pending[a].before(&pending[b]));
         let mut groups = Groups::new(self.fields());
         let group_of: Vec<usize> = order.iter().map(|&at| groups.find(&pending[at])).collect();
         let mut left = vec![0usize; groups.len()];
@@ -189,6 +194,7 @@ impl Scheduler for Framework {
                 .collect(),
             sweeps: std::iter::repeat_with(|| None).take(groups.len()).collect(),
             kept: Vec::new(),
+            room: None,
         };
         let mut plan = Plan {
             base: snapshot.base(),
@@ -206,11 +212,15 @@ impl Scheduler for Framework {
                     devices,
                     score,
                 }),
-                Err(refusals) => lost.push(Lost {
-                    pending: at,
-                    group,
-                    refusals,
-                }),
+                Err(refusals) => {
+                    lost.push(Lost {
+                        pending: at,
+                        group,
+                        refusals,
+                    });
+                    plan.preemptions
+                        .extend(run.make_room(at, &pending[at], group));
+                }
             }
         }
         let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; groups.len()];
@@ -258,6 +268,8 @@ struct Run<'a> {
     sweeps: Vec<Option<Sweep>>,
     /// The groups whose sweeps are kept, least recently used first.
     kept: Vec<usize>,
+    /// Where room can be made, once that was asked.
+    room: Option<Search>,
 }
 
 impl Run<'_> {
@@ -277,8 +289,14 @@ impl Run<'_> {
             _ => Sweep::new(self.profile, &cycle, self.salt, self.log.len()),
         };
         let mut refusals = Vec::new();
+        // A node on which room was made for the pod comes before better ones.
+        let nominated = pod.nominated.as_deref();
+        let mut nominated = nominated.and_then(|name| cycle.snapshot().find(name));
         let chosen = loop {
-            let Some(node) = sweep.best() else { break None };
+            let first = nominated.take().filter(|&node| sweep.is_in(node));
+            let Some(node) = first.or_else(|| sweep.best()) else {
+                break None;
+            };
             match reserve(&mut self.books, &cycle, node) {
                 Ok(()) => break Some((node, sweep.weighted(node))),
                 Err(obstacle) => {
@@ -300,7 +318,39 @@ impl Run<'_> {
         let devices = self.profile.choose_devices(&cycle, node);
         self.ledger.charge_devices(node, &pod.demand, devices);
         self.log.push(node);
+        if let Some(room) = &mut self.room {
+            room.placed(node, &pod.demand, devices);
+        }
         Ok((node, devices, score))
+    }
+
+    /// Holds room for a pod that found no node: where room is being made for it, or where others can
+    /// be evicted.
+    fn make_room(&mut self, at: usize, pod: &Pending, group: usize) -> Option<Preemption> {
+        let snapshot = self.ledger.snapshot();
+        let nominated = pod.nominated.as_deref();
+        let nominated = nominated.and_then(|name| snapshot.find(name));
+        let lowest = snapshot.lowest_priority();
+        let evicts = pod.preempts && lowest.is_some_and(|lowest| lowest < pod.priority);
+        if !self.profile.preempts || !(evicts || nominated.is_some()) {
+            return None;
+        }
+        let room = self
+            .room
+            .get_or_insert_with(|| Search::open(&self.ledger, self.now));
+        let held = nominated.filter(|&node| room.holds(self.profile, pod, node));
+        let (node, found) = match held {
+            Some(node) => (node, None),
+            None if evicts => {
+                let (node, found) = room.find(self.profile, at, pod, group)?;
+                (node, Some(found))
+            }
+            None => return None,
+        };
+        // Here the victims still count: nobody who comes later gets room that is not there yet.
+        self.ledger.charge(node, &pod.demand);
+        self.log.push(node);
+        found
     }
 
     fn keep(&mut self, group: usize, sweep: Sweep) {

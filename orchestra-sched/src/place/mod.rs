@@ -51,16 +51,19 @@ mod changes;
 pub mod filter;
 mod framework;
 pub mod plugin;
+pub mod preempt;
 pub mod score;
 mod share;
 mod sweep;
 mod tournament;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
 use orchestra_core::kind::Pod;
 use orchestra_core::kind::accelerator::DeviceSet;
+use orchestra_core::kind::pod::PreemptionPolicy;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
@@ -68,13 +71,14 @@ use smol_str::SmolStr;
 pub use alone::{scores, verdicts};
 pub use changes::Changes;
 pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
+pub use preempt::{Preemption, Victim};
 
 use crate::explain::Explanation;
 use crate::rng::PlanRng;
 use crate::snapshot::{Demand, PodId, Snapshot};
 
 /// A pod that wants a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pending {
     /// Which.
     pub id: PodId,
@@ -84,6 +88,10 @@ pub struct Pending {
     pub arrived: Timestamp,
     /// What it asks.
     pub demand: Arc<Demand>,
+    /// Whether pods of lower priority may be evicted for it.
+    pub preempts: bool,
+    /// The node on which room is being made for it, if that is so.
+    pub nominated: Option<SmolStr>,
 }
 
 impl Pending {
@@ -94,7 +102,20 @@ impl Pending {
             priority: pod.spec.priority.unwrap_or(0),
             arrived: pod.metadata.creation_timestamp.unwrap_or(now),
             demand: Arc::new(Demand::of(pod)),
+            preempts: pod.spec.preemption_policy != Some(PreemptionPolicy::Never),
+            nominated: Some(pod.status.nominated_node_name.clone()).filter(|node| !node.is_empty()),
         }
+    }
+}
+
+impl Pending {
+    /// The order in which pods are considered: the higher priority, then those for whom room is
+    /// being made, then the earlier arrival, then by uid and name.
+    pub fn before(&self, other: &Self) -> Ordering {
+        (other.priority.cmp(&self.priority))
+            .then_with(|| other.nominated.is_some().cmp(&self.nominated.is_some()))
+            .then_with(|| self.arrived.cmp(&other.arrived))
+            .then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -125,6 +146,9 @@ pub struct Plan {
     pub placed: Vec<Placement>,
     /// Pods that did not, in the order in which they were considered.
     pub unplaced: Vec<Unplaced>,
+    /// For some of the unplaced: the node where room can be made, and who has to leave it. In the
+    /// order in which they were considered.
+    pub preemptions: Vec<Preemption>,
 }
 
 /// A pod and its node.

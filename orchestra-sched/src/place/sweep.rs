@@ -116,6 +116,11 @@ impl Sweep {
         self.tournament.best().map(NodeIx::from_row)
     }
 
+    /// Whether a row is in the running.
+    pub(super) fn is_in(&self, node: NodeIx) -> bool {
+        self.tournament.key(node.row()) != Tournament::OUT
+    }
+
     /// Takes a row out of the running.
     pub(super) fn exclude(&mut self, node: NodeIx) {
         self.tournament.set(node.row(), Tournament::OUT);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod, accelerator};
+use orchestra_core::kind::{Node, Pod, PodDisruptionBudget, accelerator};
+use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
 use super::{Amounts, Demand, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, hold};
+use crate::budget::Budget;
 use crate::place::Changes;
 
 /// How many pods a node takes that does not say.
@@ -27,6 +29,8 @@ pub struct SnapshotBuilder {
     pods: BTreeMap<PodId, (SmolStr, Arc<Running>)>,
     /// Pods of nodes that are not known.
     waiting: BTreeMap<SmolStr, Vec<Arc<Running>>>,
+    /// How many pods of each priority count.
+    priorities: BTreeMap<i32, usize>,
 }
 
 impl SnapshotBuilder {
@@ -40,6 +44,7 @@ impl SnapshotBuilder {
     pub fn snapshot(&self, base: Revision) -> Snapshot {
         Snapshot {
             base,
+            lowest_priority: self.priorities.keys().next().copied(),
             ..self.current.clone()
         }
     }
@@ -109,6 +114,7 @@ impl SnapshotBuilder {
             demand: Arc::new(Demand::of(pod)),
             priority: pod.spec.priority.unwrap_or(0),
             started: pod.status.start_time,
+            terminating: pod.is_terminating(),
         };
         self.set_pod(&pod.spec.node_name, running)
     }
@@ -130,6 +136,7 @@ impl SnapshotBuilder {
             self.remove_pod(&id);
         }
         let running = Arc::new(running);
+        *self.priorities.entry(running.priority).or_default() += 1;
         self.pods
             .insert(running.id.clone(), (node.into(), Arc::clone(&running)));
         match self.current.find(node) {
@@ -144,6 +151,12 @@ impl SnapshotBuilder {
         let Some((node, running)) = self.pods.remove(id) else {
             return Changes::NONE;
         };
+        if let Some(count) = self.priorities.get_mut(&running.priority) {
+            *count -= 1;
+            if *count == 0 {
+                self.priorities.remove(&running.priority);
+            }
+        }
         if let Some(at) = self.current.find(&node) {
             self.discount(at, &running);
         } else if let Some(waiting) = self.waiting.get_mut(&node) {
@@ -153,6 +166,27 @@ impl SnapshotBuilder {
             }
         }
         Changes::POD_REMOVED
+    }
+
+    /// Makes a disruption budget what it is now.
+    pub fn apply_budget(&mut self, budget: &PodDisruptionBudget) {
+        self.set_budget(Budget::of(budget));
+    }
+
+    /// Adds a disruption budget, or replaces the one of that name.
+    pub fn set_budget(&mut self, budget: Budget) {
+        let budgets = Arc::make_mut(&mut self.current.budgets);
+        match budgets.binary_search_by(|other| other.key.cmp(&budget.key)) {
+            Ok(at) => budgets[at] = budget,
+            Err(at) => budgets.insert(at, budget),
+        }
+    }
+
+    /// Takes a disruption budget out. Harmless if there is none of that name.
+    pub fn remove_budget(&mut self, key: &ObjectKey) {
+        if self.current.budgets.iter().any(|budget| budget.key == *key) {
+            Arc::make_mut(&mut self.current.budgets).retain(|budget| budget.key != *key);
+        }
     }
 
     /// The node a pod counts against.

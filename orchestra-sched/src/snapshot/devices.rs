@@ -208,6 +208,7 @@ mod tests {
             }),
             priority: 0,
             started: None,
+            terminating: false,
         };
         let pods = [
             running(2, &[]),

@@ -7,9 +7,9 @@ use orchestra_core::kind::accelerator::DeviceSet;
 
 use super::columns::{Load, Rows};
 use super::demand::{Demand, HostPort};
-use super::{NodeIx, Snapshot};
+use super::{NodeIx, Running, Snapshot};
 
-/// A snapshot with placements on top that nobody else sees.
+/// A snapshot with placements on top, and pods taken off, that nobody else sees.
 ///
 /// Opening one costs a few reference counts; the first charge copies the columns that pods change.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Ledger {
     devices_taken: BTreeMap<NodeIx, Vec<(Arc<Demand>, DeviceSet)>>,
     /// Which devices what was taken off the snapshot's nodes gave back.
     devices_returned: BTreeMap<NodeIx, Vec<(Arc<Demand>, DeviceSet)>>,
+    /// Pods of the snapshot that were taken off their node here.
+    evicted: BTreeMap<NodeIx, Vec<Arc<Running>>>,
 }
 
 impl Ledger {
@@ -33,6 +35,7 @@ impl Ledger {
             placed: BTreeMap::new(),
             devices_taken: BTreeMap::new(),
             devices_returned: BTreeMap::new(),
+            evicted: BTreeMap::new(),
         }
     }
 
@@ -132,6 +135,57 @@ impl Ledger {
         devices
     }
 
+    /// Takes a pod of the snapshot off its node. It must run on `node`, and not be taken off yet.
+    pub fn evict(&mut self, node: NodeIx, running: &Arc<Running>) {
+        let demand = &running.demand;
+        if let Some(ask) = &demand.accelerators {
+            let devices = self.devices_held_by(node, running);
+            let load = Arc::make_mut(&mut self.load);
+            Arc::make_mut(&mut load.devices)[node.row()].refund(devices, ask.milli);
+            let returned = self.devices_returned.entry(node).or_default();
+            returned.push((Arc::clone(demand), devices));
+        }
+        Arc::make_mut(&mut self.load).refund(node.row(), demand);
+        let evicted = self.evicted.entry(node).or_default();
+        evicted.push(Arc::clone(running));
+    }
+
+    /// Puts back a pod that [`evict`](Self::evict) took off.
+    pub fn restore(&mut self, node: NodeIx, running: &Arc<Running>) {
+        let evicted = self.evicted.entry(node).or_default();
+        let Some(at) = evicted.iter().rposition(|other| other.id == running.id) else {
+            return;
+        };
+        evicted.swap_remove(at);
+        let demand = &running.demand;
+        if let Some(ask) = &demand.accelerators {
+            let devices = self.devices_held_by(node, running);
+            let load = Arc::make_mut(&mut self.load);
+            Arc::make_mut(&mut load.devices)[node.row()].charge(devices, ask.milli);
+            let returned = self.devices_returned.entry(node).or_default();
+            let same = (demand, devices);
+            if let Some(at) = returned
+                .iter()
+                .position(|(demand, set)| (demand, *set) == same)
+            {
+                returned.swap_remove(at);
+            }
+        }
+        Arc::make_mut(&mut self.load).charge(node.row(), demand);
+    }
+
+    /// Which devices of `node` a pod of the snapshot holds.
+    fn devices_held_by(&self, node: NodeIx, running: &Running) -> DeviceSet {
+        let held = self.snapshot.node(node).devices_held();
+        let mut held = held.iter().filter(|(other, _)| other.id == running.id);
+        held.next().map_or(DeviceSet::NONE, |(_, set)| *set)
+    }
+
+    /// The pods of the snapshot that were taken off `node`.
+    pub fn evicted_from(&self, node: NodeIx) -> &[Arc<Running>] {
+        self.evicted.get(&node).map_or(&[], Vec::as_slice)
+    }
+
     /// How much of an extended resource is free on `node`; below zero where it has shrunk.
     pub fn extended_free(&self, node: NodeIx, resource: &str) -> i64 {
         let row = self.snapshot.node(node);
@@ -146,15 +200,31 @@ impl Ledger {
             .placed_on(node)
             .filter_map(|demand| demand.requests.extended.get(resource))
             .fold(0, |sum, &amount| sum.saturating_add(amount));
+        let evicted: i64 = self
+            .evicted_from(node)
+            .iter()
+            .filter_map(|running| running.demand.requests.extended.get(resource))
+            .fold(0, |sum, &amount| sum.saturating_add(amount));
         total
-            .saturating_sub(row.extended_used(resource))
+            .saturating_sub(row.extended_used(resource).saturating_sub(evicted))
             .saturating_sub(placed)
     }
 
     /// The host ports in use on `node`.
     pub fn ports(&self, node: NodeIx) -> impl Iterator<Item = &HostPort> {
         let placed = self.placed_on(node).flat_map(|demand| &demand.host_ports);
-        self.snapshot.node(node).ports().iter().chain(placed)
+        let row = self.snapshot.node(node);
+        let evicted = self.evicted_from(node);
+        // What the row holds by port does not say whose it is.
+        let (all, some): (&[HostPort], &[Arc<Running>]) = match evicted.is_empty() {
+            true => (row.ports(), &[]),
+            false => (&[], row.pods()),
+        };
+        let left = some
+            .iter()
+            .filter(|running| !evicted.iter().any(|gone| gone.id == running.id))
+            .flat_map(|running| &running.demand.host_ports);
+        all.iter().chain(left).chain(placed)
     }
 
     fn placed_on(&self, node: NodeIx) -> impl Iterator<Item = &Demand> {

@@ -24,6 +24,7 @@ pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
 pub use devices::Devices;
 pub use ledger::Ledger;
 
+use crate::budget::Budget;
 use columns::{Capacity, Load};
 use pages::Pages;
 
@@ -105,7 +106,7 @@ impl NodeFacts {
 }
 
 /// A pod that counts against a node.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {
     /// Which.
     pub id: PodId,
@@ -115,6 +116,8 @@ pub struct Running {
     pub priority: i32,
     /// When it started, if it has.
     pub started: Option<Timestamp>,
+    /// Whether it has been told to end. It counts until it has.
+    pub terminating: bool,
 }
 
 /// One node in a snapshot: what it is and what runs there.
@@ -174,6 +177,8 @@ pub struct Snapshot {
     load: Arc<Load>,
     rows: Pages<Arc<NodeRow>>,
     names: Index,
+    budgets: Arc<Vec<Budget>>,
+    lowest_priority: Option<i32>,
 }
 
 impl Snapshot {
@@ -229,6 +234,16 @@ impl Snapshot {
     /// How many nodes carry a taint that keeps pods away, or are closed to new pods.
     pub fn hard_tainted(&self) -> usize {
         self.capacity.hard_tainted
+    }
+
+    /// The lowest priority among the pods that run; `None` if none do.
+    pub fn lowest_priority(&self) -> Option<i32> {
+        self.lowest_priority
+    }
+
+    /// The disruption budgets, by namespace and name.
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
     }
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {

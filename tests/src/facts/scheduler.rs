@@ -10,8 +10,9 @@ use orchestra_core::quantity::{Quantity, ResourceList};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fits::{Obstacle, Verdict};
 use orchestra_sched::place::plugin::{Cycle, Filter, Scorer};
+use orchestra_sched::place::preempt::choose;
 use orchestra_sched::place::score::Weights;
-use orchestra_sched::place::{Pending, filter, score, scores, verdicts};
+use orchestra_sched::place::{Pending, Profile, filter, score, scores, verdicts};
 use orchestra_sched::snapshot::{Ledger, SnapshotBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,6 +29,7 @@ pub(super) fn check_for(section: &str) -> Option<Check> {
         "node_ports" => node_ports,
         "least_allocated_score" => least_allocated,
         "most_allocated_score" => most_allocated,
+        "preemption_select_candidate" => preemption_choice,
         _ => return None,
     })
 }
@@ -253,6 +255,65 @@ fn allocated(row: &Value, scorer: &dyn Scorer) -> Result<(), Complaint> {
     expect_scores(row, scored(scorer, &nodes, &running, &pod))
 }
 
+fn preemption_choice(row: &Value) -> Result<(), Complaint> {
+    #[derive(Debug, Deserialize)]
+    struct Machine {
+        name: String,
+        allocatable: BTreeMap<String, Value>,
+    }
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Asking {
+        name: String,
+        #[serde(default)]
+        node: String,
+        #[serde(default)]
+        priority: i32,
+        #[serde(default)]
+        requests: BTreeMap<String, Value>,
+        #[serde(default)]
+        start_order: i64,
+    }
+    let asking = |asking: Asking| -> Result<Pod, Complaint> {
+        let requests = Requests {
+            containers: vec![asking.requests],
+            ..Requests::default()
+        };
+        let mut pod = requests.pod()?.priority(asking.priority);
+        pod.metadata.name = asking.name.into();
+        pod.spec.node_name = asking.node.into();
+        pod.status.start_time = Some(Timestamp::from_secs(asking.start_order));
+        Ok(pod)
+    };
+    let mut builder = SnapshotBuilder::new();
+    for machine in part::<Vec<Machine>>(row, "nodes")? {
+        builder.apply_node(&sized(&machine.name, &machine.allocatable)?);
+    }
+    for (nth, running) in part::<Vec<Asking>>(row, "running")?.into_iter().enumerate() {
+        let mut pod = asking(running)?;
+        pod.metadata.uid = Uid(nth as u128 + 1);
+        builder.apply_pod(&pod);
+    }
+    let now = Timestamp::EPOCH;
+    let pod = Pending::of(&asking(part(row, "incoming")?)?, now);
+    let found = choose(
+        &Profile::default(),
+        &builder.snapshot(Revision(1)),
+        &pod,
+        now,
+    );
+    let found = found.map(|found| found.node.to_string());
+    let expected: Vec<String> = match row.get("expectAnyOf") {
+        Some(names) => read(names)?,
+        None => Vec::new(),
+    };
+    match &found {
+        Some(node) if expected.contains(node) => Ok(()),
+        None if expected.is_empty() => Ok(()),
+        _ => same(&expected, &found.into_iter().collect()),
+    }
+}
+
 fn sized(name: &str, allocatable: &BTreeMap<String, Value>) -> Result<Node, Complaint> {
     let mut node = Node::new(name);
     node.status.allocatable = amounts(allocatable)?;
@@ -263,7 +324,7 @@ fn sized(name: &str, allocatable: &BTreeMap<String, Value>) -> Result<Node, Comp
 fn part<T: serde::de::DeserializeOwned>(row: &Value, name: &str) -> Result<T, Complaint> {
     let said = row.get(name).filter(|part| !part.is_null());
     let absent = match name {
-        "running" | "podsOnNode" => json!([]),
+        "nodes" | "running" | "podsOnNode" => json!([]),
         _ => json!({}),
     };
     read(said.unwrap_or(&absent)).map_err(|complaint| match complaint {
