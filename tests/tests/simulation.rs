@@ -396,7 +396,7 @@ impl Scheduler for Overcommits {
         Plan {
             base: snapshot.base(),
             placed: pending.iter().enumerate().map(place).collect(),
-            unplaced: Vec::new(),
+            ..Plan::default()
         }
     }
 }
