@@ -2,6 +2,7 @@
 //! in, no I/O, no async, no hash order.
 //!
 //! * [`snapshot`], [`fits`], [`place`], [`explain`]: where pods go, and why.
+//! * [`rebalance`]: from a running assignment to a better one.
 //! * [`rollout`]: how a new revision replaces an old one.
 //! * [`health`], [`budget`]: what is well, when to try again, what can be spared.
 //! * [`order`]: what starts before what. [`balance`]: who answers.
@@ -50,6 +51,7 @@ pub mod fixture;
 pub mod health;
 pub mod order;
 pub mod place;
+pub mod rebalance;
 pub mod rng;
 pub mod rollout;
 pub mod snapshot;

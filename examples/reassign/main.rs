@@ -1,0 +1,160 @@
+//! Plays an instance of the ROADEF/EURO challenge 2012, machine reassignment, with the rebalancer:
+//!
+//! ```text
+//! cargo run --release --example reassign -- MODEL ASSIGNMENT --seconds 300 --out NEW
+//! ```
+//!
+//! `MODEL` and `ASSIGNMENT` are in the challenge's formats; without them a small cluster is made up.
+//! The library knows no clock; this program holds it, and a thread for each seed.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod generate;
+mod roadef;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use orchestra_sched::rebalance::{Model, PROGRESS_DONE, Problem, Search};
+use orchestra_sched::rng::PlanRng;
+
+/// Moves processes between machines so that everything costs less.
+#[derive(Debug, Parser)]
+struct Args {
+    /// The machines, services and processes. Left out: a small cluster is made up.
+    #[arg(requires = "assignment")]
+    model: Option<PathBuf>,
+    /// Which machine each process runs on now.
+    assignment: Option<PathBuf>,
+    /// How long to search, in seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Where chance begins. Thread n uses the seed plus n.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many searches run side by side.
+    #[arg(long, default_value_t = 2)]
+    threads: u64,
+    /// How many processes may move. Left out: any number.
+    #[arg(long)]
+    moves: Option<u32>,
+    /// The file to write the new assignment to.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// The cheapest assignment that any thread found.
+#[derive(Debug)]
+struct Best {
+    cost: i64,
+    assignment: Vec<u32>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let started = Instant::now();
+    let limit = Duration::try_from_secs_f64(args.seconds)
+        .map_err(|_| "--seconds must be a number from 0")?;
+    let (mut problem, assignment) = load(args)?;
+    problem.moves_max = args.moves;
+    let model = Model::new(&problem, &assignment)?;
+    drop(problem);
+    let before = model.cost(&assignment);
+    println!(
+        "{} processes on {} machines cost {}",
+        model.processes(),
+        model.machines(),
+        before.total()
+    );
+
+    let best = Mutex::new(Best {
+        cost: before.total(),
+        assignment,
+    });
+    std::thread::scope(|scope| {
+        for nth in 0..args.threads.max(1) {
+            let (model, best) = (&model, &best);
+            scope.spawn(move || search(model, args.seed + nth, started, limit, best));
+        }
+    });
+    let best = best.into_inner()?;
+    let broken = model.violations(&best.assignment);
+    if let Some(first) = broken.first() {
+        return Err(format!("the answer is not allowed: {first}").into());
+    }
+    let cost = model.cost(&best.assignment);
+    println!("{cost}");
+    println!(
+        "{:.2} % cheaper in {:.1} s",
+        100.0 * (before.total() - cost.total()) as f64 / before.total().max(1) as f64,
+        started.elapsed().as_secs_f64()
+    );
+    if let Some(path) = &args.out {
+        let words: Vec<String> = best.assignment.iter().map(u32::to_string).collect();
+        std::fs::write(path, words.join(" ") + "\n").map_err(|e| about(path, &e))?;
+    }
+    Ok(())
+}
+
+fn load(args: &Args) -> Result<(Problem, Vec<u32>), Box<dyn Error>> {
+    let (Some(model), Some(assignment)) = (&args.model, &args.assignment) else {
+        return Ok(generate::cluster(args.seed));
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| about(path, &e));
+    let problem = roadef::problem(&read(model)?).map_err(|e| about(model, &e))?;
+    let now = roadef::assignment(&read(assignment)?, problem.processes.len())
+        .map_err(|e| about(assignment, &e))?;
+    Ok((problem, now))
+}
+
+fn about(path: &Path, error: &dyn Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// One search until the time is up.
+fn search(model: &Model, seed: u64, started: Instant, limit: Duration, best: &Mutex<Best>) {
+    let begun = started.elapsed();
+    let left = limit.saturating_sub(begun).as_secs_f64();
+    let mut search = Search::new(model, PlanRng::new(seed));
+    let (mut report, mut steps) = (begun, 1_000);
+    loop {
+        let now = started.elapsed();
+        if now >= limit {
+            break;
+        }
+        let share = (now - begun).as_secs_f64() / left;
+        search.set_progress((share * f64::from(PROGRESS_DONE)) as u32);
+        search.advance(steps);
+        // About a hundredth of a second a time, so that the end is met.
+        let took = (started.elapsed() - now).as_secs_f64();
+        steps = ((steps as f64 * (0.01 / took.max(1e-6)).clamp(0.5, 2.0)) as u64).max(100);
+        if started.elapsed() >= report {
+            println!(
+                "{:>6.1} s  seed {seed}  best {:>14}  at {:>14}  {:>7.1} M steps",
+                started.elapsed().as_secs_f64(),
+                search.best_cost(),
+                search.cost(),
+                search.steps() as f64 / 1e6
+            );
+            report += (limit / 20).max(Duration::from_millis(500));
+        }
+    }
+    let mut best = best.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if search.best_cost() < best.cost {
+        best.cost = search.best_cost();
+        best.assignment = search.best();
+    }
+}

@@ -1,0 +1,192 @@
+//! Looking for cheaper assignments: simulated annealing over moves of one process and swaps of two.
+
+use rand::Rng as _;
+use rand_pcg::Pcg64;
+
+use super::Model;
+use super::model::NONE;
+use super::schedule::{LOGS, Schedule};
+use super::state::State;
+use crate::rng::PlanRng;
+
+/// How many differences are sampled to find the first temperature.
+const SAMPLES: usize = 2_000;
+
+/// A search for a cheaper assignment, that can be stopped and gone on with at any step.
+///
+/// Same model, same seed and same calls: same answer, on every machine.
+///
+/// The method is simulated annealing (Kirkpatrick, Gelatt and Vecchi 1983), which Portal, Ritt,
+/// Borba and Buriol used on this problem ("Simulated annealing for the machine reassignment
+/// problem", 2016): a random process moves or two change places, always if that is cheaper, and
+/// otherwise the seldomer the more it costs and the further the time is along.
+///
+/// Where a resource is transient, what moves away goes on holding it, so that every machine has
+/// only so much room for newcomers, however much leaves. The first small improvements that come
+/// along would take it all. While the search is hot, holding room on two machines therefore has a
+/// price of its own, that falls to nothing: what gains most for the room it takes moves first.
+#[derive(Debug)]
+pub struct Search<'a> {
+    state: State<'a>,
+    rng: Pcg64,
+    schedule: Schedule,
+    /// By neighbourhood: its machines.
+    nearby: Vec<Vec<u32>>,
+    best: Vec<u32>,
+    best_cost: i64,
+    /// What moved since the best was found; too long to be of use once it is longer than `best`.
+    changed: Vec<u32>,
+    steps: u64,
+}
+
+impl<'a> Search<'a> {
+    /// A search from what runs now, at its hottest.
+    pub fn new(model: &'a Model, rng: PlanRng) -> Self {
+        let state = State::new(model, &model.origin);
+        let mut rng = rng.stream("rebalance");
+        let mut nearby = vec![Vec::new(); model.hoods];
+        for (machine, &hood) in model.hood.iter().enumerate() {
+            nearby[hood as usize].push(machine as u32);
+        }
+        Self {
+            best: state.at.clone(),
+            best_cost: state.cost,
+            schedule: Schedule::new(model, mean_difference(&state, &mut rng)),
+            state,
+            rng,
+            nearby,
+            changed: Vec::new(),
+            steps: 0,
+        }
+    }
+
+    /// Says how far along the time is, in millionths. The further, the fewer changes for the worse
+    /// are tried; from [`PROGRESS_DONE`](super::PROGRESS_DONE) on none is.
+    pub fn set_progress(&mut self, progress: u32) {
+        self.schedule.set_progress(progress);
+    }
+
+    /// Tries so many changes.
+    pub fn advance(&mut self, steps: u64) {
+        let model = self.state.model;
+        self.steps += steps;
+        if model.processes == 0 || model.machines < 2 {
+            return;
+        }
+        for _ in 0..steps {
+            let draw = self.rng.next_u64();
+            let allowed = self.schedule.allowed(draw as usize & (LOGS - 1));
+            let p = below(draw, model.processes);
+            let to = self.somewhere(p);
+            if to == self.state.at[p] {
+                continue;
+            }
+            match draw & LOGS as u64 == 0 {
+                true => self.try_shift(p, to, allowed),
+                false => self.try_swap(p, to, allowed),
+            }
+        }
+    }
+
+    /// The cheapest assignment so far, in the problem's order.
+    pub fn best(&self) -> Vec<u32> {
+        self.state.model.to_outside(&self.best)
+    }
+
+    /// What it costs.
+    pub fn best_cost(&self) -> i64 {
+        self.best_cost
+    }
+
+    /// What the assignment costs that the search is at.
+    pub fn cost(&self) -> i64 {
+        self.state.cost
+    }
+
+    /// How many changes were tried.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// A random machine; mostly of the same neighbourhood where the service has dependencies, as
+    /// others hardly ever allow it.
+    fn somewhere(&mut self, p: usize) -> u32 {
+        let model = self.state.model;
+        let draw = self.rng.next_u64();
+        if model.hood_row[model.service[p] as usize] == NONE || draw & 15 == 0 {
+            return below(draw, model.machines) as u32;
+        }
+        let nearby = &self.nearby[model.hood[self.state.at[p] as usize] as usize];
+        nearby[below(draw, nearby.len())]
+    }
+
+    fn try_shift(&mut self, p: usize, to: u32, allowed: i64) {
+        let Some(by) = self.state.shift(p, to) else {
+            return;
+        };
+        if by + self.held(p, to) <= allowed {
+            self.state.apply_shift(p, to);
+            self.changed.push(p as u32);
+            self.look();
+        }
+    }
+
+    /// With a random process of that machine.
+    fn try_swap(&mut self, p: usize, to: u32, allowed: i64) {
+        let on = self.state.on(to);
+        if on.is_empty() {
+            return;
+        }
+        let q = on[below(self.rng.next_u64(), on.len())] as usize;
+        let Some(by) = self.state.swap(p, q) else {
+            return;
+        };
+        if by + self.held(p, to) + self.held(q, self.state.at[p]) <= allowed {
+            self.state.apply_swap(p, q);
+            self.changed.extend([p as u32, q as u32]);
+            self.look();
+        }
+    }
+
+    /// By how much the price of held room changes if `p` goes to `to`.
+    fn held(&self, p: usize, to: u32) -> i64 {
+        self.state.moves(p, to) * self.schedule.held(p)
+    }
+
+    /// Keeps the assignment if it is the cheapest so far.
+    fn look(&mut self) {
+        if self.state.cost < self.best_cost {
+            self.best_cost = self.state.cost;
+            if self.changed.len() > self.best.len() {
+                self.best.copy_from_slice(&self.state.at);
+            }
+            for p in self.changed.drain(..) {
+                self.best[p as usize] = self.state.at[p as usize];
+            }
+        } else if self.changed.len() > 2 * self.best.len() {
+            self.changed.truncate(self.best.len() + 1);
+        }
+    }
+}
+
+/// By how much a random move that is allowed changes the cost, on average, up or down.
+fn mean_difference(state: &State<'_>, rng: &mut Pcg64) -> i64 {
+    let model = state.model;
+    let (mut sum, mut count) = (0, 0);
+    for _ in 0..SAMPLES {
+        let p = below(rng.next_u64(), model.processes);
+        let to = below(rng.next_u64(), model.machines) as u32;
+        if state.at.get(p).is_some_and(|&at| at != to)
+            && let Some(by) = state.shift(p, to)
+        {
+            sum += i128::from(by.unsigned_abs());
+            count += 1;
+        }
+    }
+    (sum / count.max(1)) as i64
+}
+
+/// A number below `n`, or 0, from the upper 32 of 64 random bits.
+fn below(draw: u64, n: usize) -> usize {
+    (((draw >> 32) * n as u64) >> 32) as usize
+}
