@@ -6,7 +6,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-use crate::fits::{Obstacle, Verdict, verdict, write_amount, write_share, write_taint};
+use crate::fits::{Obstacle, write_amount, write_share, write_taint};
 use crate::place::Changes;
 
 /// How many reasons an explanation tells apart; nodes with others are counted together.
@@ -36,9 +36,9 @@ pub struct Explanation {
 /// Whether a pod could be placed on the nodes there are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outlook {
-    /// On some node only other pods are in the way.
+    /// On some node only pods are in the way: those there, or one that has yet to come.
     NotNow,
-    /// On none, whichever pods left: a node or the pod itself has to change.
+    /// On none, whichever pods came or left: a node or the pod itself has to change.
     Never,
 }
 
@@ -100,10 +100,7 @@ impl Account {
             whole.outlook = Outlook::NotNow;
             return;
         };
-        if found
-            .iter()
-            .all(|found| verdict(found) < Verdict::UnschedulableAndUnresolvable)
-        {
+        if !found.iter().flatten().any(Obstacle::lasts) {
             whole.outlook = Outlook::NotNow;
         }
         let mut counted = false;
@@ -180,6 +177,18 @@ fn alike(one: &Obstacle, other: &Obstacle) -> bool {
             Obstacle::Accelerators { milli: one, .. },
             Obstacle::Accelerators { milli: other, .. },
         ) => one == other,
+        (
+            Obstacle::Skew {
+                key: one,
+                max_skew: bound,
+                ..
+            },
+            Obstacle::Skew {
+                key: other,
+                max_skew,
+                ..
+            },
+        ) => (one, bound) == (other, max_skew),
         (Obstacle::Taint(one), Obstacle::Taint(other)) => {
             (&one.key, &one.value, one.effect) == (&other.key, &other.value, other.effect)
         }
@@ -258,6 +267,37 @@ impl fmt::Display for Reason {
                     write!(f, " (nearest {} misses {})", nearest.node, nearest.missing)?;
                 }
                 Ok(())
+            }
+            Obstacle::NoDomain { key } => {
+                write!(f, "{n} lack{} label {key} to spread over", s(one))
+            }
+            Obstacle::Skew { key, .. } => {
+                write!(f, "{n} would be too uneven over {key} (")?;
+                if let Some(nearest) = self.nearest.first() {
+                    write!(f, "nearest {}: ", nearest.node)?;
+                }
+                write!(f, "{})", self.obstacle)
+            }
+            Obstacle::NoCompany {
+                key, domain: None, ..
+            } => write!(f, "{n} lack{} label {key} to be near pods by", s(one)),
+            Obstacle::NoCompany {
+                key,
+                domain: Some(domain),
+                pods,
+            } => write!(
+                f,
+                "{n} {have} no {pods} in {key} {domain}, which it must be near"
+            ),
+            Obstacle::Company { key, domain, pods } => write!(
+                f,
+                "{n} {have} {pods} in {key} {domain}, which it must not be near"
+            ),
+            Obstacle::Unwelcome { key, domain, pods } => {
+                write!(
+                    f,
+                    "{n} {have} a pod in {key} {domain} that wants no {pods} near"
+                )
             }
             Obstacle::Other { rule, note, .. } => write!(f, "{n} refused by {rule}: {note}"),
         }

@@ -3,12 +3,20 @@
 //!
 //! Each rule answers with the [`Obstacle`]s it sees; no obstacle means the pod can run there.
 
+mod company;
+mod spread;
+
 use std::fmt;
 use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::WHOLE_MILLI;
 use orchestra_core::kind::{Taint, TaintEffect};
 use smol_str::SmolStr;
+
+pub(crate) use company::PodAffinity;
+pub use company::pod_affinity;
+pub(crate) use spread::TopologySpread;
+pub use spread::topology_spread;
 
 use crate::place::Changes;
 use crate::snapshot::{Demand, HostPort, Ledger, NodeFacts, NodeIx, Snapshot};
@@ -76,6 +84,53 @@ pub enum Obstacle {
         /// How many the node has.
         total: u32,
     },
+    /// The node lacks the label whose values are the domains that the pod must spread over.
+    NoDomain {
+        /// Its key.
+        key: SmolStr,
+    },
+    /// With the pod, its like would lie too unevenly over the domains of a topology key.
+    Skew {
+        /// The topology key.
+        key: SmolStr,
+        /// The node's domain.
+        domain: SmolStr,
+        /// How many pods that count are there.
+        pods: i64,
+        /// How many the emptiest domain counts as having.
+        least: i64,
+        /// How far a domain may be above that.
+        max_skew: u32,
+        /// Whether the pod itself counts.
+        adds: bool,
+    },
+    /// The pod must be near pods of which none is in the node's domain, or the node is in none.
+    NoCompany {
+        /// The topology key whose equal values make nodes near.
+        key: SmolStr,
+        /// The node's domain, if it is in one.
+        domain: Option<SmolStr>,
+        /// Which pods, as a selector.
+        pods: SmolStr,
+    },
+    /// A pod that this one must not be near is in the node's domain.
+    Company {
+        /// The topology key.
+        key: SmolStr,
+        /// The node's domain.
+        domain: SmolStr,
+        /// Which pods, as a selector.
+        pods: SmolStr,
+    },
+    /// A pod that must not be near this one is in the node's domain.
+    Unwelcome {
+        /// The topology key.
+        key: SmolStr,
+        /// The node's domain.
+        domain: SmolStr,
+        /// Which pods it must not be near, as a selector: this one is meant.
+        pods: SmolStr,
+    },
     /// A rule that is not part of this crate says no.
     Other {
         /// The rule's name.
@@ -100,6 +155,10 @@ impl Obstacle {
             Self::Lacks { .. } => "NodeResourcesFit",
             Self::Port(_) => "NodePorts",
             Self::AcceleratorModel { .. } | Self::Accelerators { .. } => "Accelerators",
+            Self::NoDomain { .. } | Self::Skew { .. } => "PodTopologySpread",
+            Self::NoCompany { .. } | Self::Company { .. } | Self::Unwelcome { .. } => {
+                "InterPodAffinity"
+            }
             Self::Other { rule, .. } => rule,
         }
     }
@@ -108,7 +167,9 @@ impl Obstacle {
     pub fn verdict(&self) -> Verdict {
         let curable = match self {
             Self::Lacks { asked, total, .. } => asked <= total,
-            Self::Port(_) => true,
+            Self::Port(_) | Self::Skew { .. } | Self::Company { .. } | Self::Unwelcome { .. } => {
+                true
+            }
             Self::Accelerators { asked, total, .. } => asked <= total,
             Self::Other { curable, .. } => *curable,
             _ => false,
@@ -117,6 +178,14 @@ impl Obstacle {
             Verdict::Unschedulable
         } else {
             Verdict::UnschedulableAndUnresolvable
+        }
+    }
+
+    /// Whether it stays, whichever pods come or go.
+    pub fn lasts(&self) -> bool {
+        match self {
+            Self::NoCompany { domain, .. } => domain.is_none(),
+            other => other.verdict() == Verdict::UnschedulableAndUnresolvable,
         }
     }
 
@@ -134,16 +203,41 @@ impl Obstacle {
             Self::AcceleratorModel { .. } => Changes::NODE_LABELS.with(Changes::NODE_GREW),
             Self::Accelerators { asked, total, .. } if asked > total => Changes::NODE_GREW,
             Self::Accelerators { .. } => Changes::NODE_GREW.with(Changes::POD_REMOVED),
+            Self::NoDomain { .. } => Changes::NODE_LABELS,
+            // Domains come and go with nodes and what they are; the emptiest may fill up.
+            Self::Skew { .. } => Changes::POD_REMOVED
+                .with(Changes::POD_ADDED)
+                .with(Changes::NODE_LABELS)
+                .with(Changes::NODE_TAINTS)
+                .with(Changes::NODE_REMOVED),
+            Self::NoCompany { domain: None, .. } => Changes::NODE_LABELS,
+            Self::NoCompany { .. } => Changes::POD_ADDED
+                .with(Changes::POD_REMOVED)
+                .with(Changes::NODE_LABELS)
+                .with(Changes::NODE_REMOVED)
+                .with(Changes::NAMESPACE_LABELS),
+            Self::Company { .. } | Self::Unwelcome { .. } => Changes::POD_REMOVED
+                .with(Changes::NODE_LABELS)
+                .with(Changes::NODE_REMOVED)
+                .with(Changes::NAMESPACE_LABELS),
             Self::Other { helped_by, .. } => *helped_by,
         }
     }
 
     /// How much is missing, for [`Lacks`](Self::Lacks) and, in devices, for
-    /// [`Accelerators`](Self::Accelerators).
+    /// [`Accelerators`](Self::Accelerators); how many pods too many there would be, for
+    /// [`Skew`](Self::Skew).
     pub fn missing(&self) -> Option<i64> {
         match self {
             Self::Lacks { asked, free, .. } => Some(asked.saturating_sub(*free)),
             Self::Accelerators { asked, free, .. } => Some(asked.saturating_sub(*free).into()),
+            Self::Skew {
+                pods,
+                least,
+                max_skew,
+                adds,
+                ..
+            } => Some(pods + i64::from(*adds) - least - i64::from(*max_skew)),
             _ => None,
         }
     }
@@ -230,6 +324,8 @@ pub fn obstacles(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Vec<Obstacle
     found.extend(resources(ledger, node, demand));
     found.extend(ports(ledger, node, demand));
     found.extend(accelerators(ledger, node, demand));
+    found.extend(topology_spread(ledger, node, demand));
+    found.extend(pod_affinity(ledger, node, demand));
     found
 }
 
@@ -398,6 +494,32 @@ impl fmt::Display for Obstacle {
             Self::Accelerators { milli, .. } => {
                 write!(f, "misses {} ", self.missing().unwrap_or(0))?;
                 write_share(f, *milli)
+            }
+            Self::NoDomain { key } => write!(f, "no label {key} to spread over"),
+            Self::Skew {
+                key,
+                domain,
+                pods,
+                least,
+                max_skew,
+                ..
+            } => write!(
+                f,
+                "{key} {domain} has {pods}, the least has {least}, maxSkew {max_skew}"
+            ),
+            Self::NoCompany {
+                key, domain: None, ..
+            } => write!(f, "no label {key} to be near pods by"),
+            Self::NoCompany {
+                key,
+                domain: Some(domain),
+                pods,
+            } => write!(f, "no {pods} in {key} {domain} to be near"),
+            Self::Company { key, domain, pods } => {
+                write!(f, "{pods} in {key} {domain} is not to be near")
+            }
+            Self::Unwelcome { key, domain, pods } => {
+                write!(f, "a pod in {key} {domain} wants no {pods} near")
             }
             Self::Other { rule, note, .. } => write!(f, "{rule}: {note}"),
         }

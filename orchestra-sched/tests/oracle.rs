@@ -16,7 +16,7 @@ use orchestra_sched::place::{
     Framework, Pending, Plan, PlanInputs, Profile, Scheduler, filter, score,
 };
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{Demand, Ledger, Running, Snapshot, SnapshotBuilder};
+use orchestra_sched::snapshot::{Demand, Ledger, Relations, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
 use random::cluster;
 
@@ -67,7 +67,7 @@ fn plan_of(snapshot: &Snapshot, pending: &[Pending], seed: u64) -> Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn every_choice_is_one_the_plain_twin_could_make((nodes, pods) in cluster(), seed: u64) {
@@ -77,26 +77,34 @@ proptest! {
         prop_assert_eq!(plan.base, Revision(3));
 
         let mut twin = twin::Twin::new(&nodes, &pods);
-        let order = twin::order(&waiting);
-        let (mut placed, mut unplaced) = (plan.placed.iter(), Vec::new());
-        for at in order {
-            let (score, best) = twin.best(waiting[at]);
-            if best.is_empty() {
-                unplaced.push(at);
-                continue;
+        let mut placed = plan.placed.iter();
+        let mut unplaced = twin::order(&waiting);
+        // Who is refused tries again as long as others come: they may be the company it misses.
+        loop {
+            let tried = std::mem::take(&mut unplaced);
+            let rounds = tried.len();
+            for at in tried {
+                let (score, best) = twin.best(waiting[at]);
+                if best.is_empty() {
+                    unplaced.push(at);
+                    continue;
+                }
+                let choice = placed.next().unwrap();
+                prop_assert_eq!(choice.pending, at);
+                prop_assert!(best.contains(&choice.node.as_str()), "{} not in {:?}", choice.node, best);
+                prop_assert_eq!(u64::from(choice.score), score);
+                twin.run(waiting[at], &choice.node);
             }
-            let choice = placed.next().unwrap();
-            prop_assert_eq!(choice.pending, at);
-            prop_assert!(best.contains(&choice.node.as_str()), "{} not in {:?}", choice.node, best);
-            prop_assert_eq!(u64::from(choice.score), score);
-            twin.run(waiting[at], &choice.node);
+            if unplaced.len() == rounds {
+                break;
+            }
         }
         prop_assert_eq!(placed.next(), None);
         prop_assert_eq!(plan.unplaced.iter().map(|lost| lost.pending).collect::<Vec<_>>(), unplaced);
         for lost in &plan.unplaced {
             prop_assert_eq!(lost.why.fit, 0);
             prop_assert_eq!(lost.why.nodes, nodes.len());
-            let never = !twin.fits_when_empty(waiting[lost.pending]);
+            let never = !twin.may_fit(waiting[lost.pending]);
             prop_assert_eq!(lost.why.outlook == Outlook::Never, never, "{}", lost.why);
         }
     }
@@ -260,6 +268,8 @@ fn filters() -> Vec<Box<dyn Filter>> {
         Box::new(filter::NodeAffinity),
         Box::new(filter::NodePorts),
         Box::new(filter::NodeResourcesFit),
+        Box::new(filter::PodTopologySpread),
+        Box::new(filter::InterPodAffinity),
     ]
 }
 
@@ -270,6 +280,8 @@ fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(score::LeastAllocated::default()),
         Box::new(score::MostAllocated::default()),
         Box::new(score::BalancedAllocation),
+        Box::new(score::PodTopologySpread),
+        Box::new(score::InterPodAffinity),
     ]
 }
 
@@ -280,15 +292,34 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
         changed.requests = from.requests.clone();
         changed.scored = from.scored;
     }
+    let (spreads, relates) = (
+        declared.has(PodFields::SPREAD),
+        declared.has(PodFields::POD_AFFINITY),
+    );
+    if spreads || relates {
+        changed.namespace = from.namespace.clone();
+        changed.labels = from.labels.clone();
+        let own = from.relations.as_deref().cloned().unwrap_or_default();
+        let mut relations = changed.relations.as_deref().cloned().unwrap_or_default();
+        if spreads {
+            relations.spread = own.spread;
+            relations.prefer_spread = own.prefer_spread;
+        } else {
+            relations.affinity = own.affinity;
+            relations.anti_affinity = own.anti_affinity;
+            relations.preferred = own.preferred;
+        }
+        changed.relations = (relations != Relations::default()).then(|| Arc::new(relations));
+    }
     if declared.has(PodFields::NODE_NAME) {
         changed.node_name = from.node_name.clone();
     }
-    if declared.has(PodFields::NODE_AFFINITY) {
+    if declared.has(PodFields::NODE_AFFINITY) || spreads {
         changed.node_selector = from.node_selector.clone();
         changed.node_affinity = from.node_affinity.clone();
         changed.preferred_nodes = from.preferred_nodes.clone();
     }
-    if declared.has(PodFields::TOLERATIONS) {
+    if declared.has(PodFields::TOLERATIONS) || spreads {
         changed.tolerations = from.tolerations.clone();
     }
     if declared.has(PodFields::HOST_PORTS) {

@@ -130,11 +130,9 @@ fn offer(
     for &other in &lower {
         let mut violates = false;
         for (budget, allowed) in budgets.iter().zip(&mut allowed) {
-            if budget
-                .selector
-                .as_ref()
-                .unwrap()
-                .matches(&other.metadata.labels)
+            let selector = budget.selector.as_ref().unwrap();
+            if budget.key.namespace == other.metadata.namespace
+                && selector.matches(&other.metadata.labels)
             {
                 *allowed -= 1;
                 violates |= *allowed < 0;
@@ -153,8 +151,11 @@ fn offer(
             gone = without;
         }
     }
-    // None of them could stay, were all others gone that are.
-    for &spared in &gone {
+    // None of them could stay, were all others gone that are; but where others are company, one
+    // that comes back may be what lets another stay.
+    let alone =
+        demand.relations.is_none() && lower.iter().all(|pod| Demand::of(pod).relations.is_none());
+    for &spared in gone.iter().filter(|_| alone) {
         let rest: Vec<&Pod> = gone
             .iter()
             .copied()

@@ -75,7 +75,6 @@ document 1, line 13, Deployment front: spec.template.spec.serviceAccountName is 
 document 1, line 14, Deployment front: spec.template.spec.automountServiceAccountToken is not acted on: there are no service accounts
 document 1, line 15, Deployment front: spec.template.spec.priorityClassName is not acted on: spec.priority alone says how urgent a pod is
 document 1, line 16, Deployment front: spec.template.spec.hostname is not acted on: pods keep the name of the host
-document 1, line 18, Deployment front: spec.template.spec.topologySpreadConstraints is not acted on: placement does not look at other pods
 document 1, line 22, Deployment front: spec.template.spec.containers[0].imagePullPolicy is not acted on: drivers take images as they are
 document 1, line 23, Deployment front: spec.template.spec.containers[0].ports[0].hostPort is not acted on: pods that ask for the same one are kept apart; nothing listens there
 document 1, line 24, Deployment front: spec.template.spec.containers[0].securityContext is not acted on: containers run as the user of the agent

@@ -13,7 +13,6 @@ const ALONE: &str = "pods run without namespaces of their own";
 const USER: &str = "containers run as the user of the agent";
 const NAMES: &str = "names are looked up as on the host";
 const ACCOUNTS: &str = "there are no service accounts";
-const NEIGHBOURS: &str = "placement does not look at other pods";
 const NO_STORAGE: &str = "there is no such storage; a pod that asks for it does not start";
 const HOST_FILES: &str = "containers see the files of the host; the mount's variable leads there";
 const MODES: &str = "files get the permissions that the agent's files get";
@@ -40,8 +39,6 @@ const POD_SPEC: &[Row] = &[
         "serviceAccountName|serviceAccount|automountServiceAccountToken",
         ACCOUNTS,
     ),
-    ("affinity.podAffinity|podAntiAffinity", NEIGHBOURS),
-    ("topologySpreadConstraints", NEIGHBOURS),
     (
         "priorityClassName",
         "spec.priority alone says how urgent a pod is",

@@ -142,6 +142,18 @@ impl PlacementLoop {
                 adds.add(());
             }
         });
+        let (state, adds) = (self.state.clone(), queue.clone());
+        self.caches.namespaces.on_change(move |event| {
+            let mut state = lock(&state);
+            let change = match &event.new {
+                Some(namespace) => state.builder.apply_namespace(namespace),
+                None => state.builder.remove_namespace(&event.key.name),
+            };
+            state.changes = state.changes.with(change);
+            if !state.waiting.is_empty() {
+                adds.add(());
+            }
+        });
         let (state, adds, name) = (self.state.clone(), queue.clone(), self.name.clone());
         let clock = self.client.clock().clone();
         self.caches.pods.on_change(move |event| {

@@ -24,14 +24,30 @@ pub fn verdicts(filter: &dyn Filter, cycle: &Cycle<'_>) -> Vec<(NodeIx, Verdict,
 
 /// What `scorer` alone makes of each node, 0 to 100, with every node a candidate.
 pub fn scores(scorer: &dyn Scorer, cycle: &Cycle<'_>) -> Vec<(NodeIx, Score)> {
+    scores_among(scorer, cycle, |_| true)
+}
+
+/// What `scorer` alone makes of each node that fits, 0 to 100, with no other a candidate.
+pub fn scores_among(
+    scorer: &dyn Scorer,
+    cycle: &Cycle<'_>,
+    fits: impl Fn(NodeIx) -> bool,
+) -> Vec<(NodeIx, Score)> {
     let rows = cycle.ledger.rows();
+    let fits: Vec<bool> = rows.nodes().map(fits).collect();
     let mut raw = vec![0; rows.len()];
     if scorer.reach(cycle) != Reach::Nothing {
-        scorer.score(cycle, rows, &vec![true; rows.len()], &mut raw);
+        scorer.score(cycle, rows, &fits, &mut raw);
     }
     let scale: Scale = scorer.scale();
-    let max = raw.iter().copied().max().unwrap_or(0);
-    rows.nodes()
-        .zip(raw.into_iter().map(|raw| scale.apply(raw, max)))
+    let candidates = || {
+        raw.iter()
+            .zip(&fits)
+            .zip(rows.nodes())
+            .filter(|((_, fits), _)| **fits)
+    };
+    let max = candidates().map(|((&raw, _), _)| raw).max().unwrap_or(0);
+    candidates()
+        .map(|((&raw, _), node)| (node, scale.apply(raw, max)))
         .collect()
 }

@@ -35,10 +35,12 @@ impl Changes {
     pub const POD_REMOVED: Self = Self(1 << 9);
     /// The waiting pod itself was changed.
     pub const POD_ITSELF: Self = Self(1 << 10);
+    /// A namespace's labels changed.
+    pub const NAMESPACE_LABELS: Self = Self(1 << 11);
     /// Any change at all.
-    pub const ANY: Self = Self((1 << 11) - 1);
+    pub const ANY: Self = Self((1 << 12) - 1);
 
-    const NAMES: [(Self, &str); 11] = [
+    const NAMES: [(Self, &str); 12] = [
         (Self::NODE_ADDED, "a node is added"),
         (Self::NODE_REMOVED, "a node is removed"),
         (Self::NODE_GREW, "a node grows"),
@@ -50,6 +52,7 @@ impl Changes {
         (Self::POD_ADDED, "a pod is placed"),
         (Self::POD_REMOVED, "a pod leaves"),
         (Self::POD_ITSELF, "the pod itself changes"),
+        (Self::NAMESPACE_LABELS, "a namespace's labels change"),
     ];
 
     /// The kinds of both.

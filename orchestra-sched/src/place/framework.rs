@@ -112,8 +112,12 @@ impl Default for Profile {
             .filter(filter::NodePorts)
             .filter(filter::NodeResourcesFit)
             .filter(filter::Accelerators)
+            .filter(filter::PodTopologySpread)
+            .filter(filter::InterPodAffinity)
             .scorer(score::TaintToleration, 3)
             .scorer(score::NodeAffinity, 2)
+            .scorer(score::PodTopologySpread, 2)
+            .scorer(score::InterPodAffinity, 2)
             .scorer(score::LeastAllocated::default(), 1)
             .scorer(score::BalancedAllocation, 1)
     }
@@ -173,7 +177,10 @@ impl Scheduler for Framework {
     fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
         let mut order: Vec<usize> = (0..pending.len()).collect();
         order.sort_by(|&a, &b| pending[a].before(&pending[b]));
-        let mut groups = Groups::new(self.fields());
+        let mut ledger = Ledger::open(snapshot);
+        pending.iter().for_each(|pod| ledger.expect(&pod.demand));
+        let meant = ledger.has_terms();
+        let mut groups = Groups::new(self.fields(), meant);
         let group_of: Vec<usize> = order.iter().map(|&at| groups.find(&pending[at])).collect();
         let mut left = vec![0usize; groups.len()];
         for &group in &group_of {
@@ -184,7 +191,7 @@ impl Scheduler for Framework {
             unshared: self.unshared,
             now: inputs.now,
             salt: inputs.rng.stream("placement-ties").next_u64(),
-            ledger: Ledger::open(snapshot),
+            ledger,
             log: Vec::new(),
             books: self
                 .profile
@@ -202,32 +209,39 @@ impl Scheduler for Framework {
         };
         let mut lost: Vec<Lost> = Vec::new();
         plan.placed.reserve(pending.len());
+        let placement = |at: usize, (node, devices, score): Chosen| Placement {
+            pending: at,
+            pod: pending[at].id.clone(),
+            node: snapshot.node(node).name().clone(),
+            devices,
+            score,
+        };
         for (&at, &group) in order.iter().zip(&group_of) {
             left[group] -= 1;
             match run.place(&pending[at], group, left[group] > 0) {
-                Ok((node, devices, score)) => plan.placed.push(Placement {
-                    pending: at,
-                    pod: pending[at].id.clone(),
-                    node: snapshot.node(node).name().clone(),
-                    devices,
-                    score,
-                }),
+                Ok(chosen) => plan.placed.push(placement(at, chosen)),
                 Err(refusals) => {
+                    let before = run.log.len();
+                    plan.preemptions
+                        .extend(run.make_room(at, &pending[at], group));
                     lost.push(Lost {
                         pending: at,
                         group,
                         refusals,
+                        has_room: run.log.len() > before,
                     });
-                    plan.preemptions
-                        .extend(run.make_room(at, &pending[at], group));
                 }
             }
         }
+        run.retry(pending, &mut lost, |at, chosen| {
+            plan.placed.push(placement(at, chosen));
+        });
         let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; groups.len()];
         for Lost {
             pending: at,
             group,
             refusals,
+            ..
         } in lost
         {
             let cycle = Cycle::new(&run.ledger, &pending[at], inputs.now);
@@ -252,7 +266,12 @@ struct Lost {
     pending: usize,
     group: usize,
     refusals: Vec<(NodeIx, Obstacle)>,
+    /// Room is held for it.
+    has_room: bool,
 }
+
+/// A node, the devices of it, and its score.
+type Chosen = (NodeIx, DeviceSet, u32);
 
 /// One plan in the making.
 struct Run<'a> {
@@ -279,7 +298,7 @@ impl Run<'_> {
         pod: &Pending,
         group: usize,
         more_to_come: bool,
-    ) -> Result<(NodeIx, DeviceSet, u32), Vec<(NodeIx, Obstacle)>> {
+    ) -> Result<Chosen, Vec<(NodeIx, Obstacle)>> {
         let cycle = Cycle::new(&self.ledger, pod, self.now);
         let mut sweep = match self.sweeps[group].take() {
             Some(mut sweep) if !self.unshared => {
@@ -351,6 +370,47 @@ impl Run<'_> {
         self.ledger.charge(node, &pod.demand);
         self.log.push(node);
         found
+    }
+
+    /// Tries again the pods whose company the plan itself may have brought, until none is helped
+    /// any more. What else keeps pods from nodes only grows while a plan is made.
+    fn retry(
+        &mut self,
+        pending: &[Pending],
+        lost: &mut Vec<Lost>,
+        mut placed: impl FnMut(usize, Chosen),
+    ) {
+        let mut worth_it = vec![false; self.sweeps.len()];
+        for lost in lost.iter() {
+            let cycle = Cycle::new(&self.ledger, &pending[lost.pending], self.now);
+            let mut filters = self.profile.filters.iter();
+            worth_it[lost.group] = filters.any(|filter| filter.reach(&cycle) == Reach::Cluster);
+        }
+        // How long the log was when a group was refused: it is again until it grows.
+        let mut refused_at = vec![None; self.sweeps.len()];
+        loop {
+            let before = self.log.len();
+            lost.retain_mut(|lost| {
+                if lost.has_room
+                    || !worth_it[lost.group]
+                    || refused_at[lost.group] == Some(self.log.len())
+                {
+                    return true;
+                }
+                match self.place(&pending[lost.pending], lost.group, true) {
+                    Ok(chosen) => placed(lost.pending, chosen),
+                    Err(refusals) => {
+                        refused_at[lost.group] = Some(self.log.len());
+                        lost.refusals = refusals;
+                        return true;
+                    }
+                }
+                false
+            });
+            if self.log.len() == before {
+                return;
+            }
+        }
     }
 
     fn keep(&mut self, group: usize, sweep: Sweep) {

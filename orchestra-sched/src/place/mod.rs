@@ -68,10 +68,11 @@ use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
-pub use alone::{scores, verdicts};
+pub use alone::{scores, scores_among, verdicts};
 pub use changes::Changes;
 pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
 pub use preempt::{Preemption, Victim};
+pub(crate) use share::Fnv;
 
 use crate::explain::Explanation;
 use crate::rng::PlanRng;

@@ -66,6 +66,13 @@ impl PodFields {
     pub const PRIORITY: Self = Self(1 << 7);
     /// The accelerators that it wants.
     pub const ACCELERATORS: Self = Self(1 << 14);
+    /// Its topology spread constraints, required and preferred, with its namespace, and what they
+    /// look at besides: its labels, and, as far as they honour them, its node affinity and
+    /// tolerations.
+    pub const SPREAD: Self = Self(1 << 8);
+    /// Its affinity and anti-affinity to pods, required and preferred; and its namespace and labels
+    /// as far as others may mean it by them.
+    pub const POD_AFFINITY: Self = Self(1 << 9);
     /// Which pod it is: name, uid and time of arrival. No two pods share an answer.
     pub const IDENTITY: Self = Self(1 << 15);
     /// Every field: always right, and slow.

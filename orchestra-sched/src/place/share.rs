@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use super::Pending;
 use super::plugin::PodFields;
+use crate::snapshot::Demand;
 
 /// Sorts pods into groups that share their answers.
 #[derive(Debug)]
 pub(super) struct Groups<'a> {
     fields: PodFields,
+    /// Whether there are pods whose terms may mean others, so that labels matter to pods that ask
+    /// nothing of others themselves.
+    meant: bool,
     /// One pod of each group.
     first: Vec<&'a Pending>,
     by_fingerprint: BTreeMap<u64, Vec<usize>>,
@@ -17,9 +21,10 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(fields: PodFields) -> Self {
+    pub(super) fn new(fields: PodFields, meant: bool) -> Self {
         Self {
             fields,
+            meant,
             first: Vec::new(),
             by_fingerprint: BTreeMap::new(),
             last: None,
@@ -34,17 +39,17 @@ impl<'a> Groups<'a> {
     pub(super) fn find(&mut self, pod: &'a Pending) -> usize {
         // Pods of one owner come in a row.
         if let Some((last, group)) = self.last
-            && alike(last, pod, self.fields)
+            && alike(last, pod, self.fields, self.meant)
         {
             return group;
         }
         let candidates = self
             .by_fingerprint
-            .entry(fingerprint(pod, self.fields))
+            .entry(fingerprint(pod, self.fields, self.meant))
             .or_default();
         let known = candidates
             .iter()
-            .find(|&&group| alike(self.first[group], pod, self.fields));
+            .find(|&&group| alike(self.first[group], pod, self.fields, self.meant));
         let group = known.copied().unwrap_or_else(|| {
             candidates.push(self.first.len());
             self.first.push(pod);
@@ -56,7 +61,7 @@ impl<'a> Groups<'a> {
 }
 
 /// Whether two pods agree on `fields`.
-fn alike(one: &Pending, other: &Pending, fields: PodFields) -> bool {
+fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bool) -> bool {
     let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
     if differ(PodFields::IDENTITY, one.id == other.id)
         || differ(PodFields::PRIORITY, one.priority == other.priority)
@@ -64,6 +69,8 @@ fn alike(one: &Pending, other: &Pending, fields: PodFields) -> bool {
         return false;
     }
     let (a, b) = (&one.demand, &other.demand);
+    let fields = widened(fields, a, meant);
+    let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
     Arc::ptr_eq(a, b)
         || !(fields.has(PodFields::REQUESTS) && (a.requests != b.requests || a.scored != b.scored)
             || differ(PodFields::NODE_NAME, a.node_name == b.node_name)
@@ -75,15 +82,17 @@ fn alike(one: &Pending, other: &Pending, fields: PodFields) -> bool {
             || differ(PodFields::HOST_PORTS, a.host_ports == b.host_ports)
             || differ(PodFields::NAMESPACE, a.namespace == b.namespace)
             || differ(PodFields::LABELS, a.labels == b.labels)
-            || differ(PodFields::ACCELERATORS, a.accelerators == b.accelerators))
+            || differ(PodFields::ACCELERATORS, a.accelerators == b.accelerators)
+            || looks_around(fields) && a.relations != b.relations)
 }
 
 /// Equal for pods that are alike, and mostly not for others.
-fn fingerprint(pod: &Pending, fields: PodFields) -> u64 {
+fn fingerprint(pod: &Pending, fields: PodFields, meant: bool) -> u64 {
     use std::hash::{Hash, Hasher};
 
-    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let mut hash = Fnv::new();
     let demand = &pod.demand;
+    let fields = widened(fields, demand, meant);
     if fields.has(PodFields::IDENTITY) {
         pod.id.hash(&mut hash);
     }
@@ -127,11 +136,46 @@ fn fingerprint(pod: &Pending, fields: PodFields) -> u64 {
     if fields.has(PodFields::ACCELERATORS) {
         demand.accelerators.hash(&mut hash);
     }
+    if looks_around(fields) {
+        demand.relations.hash(&mut hash);
+    }
     hash.finish()
 }
 
+fn looks_around(fields: PodFields) -> bool {
+    fields.has(PodFields::SPREAD) || fields.has(PodFields::POD_AFFINITY)
+}
+
+/// The fields that are looked at where it depends: who spreads is told apart by what its rules
+/// look at, and labels matter to who may be meant by others.
+fn widened(fields: PodFields, demand: &Demand, meant: bool) -> PodFields {
+    let mut wide = fields;
+    if let Some(relations) = demand.relations.as_deref() {
+        if looks_around(fields) {
+            wide = wide.with(PodFields::NAMESPACE).with(PodFields::LABELS);
+        }
+        let mut rules = relations.spread.iter().chain(&relations.prefer_spread);
+        if fields.has(PodFields::SPREAD) && rules.next().is_some() {
+            wide = wide
+                .with(PodFields::NODE_AFFINITY)
+                .with(PodFields::TOLERATIONS);
+        }
+    }
+    if fields.has(PodFields::POD_AFFINITY) && meant {
+        wide = wide.with(PodFields::NAMESPACE).with(PodFields::LABELS);
+    }
+    wide
+}
+
 /// FNV-1a, 64 bits: the same in every process, as std's hashers are not.
-struct Fnv(u64);
+#[derive(Debug)]
+pub(crate) struct Fnv(u64);
+
+impl Fnv {
+    pub(crate) fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
 
 impl std::hash::Hasher for Fnv {
     fn write(&mut self, bytes: &[u8]) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod, PodDisruptionBudget, accelerator};
-use orchestra_core::meta::ObjectKey;
+use orchestra_core::kind::{Namespace, Node, Pod, PodDisruptionBudget, accelerator};
+use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
@@ -95,6 +95,8 @@ impl SnapshotBuilder {
         if let Some(moved) = current.rows.get(at.row()) {
             current.names.set(&moved.facts.name, at);
         }
+        let reaching = gone.pods.iter().filter(|pod| pod.demand.reaches_others());
+        current.reaching -= reaching.count();
         if !gone.pods.is_empty() {
             self.waiting
                 .insert(gone.facts.name.clone(), gone.pods.clone());
@@ -126,7 +128,10 @@ impl SnapshotBuilder {
             if old_node == node && **old == running {
                 return Changes::NONE;
             }
-            if old_node == node && old.demand == running.demand {
+            if old_node == node
+                && old.demand == running.demand
+                && old.terminating == running.terminating
+            {
                 changes = Changes::NONE;
                 running.demand = Arc::clone(&old.demand);
             } else {
@@ -189,6 +194,30 @@ impl SnapshotBuilder {
         }
     }
 
+    /// Makes a namespace have the labels it has: affinity terms select namespaces by them.
+    pub fn apply_namespace(&mut self, namespace: &Namespace) -> Changes {
+        let (name, labels) = (&namespace.metadata.name, &namespace.metadata.labels);
+        self.set_namespace(name, labels.clone())
+    }
+
+    /// Makes a namespace have these labels.
+    pub fn set_namespace(&mut self, name: &str, labels: Labels) -> Changes {
+        if self.current.namespaces.get(name) == Some(&labels) {
+            return Changes::NONE;
+        }
+        Arc::make_mut(&mut self.current.namespaces).insert(name.into(), labels);
+        Changes::NAMESPACE_LABELS
+    }
+
+    /// Forgets a namespace's labels.
+    pub fn remove_namespace(&mut self, name: &str) -> Changes {
+        if !self.current.namespaces.contains_key(name) {
+            return Changes::NONE;
+        }
+        Arc::make_mut(&mut self.current.namespaces).remove(name);
+        Changes::NAMESPACE_LABELS
+    }
+
     /// The node a pod counts against.
     pub fn node_of(&self, id: &PodId) -> Option<&SmolStr> {
         self.pods.get(id).map(|(node, _)| node)
@@ -212,6 +241,7 @@ impl SnapshotBuilder {
 
     fn count(&mut self, at: NodeIx, running: Arc<Running>) {
         Arc::make_mut(&mut self.current.load).charge(at.row(), &running.demand);
+        self.current.reaching += usize::from(running.demand.reaches_others());
         if let Some(row) = self.current.rows.get_mut(at.row()) {
             let devices = running.demand.accelerators.is_some();
             Arc::make_mut(row).add(running);
@@ -232,6 +262,7 @@ impl SnapshotBuilder {
 
     fn discount(&mut self, at: NodeIx, running: &Running) {
         Arc::make_mut(&mut self.current.load).refund(at.row(), &running.demand);
+        self.current.reaching -= usize::from(running.demand.reaches_others());
         if let Some(row) = self.current.rows.get_mut(at.row()) {
             Arc::make_mut(row).take(&running.id);
             if running.demand.accelerators.is_some() {

@@ -1,6 +1,7 @@
 //! What a pod asks of a node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::{self, AcceleratorAsk};
 use orchestra_core::kind::pod::{Container, PodSpec, Toleration};
@@ -9,6 +10,8 @@ use orchestra_core::meta::Labels;
 use orchestra_core::quantity::{Quantity, ResourceList};
 use orchestra_core::selector::{NodeSelector, PreferredSchedulingTerm};
 use smol_str::SmolStr;
+
+use super::relations::Relations;
 
 /// The largest amount of anything, in its unit: 2^53. What is above is held there.
 pub const AMOUNT_MAX: i64 = 1 << 53;
@@ -159,12 +162,19 @@ pub struct Demand {
     pub host_ports: Vec<HostPort>,
     /// The devices that it wants, or holds.
     pub accelerators: Option<AcceleratorAsk>,
+    /// What it asks of the pods around it, if it does.
+    pub relations: Option<Arc<Relations>>,
 }
 
 impl Demand {
     /// Whether it asks for what the columns do not show: extended resources or host ports.
     pub(super) fn has_no_column(&self) -> bool {
         !self.host_ports.is_empty() || !self.requests.extended.is_empty()
+    }
+
+    /// Whether where it runs matters to others, beyond their counting it.
+    pub(crate) fn reaches_others(&self) -> bool {
+        (self.relations.as_deref()).is_some_and(Relations::reaches_others)
     }
 
     /// What a pod asks. A node it is bound to already is not among it: see
@@ -190,6 +200,7 @@ impl Demand {
             tolerations: spec.tolerations.clone(),
             host_ports: host_ports(spec),
             accelerators: AcceleratorAsk::of(pod),
+            relations: Relations::of(pod).map(Arc::new),
         }
     }
 }

@@ -7,6 +7,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 
 use super::columns::{Load, Rows};
 use super::demand::{Demand, HostPort};
+use super::relations::{Book, Company, Others, PodTerm, Spreading};
 use super::{NodeIx, Running, Snapshot};
 
 /// A snapshot with placements on top, and pods taken off, that nobody else sees.
@@ -24,6 +25,8 @@ pub struct Ledger {
     devices_returned: BTreeMap<NodeIx, Vec<(Arc<Demand>, DeviceSet)>>,
     /// Pods of the snapshot that were taken off their node here.
     evicted: BTreeMap<NodeIx, Vec<Arc<Running>>>,
+    /// What has been counted for rules about the company of pods.
+    book: Book,
 }
 
 impl Ledger {
@@ -36,6 +39,7 @@ impl Ledger {
             devices_taken: BTreeMap::new(),
             devices_returned: BTreeMap::new(),
             evicted: BTreeMap::new(),
+            book: Book::default(),
         }
     }
 
@@ -93,6 +97,7 @@ impl Ledger {
             }
         }
         Arc::make_mut(&mut self.load).charge(node.row(), demand);
+        self.book.shift(&self.snapshot, node, demand, 1, true);
         if demand.has_no_column() {
             self.placed
                 .entry(node)
@@ -111,6 +116,7 @@ impl Ledger {
             Arc::make_mut(&mut load.devices)[node.row()].refund(devices, ask.milli);
         }
         Arc::make_mut(&mut self.load).refund(node.row(), demand);
+        self.book.shift(&self.snapshot, node, demand, -1, true);
         if demand.has_no_column()
             && let Some(placed) = self.placed.get_mut(&node)
             && let Some(at) = placed.iter().position(|other| other == demand)
@@ -146,6 +152,8 @@ impl Ledger {
             returned.push((Arc::clone(demand), devices));
         }
         Arc::make_mut(&mut self.load).refund(node.row(), demand);
+        let spreads = !running.terminating;
+        self.book.shift(&self.snapshot, node, demand, -1, spreads);
         let evicted = self.evicted.entry(node).or_default();
         evicted.push(Arc::clone(running));
     }
@@ -172,6 +180,8 @@ impl Ledger {
             }
         }
         Arc::make_mut(&mut self.load).charge(node.row(), demand);
+        let spreads = !running.terminating;
+        self.book.shift(&self.snapshot, node, demand, 1, spreads);
     }
 
     /// Which devices of `node` a pod of the snapshot holds.
@@ -225,6 +235,32 @@ impl Ledger {
             .filter(|running| !evicted.iter().any(|gone| gone.id == running.id))
             .flat_map(|running| &running.demand.host_ports);
         all.iter().chain(left).chain(placed)
+    }
+
+    /// Such a pod may be charged later. Rules about the company of pods look at what it asks of
+    /// others from now on, so that they can say of a pod that nobody can ever be in its way.
+    pub fn expect(&mut self, demand: &Arc<Demand>) {
+        self.book.expect(&self.snapshot, demand);
+    }
+
+    /// Whether pods run, or may come, whose terms may mean others.
+    pub(crate) fn has_terms(&self) -> bool {
+        self.snapshot.reaching() > 0 || self.book.has_terms()
+    }
+
+    /// What `demand`'s required spread rules count, or its preferred ones.
+    pub(crate) fn spreading(&self, demand: &Demand, required: bool) -> Arc<Spreading> {
+        self.book.spreading(&self.snapshot, demand, required)
+    }
+
+    /// Where the pods are that meet all of `terms`.
+    pub(crate) fn company(&self, terms: &[PodTerm]) -> Arc<Company> {
+        self.book.company(&self.snapshot, terms)
+    }
+
+    /// What pods that run or may come ask of others.
+    pub(crate) fn others(&self) -> Arc<Others> {
+        self.book.others(&self.snapshot)
     }
 
     fn placed_on(&self, node: NodeIx) -> impl Iterator<Item = &Demand> {

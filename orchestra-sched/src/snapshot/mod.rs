@@ -6,6 +6,7 @@ mod demand;
 mod devices;
 mod ledger;
 mod pages;
+pub(crate) mod relations;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use demand::hold;
 pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
 pub use devices::Devices;
 pub use ledger::Ledger;
+pub use relations::{HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, SpreadRule};
 
 use crate::budget::Budget;
 use columns::{Capacity, Load};
@@ -179,6 +181,10 @@ pub struct Snapshot {
     names: Index,
     budgets: Arc<Vec<Budget>>,
     lowest_priority: Option<i32>,
+    /// The labels of namespaces.
+    namespaces: Arc<BTreeMap<SmolStr, Labels>>,
+    /// How many pods have terms that mean others.
+    reaching: usize,
 }
 
 impl Snapshot {
@@ -244,6 +250,17 @@ impl Snapshot {
     /// The disruption budgets, by namespace and name.
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
+    }
+
+    /// The labels of a namespace; none if it is not known.
+    pub fn namespace_labels(&self, namespace: &str) -> &Labels {
+        static NONE: Labels = Labels::new();
+        self.namespaces.get(namespace).unwrap_or(&NONE)
+    }
+
+    /// How many pods that run have affinity or anti-affinity to others.
+    pub(crate) fn reaching(&self) -> usize {
+        self.reaching
     }
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {

@@ -1,13 +1,15 @@
 //! Small clusters whose parts often meet, and changes to them.
 
 use orchestra_core::kind::pod::{
-    Affinity, Container, ContainerPort, NodeAffinity, PodPhase, Toleration,
+    Affinity, Container, ContainerPort, NodeAffinity, NodeInclusionPolicy, PodAffinity,
+    PodAffinityTerm, PodPhase, Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
+    WhenUnsatisfiable,
 };
 use orchestra_core::kind::{Node, Pod, Protocol, Taint, TaintEffect};
 use orchestra_core::meta::Uid;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::{
-    NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm,
+    LabelSelector, NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm,
     PreferredSchedulingTerm,
 };
 use orchestra_core::time::Timestamp;
@@ -16,6 +18,7 @@ use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
 const GPU: &str = "example.com/gpu";
 
@@ -44,6 +47,8 @@ pub(crate) fn pod(n: usize) -> impl Strategy<Value = Pod> {
 
 fn name_node(n: usize, mut node: Node) -> Node {
     node.metadata.name = format!("n{n}").into();
+    let labels = &mut node.metadata.labels;
+    labels.insert(Node::HOSTNAME_LABEL.into(), format!("n{n}").into());
     node
 }
 
@@ -141,6 +146,7 @@ fn pod_body() -> impl Strategy<Value = Pod> {
         vec((1i32..100, term()), 0..3),
     );
     (
+        weighted(0.5, relations()),
         vec(container(), 1..3),
         weighted(0.3, container()),
         vec(port, 0..2),
@@ -150,7 +156,7 @@ fn pod_body() -> impl Strategy<Value = Pod> {
         (0..3i32, 0i64..3, 0..3usize),
     )
         .prop_map(
-            |(containers, init, ports, tolerations, selector, affinity, rest)| {
+            |(relations, containers, init, ports, tolerations, selector, affinity, rest)| {
                 let mut pod = Pod::builder("p").namespace("default").priority(rest.0);
                 pod.metadata.creation_timestamp = Some(Timestamp::from_secs(rest.1));
                 pod = pod.label("app", ["a", "b", "c"][rest.2]);
@@ -183,9 +189,163 @@ fn pod_body() -> impl Strategy<Value = Pod> {
                     };
                     pod.spec.affinity = Some(Box::new(affinity));
                 }
+                if let Some(relations) = relations {
+                    relations.give(&mut pod);
+                }
                 pod
             },
         )
+}
+
+/// What a pod asks of others.
+#[derive(Clone, Debug)]
+struct Relations {
+    other_namespace: bool,
+    version: Option<usize>,
+    spread: Vec<TopologySpreadConstraint>,
+    near: PodAffinity,
+    away: PodAffinity,
+}
+
+impl Relations {
+    fn give(self, pod: &mut Pod) {
+        if self.other_namespace {
+            pod.metadata.namespace = "other".into();
+        }
+        if let Some(version) = self.version {
+            let version = ["1", "2"][version].into();
+            pod.metadata.labels.insert("version".into(), version);
+        }
+        pod.spec.topology_spread_constraints = self.spread;
+        let affinity = pod.spec.affinity.get_or_insert_default();
+        affinity.pod_affinity = Some(self.near);
+        affinity.pod_anti_affinity = Some(self.away);
+    }
+}
+
+const TOPOLOGIES: [&str; 4] = ["l0", "l1", Node::HOSTNAME_LABEL, "unknown"];
+
+fn relations() -> impl Strategy<Value = Relations> {
+    let (near, away) = (pod_affinity(), pod_affinity());
+    (
+        proptest::bool::weighted(0.2),
+        weighted(0.5, 0usize..2),
+        vec(spread(), 0..3),
+        weighted(0.4, near),
+        weighted(0.4, away),
+    )
+        .prop_map(|(other_namespace, version, spread, near, away)| Relations {
+            other_namespace,
+            version,
+            spread,
+            near: near.unwrap_or_default(),
+            away: away.unwrap_or_default(),
+        })
+}
+
+fn keys() -> impl Strategy<Value = Vec<SmolStr>> {
+    weighted(0.2, 0usize..2).prop_map(|key| {
+        let key = key.map(|key| ["version", "unknown"][key].into());
+        key.into_iter().collect()
+    })
+}
+
+fn spread() -> impl Strategy<Value = TopologySpreadConstraint> {
+    let policy = || {
+        weighted(0.4, any::<bool>()).prop_map(|honor| {
+            honor.map(|honor| {
+                if honor {
+                    NodeInclusionPolicy::Honor
+                } else {
+                    NodeInclusionPolicy::Ignore
+                }
+            })
+        })
+    };
+    (
+        (1u32..3, 0usize..8, any::<bool>(), weighted(0.2, 1u32..5)),
+        selector(),
+        (policy(), policy()),
+        keys(),
+    )
+        .prop_map(|(numbers, label_selector, policies, match_label_keys)| {
+            let (max_skew, key, required, min_domains) = numbers;
+            TopologySpreadConstraint {
+                max_skew,
+                topology_key: TOPOLOGIES[key.saturating_sub(4)].into(),
+                when_unsatisfiable: if required {
+                    WhenUnsatisfiable::DoNotSchedule
+                } else {
+                    WhenUnsatisfiable::ScheduleAnyway
+                },
+                label_selector,
+                min_domains,
+                node_affinity_policy: policies.0,
+                node_taints_policy: policies.1,
+                match_label_keys,
+            }
+        })
+}
+
+fn pod_affinity() -> impl Strategy<Value = PodAffinity> {
+    (vec(pod_term(), 0..2), vec((1i32..100, pod_term()), 0..3)).prop_map(|(required, preferred)| {
+        PodAffinity {
+            required,
+            preferred: preferred
+                .into_iter()
+                .map(|(weight, pod_affinity_term)| WeightedPodAffinityTerm {
+                    weight,
+                    pod_affinity_term,
+                })
+                .collect(),
+        }
+    })
+}
+
+fn pod_term() -> impl Strategy<Value = PodAffinityTerm> {
+    let namespaces = vec(0usize..2, 0..2).prop_map(|names| {
+        let names = names.into_iter().map(|name| ["default", "other"][name]);
+        names.map(Into::into).collect::<Vec<SmolStr>>()
+    });
+    (
+        (0usize..8, namespaces, weighted(0.2, any::<bool>())),
+        selector(),
+        (keys(), keys()),
+    )
+        .prop_map(|(place, label_selector, keys)| {
+            let (key, namespaces, every_namespace) = place;
+            PodAffinityTerm {
+                label_selector,
+                namespaces,
+                namespace_selector: every_namespace.map(|every| {
+                    let one = [("team".into(), "a".into())].into();
+                    if every {
+                        LabelSelector::default()
+                    } else {
+                        LabelSelector::of(one)
+                    }
+                }),
+                topology_key: TOPOLOGIES[key.saturating_sub(4)].into(),
+                match_label_keys: keys.0,
+                mismatch_label_keys: keys.1,
+            }
+        })
+}
+
+fn selector() -> impl Strategy<Value = Option<LabelSelector>> {
+    (0usize..8).prop_map(|which| {
+        let text = match which {
+            0 => return None,
+            1 => return Some(LabelSelector::default()),
+            2 => "app=a",
+            3 => "app in (a,b)",
+            4 => "app notin (a)",
+            5 => "app",
+            6 => "version=1",
+            _ => "!version",
+        };
+        Some(text.parse().expect("a selector"))
+    })
 }
 
 fn term() -> impl Strategy<Value = NodeSelectorTerm> {

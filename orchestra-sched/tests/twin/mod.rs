@@ -1,10 +1,13 @@
 //! The rules once more, as plainly as can be, from the kinds alone.
 
+mod relations;
+
 use std::collections::BTreeMap;
 
 use orchestra_core::kind::pod::PodSpec;
 use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
 use orchestra_core::quantity::Quantity;
+use relations::Way;
 
 /// Nodes, and what runs on each.
 pub(crate) struct Twin {
@@ -45,8 +48,13 @@ impl Twin {
         pods.push(pod.clone());
     }
 
-    pub(crate) fn fits_when_empty(&self, pod: &Pod) -> bool {
-        self.nodes.iter().any(|(node, _)| fits(node, &[], pod))
+    /// Whether pods that come and go could make it fit somewhere.
+    pub(crate) fn may_fit(&self, pod: &Pod) -> bool {
+        self.nodes.iter().any(|(node, _)| {
+            fits(node, &[], pod)
+                && relations::spread(&self.nodes, node, pod) != Way::Never
+                && relations::company(&self.nodes, node, pod) != Way::Never
+        })
     }
 
     /// The highest score, and the nodes that have it.
@@ -54,8 +62,15 @@ impl Twin {
         let fitting: Vec<&(Node, Vec<Pod>)> = self
             .nodes
             .iter()
-            .filter(|(node, pods)| fits(node, pods, pod))
+            .filter(|(node, pods)| {
+                fits(node, pods, pod)
+                    && relations::spread(&self.nodes, node, pod) == Way::Free
+                    && relations::company(&self.nodes, node, pod) == Way::Free
+            })
             .collect();
+        let candidates: Vec<&Node> = fitting.iter().map(|(node, _)| node).collect();
+        let spreads = relations::spread_scores(&self.nodes, &candidates, pod);
+        let companies = relations::company_scores(&self.nodes, &candidates, pod);
         let taints: Vec<u64> = fitting
             .iter()
             .map(|(node, _)| soft_taints(node, pod))
@@ -82,6 +97,8 @@ impl Twin {
                 };
                 3 * taint
                     + 2 * share(wishes[i], &wishes)
+                    + 2 * spreads[i]
+                    + 2 * companies[i]
                     + least(node, pods, pod)
                     + balanced(node, pods, pod)
             })
@@ -156,23 +173,7 @@ fn fits(node: &Node, pods: &[Pod], pod: &Pod) -> bool {
     {
         return false;
     }
-    let labels = &node.metadata.labels;
-    if pod
-        .spec
-        .node_selector
-        .iter()
-        .any(|(key, value)| labels.get(key) != Some(value))
-    {
-        return false;
-    }
-    let affinity = pod
-        .spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref());
-    if let Some(required) = affinity.and_then(|affinity| affinity.required.as_ref())
-        && !required.matches(&node.metadata.name, labels)
-    {
+    if !wanted(node, pod) {
         return false;
     }
     let slots = node
@@ -199,6 +200,20 @@ fn fits(node: &Node, pods: &[Pod], pod: &Pod) -> bool {
         }
     }
     true
+}
+
+/// Whether the pod's node selector and node affinity want the node.
+fn wanted(node: &Node, pod: &Pod) -> bool {
+    let labels = &node.metadata.labels;
+    let mut selector = pod.spec.node_selector.iter();
+    let affinity = pod
+        .spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required.as_ref());
+    selector.all(|(key, value)| labels.get(key) == Some(value))
+        && required.is_none_or(|required| required.matches(&node.metadata.name, labels))
 }
 
 fn ports(pod: &Pod) -> Vec<((u16, String), String)> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use orchestra_core::kind::pod::{Affinity, Container, ContainerPort, NodeAffinity};
-use orchestra_core::kind::{Node, Pod, Protocol};
+use orchestra_core::kind::{Namespace, Node, Pod, Protocol};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::{Quantity, ResourceList};
@@ -12,8 +12,8 @@ use orchestra_sched::fits::{Obstacle, Verdict};
 use orchestra_sched::place::plugin::{Cycle, Filter, Scorer};
 use orchestra_sched::place::preempt::choose;
 use orchestra_sched::place::score::Weights;
-use orchestra_sched::place::{Pending, Profile, filter, score, scores, verdicts};
-use orchestra_sched::snapshot::{Ledger, SnapshotBuilder};
+use orchestra_sched::place::{Pending, Profile, filter, score, scores, scores_among, verdicts};
+use orchestra_sched::snapshot::{Ledger, NodeIx, SnapshotBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -27,6 +27,10 @@ pub(super) fn check_for(section: &str) -> Option<Check> {
         "node_affinity_score" => node_affinity_score,
         "node_resources_fit" => node_resources_fit,
         "node_ports" => node_ports,
+        "pod_topology_spread_filter" => pod_topology_spread_filter,
+        "pod_topology_spread_score" => pod_topology_spread_score,
+        "inter_pod_affinity_filter" => inter_pod_affinity_filter,
+        "inter_pod_affinity_score" => inter_pod_affinity_score,
         "least_allocated_score" => least_allocated,
         "most_allocated_score" => most_allocated,
         "preemption_select_candidate" => preemption_choice,
@@ -75,6 +79,85 @@ fn node_affinity_score(row: &Value) -> Result<(), Complaint> {
     expect_scores(
         row,
         scored(&score::NodeAffinity, &nodes, &[], &part(row, "pod")?),
+    )
+}
+
+fn pod_topology_spread_filter(row: &Value) -> Result<(), Complaint> {
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    let ledger = ledger(&nodes, &part::<Vec<Pod>>(row, "existingPods")?);
+    let pod = Pending::of(&part(row, "pod")?, Timestamp::EPOCH);
+    let cycle = Cycle::new(&ledger, &pod, Timestamp::EPOCH);
+    let got: BTreeMap<String, String> = verdicts(&filter::PodTopologySpread, &cycle)
+        .into_iter()
+        .map(|(node, verdict, _)| {
+            let name = ledger.snapshot().node(node).name().to_string();
+            (name, format!("{verdict:?}"))
+        })
+        .collect();
+    same(&read(&row["expect"])?, &got)
+}
+
+fn pod_topology_spread_score(row: &Value) -> Result<(), Complaint> {
+    let candidates: Vec<Node> = part(row, "candidateNodes")?;
+    let others: Vec<Node> = part(row, "nonCandidateNodes")?;
+    let nodes = [candidates.clone(), others].concat();
+    expect_scores(
+        row,
+        scored_among(
+            &score::PodTopologySpread,
+            &nodes,
+            candidates.len(),
+            &part::<Vec<Pod>>(row, "existingPods")?,
+            &part(row, "pod")?,
+            &[],
+        ),
+    )
+}
+
+fn inter_pod_affinity_filter(row: &Value) -> Result<(), Complaint> {
+    #[derive(Debug, Deserialize)]
+    struct Expected {
+        code: String,
+        #[serde(default)]
+        reasons: Vec<String>,
+    }
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    let mut builder = builder(&nodes, &part::<Vec<Pod>>(row, "existingPods")?);
+    for namespace in part::<Vec<Namespace>>(row, "namespaces")? {
+        builder.apply_namespace(&namespace);
+    }
+    let ledger = Ledger::open(&builder.snapshot(Revision(1)));
+    let pod = Pending::of(&part(row, "pod")?, Timestamp::EPOCH);
+    let cycle = Cycle::new(&ledger, &pod, Timestamp::EPOCH);
+    let answers = verdicts(&filter::InterPodAffinity, &cycle);
+    let expected: Vec<Expected> = read(&row["expect"])?;
+    let expected: Vec<(String, Vec<String>)> = expected
+        .into_iter()
+        .map(|Expected { code, reasons }| (code, reasons))
+        .collect();
+    let got: Vec<(String, Vec<String>)> = answers
+        .into_iter()
+        .map(|(_, verdict, obstacles)| {
+            // The tables name the first rule that is broken.
+            let reasons = obstacles.first().map(reason).into_iter().collect();
+            (format!("{verdict:?}"), reasons)
+        })
+        .collect();
+    same(&expected, &got)
+}
+
+fn inter_pod_affinity_score(row: &Value) -> Result<(), Complaint> {
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    expect_scores(
+        row,
+        scored_among(
+            &score::InterPodAffinity,
+            &nodes,
+            nodes.len(),
+            &part::<Vec<Pod>>(row, "existingPods")?,
+            &part(row, "pod")?,
+            &part::<Vec<Namespace>>(row, "namespaces")?,
+        ),
     )
 }
 
@@ -148,6 +231,9 @@ fn reason(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::Lacks { resource, .. } if resource == "pods" => "Too many pods".to_owned(),
         Obstacle::Lacks { resource, .. } => format!("Insufficient {resource}"),
+        Obstacle::NoCompany { .. } => "PodAffinityRules".to_owned(),
+        Obstacle::Company { .. } => "PodAntiAffinityRules".to_owned(),
+        Obstacle::Unwelcome { .. } => "ExistingPodsAntiAffinityRules".to_owned(),
         other => other.to_string(),
     }
 }
@@ -324,7 +410,8 @@ fn sized(name: &str, allocatable: &BTreeMap<String, Value>) -> Result<Node, Comp
 fn part<T: serde::de::DeserializeOwned>(row: &Value, name: &str) -> Result<T, Complaint> {
     let said = row.get(name).filter(|part| !part.is_null());
     let absent = match name {
-        "nodes" | "running" | "podsOnNode" => json!([]),
+        "running" | "podsOnNode" | "existingPods" | "nodes" | "candidateNodes"
+        | "nonCandidateNodes" | "namespaces" => json!([]),
         _ => json!({}),
     };
     read(said.unwrap_or(&absent)).map_err(|complaint| match complaint {
@@ -369,7 +456,38 @@ fn scored(
         .collect()
 }
 
+/// What a scorer alone makes of the first `candidates` of the nodes, where only they fit.
+fn scored_among(
+    scorer: &dyn Scorer,
+    nodes: &[Node],
+    candidates: usize,
+    running: &[Pod],
+    pod: &Pod,
+    namespaces: &[Namespace],
+) -> BTreeMap<String, u32> {
+    let mut builder = builder(nodes, running);
+    for namespace in namespaces {
+        builder.apply_namespace(namespace);
+    }
+    let ledger = Ledger::open(&builder.snapshot(Revision(1)));
+    let pod = Pending::of(pod, Timestamp::EPOCH);
+    let cycle = Cycle::new(&ledger, &pod, Timestamp::EPOCH);
+    let fits = |node: NodeIx| {
+        let name = ledger.snapshot().node(node).name();
+        let mut first = nodes[..candidates].iter();
+        first.any(|node| node.metadata.name == *name)
+    };
+    scores_among(scorer, &cycle, fits)
+        .into_iter()
+        .map(|(node, score)| (ledger.snapshot().node(node).name().to_string(), score))
+        .collect()
+}
+
 fn ledger(nodes: &[Node], running: &[Pod]) -> Ledger {
+    Ledger::open(&builder(nodes, running).snapshot(Revision(1)))
+}
+
+fn builder(nodes: &[Node], running: &[Pod]) -> SnapshotBuilder {
     let mut builder = SnapshotBuilder::new();
     for node in nodes {
         builder.apply_node(node);
@@ -379,7 +497,7 @@ fn ledger(nodes: &[Node], running: &[Pod]) -> Ledger {
         pod.metadata.uid = Uid(nth as u128 + 1);
         builder.apply_pod(&pod);
     }
-    Ledger::open(&builder.snapshot(Revision(1)))
+    builder
 }
 
 fn expect_code(row: &Value, got: Verdict) -> Result<(), Complaint> {

@@ -3,17 +3,21 @@
 mod accelerators;
 mod node_affinity;
 mod node_name;
+mod pod_affinity;
 mod ports;
 mod resources;
 mod taints;
+mod topology_spread;
 mod unschedulable;
 
 pub use accelerators::Accelerators;
 pub use node_affinity::NodeAffinity;
 pub use node_name::NodeName;
+pub use pod_affinity::InterPodAffinity;
 pub use ports::NodePorts;
 pub use resources::NodeResourcesFit;
 pub use taints::TaintToleration;
+pub use topology_spread::PodTopologySpread;
 pub use unschedulable::NodeUnschedulable;
 
 use super::plugin::Cycle;

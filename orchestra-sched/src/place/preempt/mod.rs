@@ -4,7 +4,8 @@
 //! then put back while the pod still fits: first those whose eviction would violate a disruption
 //! budget, then the others, each time the more important first (the higher priority, then the
 //! earlier start). Who cannot be put back is a *victim*. No victim could be spared: each was found
-//! to be in the way with no more pods back than there are in the end.
+//! to be in the way with no more pods back than there are in the end. (Spread and affinity are the
+//! exception: there one that comes back may be the company that would have let another stay.)
 //!
 //! Of the nodes where that works the one is chosen where, in this order: the fewest budgets are
 //! violated, the highest priority among the victims is lowest, the sum of their priorities is lowest

@@ -1,0 +1,151 @@
+//! Whom a pod must and must not be near, and who must not be near it, as rules.
+
+use std::sync::Arc;
+
+use smol_str::{SmolStr, format_smolstr};
+
+use super::Obstacle;
+use crate::snapshot::relations::{Company, Domains, PodTerm, meets_all};
+use crate::snapshot::{Demand, Ledger, NodeIx};
+
+/// A pod's required affinity and anti-affinity, and those of others against it, with what is
+/// placed so far, to be asked of many nodes.
+#[derive(Debug)]
+pub(crate) struct PodAffinity<'a> {
+    affinity: &'a [PodTerm],
+    near: Option<Arc<Company>>,
+    /// The pod is what it looks for and there is no other yet.
+    first_of_its_kind: bool,
+    away: Vec<(&'a PodTerm, Arc<Company>)>,
+    /// Terms of others that mean this pod: their domains, and by domain how many have them.
+    repelled: Vec<(PodTerm, Arc<Domains>, Vec<i64>)>,
+}
+
+impl<'a> PodAffinity<'a> {
+    /// `None` if the pod may be anywhere.
+    pub(crate) fn open(ledger: &Ledger, demand: &'a Demand) -> Option<Self> {
+        let (affinity, anti): (&[_], &[_]) = match demand.relations.as_deref() {
+            Some(relations) => (&relations.affinity, &relations.anti_affinity),
+            None => (&[], &[]),
+        };
+        let snapshot = ledger.snapshot();
+        let others = ledger.others();
+        let repelled: Vec<_> = others
+            .meaning(snapshot, demand)
+            .filter(|other| !other.repels.is_empty())
+            .map(|other| {
+                let domains = Arc::clone(&other.domains);
+                (other.term.clone(), domains, other.repels.clone())
+            })
+            .collect();
+        if affinity.is_empty() && anti.is_empty() && repelled.is_empty() {
+            return None;
+        }
+        let near = (!affinity.is_empty()).then(|| ledger.company(affinity));
+        let first_of_its_kind = near
+            .as_ref()
+            .is_some_and(|near| near.is_empty() && meets_all(snapshot, affinity, demand));
+        let away = anti
+            .iter()
+            .map(|term| (term, ledger.company(std::slice::from_ref(term))));
+        Some(Self {
+            affinity,
+            near,
+            first_of_its_kind,
+            away: away.collect(),
+            repelled,
+        })
+    }
+
+    /// Whether the pod may be there.
+    pub(crate) fn allows(&self, node: NodeIx) -> bool {
+        self.misses(node).is_none()
+            && self.disliked(node).is_none()
+            && self.repelled(node).is_none()
+    }
+
+    /// All that is in the way: at most one thing of each kind.
+    pub(crate) fn obstacles(&self, node: NodeIx) -> Vec<Obstacle> {
+        let misses = self.misses(node).map(|nth| Obstacle::NoCompany {
+            key: self.affinity[nth].topology_key.clone(),
+            domain: self.domain_of(nth, node),
+            pods: text(&self.affinity[nth]),
+        });
+        let disliked = self.disliked(node).map(|(nth, domain)| {
+            let (term, company) = &self.away[nth];
+            Obstacle::Company {
+                key: term.topology_key.clone(),
+                domain: company.column(0).0.value(domain).clone(),
+                pods: text(term),
+            }
+        });
+        let repelled = self.repelled(node).map(|(nth, domain)| {
+            let (term, domains, _) = &self.repelled[nth];
+            Obstacle::Unwelcome {
+                key: term.topology_key.clone(),
+                domain: domains.value(domain).clone(),
+                pods: text(term),
+            }
+        });
+        misses.into_iter().chain(disliked).chain(repelled).collect()
+    }
+
+    /// A node's domain for one of the affinity terms.
+    fn domain_of(&self, nth: usize, node: NodeIx) -> Option<SmolStr> {
+        let (domains, _) = self.near.as_ref()?.column(nth);
+        Some(domains.value(domains.of(node)?).clone())
+    }
+
+    /// The first term without a domain there, or else the first that nobody there meets.
+    fn misses(&self, node: NodeIx) -> Option<usize> {
+        let near = self.near.as_ref()?;
+        let domain = |nth: usize| near.column(nth).0.of(node);
+        let mut terms = 0..self.affinity.len();
+        let nowhere = terms.clone().find(|&nth| domain(nth).is_none());
+        nowhere.or_else(|| {
+            let met = |nth| domain(nth).is_some_and(|domain| near.column(nth).1[domain] > 0);
+            terms.find(|&nth| !self.first_of_its_kind && !met(nth))
+        })
+    }
+
+    /// The first term that somebody there meets, and the domain.
+    fn disliked(&self, node: NodeIx) -> Option<(usize, usize)> {
+        let columns = self.away.iter().map(|(_, company)| company.column(0));
+        first_present(columns, node)
+    }
+
+    /// The first term of somebody there that means this pod, and the domain.
+    fn repelled(&self, node: NodeIx) -> Option<(usize, usize)> {
+        let columns = self.repelled.iter();
+        first_present(
+            columns.map(|(_, domains, pods)| (&**domains, &**pods)),
+            node,
+        )
+    }
+}
+
+fn first_present<'c>(
+    columns: impl Iterator<Item = (&'c Domains, &'c [i64])>,
+    node: NodeIx,
+) -> Option<(usize, usize)> {
+    let mut columns = columns.enumerate();
+    columns.find_map(|(nth, (domains, pods))| {
+        let domain = domains.of(node)?;
+        (pods[domain] > 0).then_some((nth, domain))
+    })
+}
+
+/// The pods that a term means, for people.
+fn text(term: &PodTerm) -> SmolStr {
+    match &term.selector {
+        Some(selector) if selector.is_empty() => "any pod".into(),
+        Some(selector) => format_smolstr!("{selector}"),
+        None => "no pod".into(),
+    }
+}
+
+/// What keeps the pod off that node by the company there: whom it misses, whom it must not be
+/// near, and who must not be near it.
+pub fn pod_affinity(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Vec<Obstacle> {
+    PodAffinity::open(ledger, demand).map_or_else(Vec::new, |rules| rules.obstacles(node))
+}

@@ -1,0 +1,221 @@
+//! What has been counted so far for one ledger, and what has changed since the snapshot.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smol_str::SmolStr;
+
+use super::terms::Others;
+use super::{Company, Domains, PodTerm, Spreading};
+use crate::snapshot::{Demand, NodeIx, Snapshot};
+
+/// How many counts of each kind are kept; the oldest is counted again.
+const COUNTS_KEPT_MAX: usize = 64;
+
+/// How far back a charge is looked for when it is given back.
+const UNDO_MAX: usize = 64;
+
+/// Counts of pods by domain, made when first asked for and kept right from then on.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Pods that came (1) or left (−1), less what cancels out, in no order that means anything.
+    moves: Vec<Move>,
+    /// How many of them left.
+    gone: usize,
+    /// Pods that may come.
+    expected: Vec<Arc<Demand>>,
+    kept: Mutex<Kept>,
+}
+
+/// A pod that came (`by` 1) or left (−1).
+#[derive(Clone, Debug)]
+struct Move {
+    node: NodeIx,
+    pod: Arc<Demand>,
+    by: i64,
+    /// Whether it counts for spread rules.
+    spreads: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    domains: Vec<Arc<Domains>>,
+    spreadings: Vec<Arc<Spreading>>,
+    companies: Vec<Arc<Company>>,
+    others: Option<Arc<Others>>,
+}
+
+impl Clone for Book {
+    fn clone(&self) -> Self {
+        Self {
+            moves: self.moves.clone(),
+            gone: self.gone,
+            expected: self.expected.clone(),
+            kept: Mutex::new(self.kept().clone()),
+        }
+    }
+}
+
+impl Book {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // What is kept is whole at any instant: a panic elsewhere spoils nothing.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pod comes to a node (`by` 1) or leaves it (−1). Who is being ended does not count for
+    /// spread rules.
+    pub(crate) fn shift(
+        &mut self,
+        snapshot: &Snapshot,
+        node: NodeIx,
+        pod: &Arc<Demand>,
+        by: i64,
+        spreads: bool,
+    ) {
+        self.note(Move {
+            node,
+            pod: Arc::clone(pod),
+            by,
+            spreads,
+        });
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let spreadings = kept.spreadings.iter_mut().filter(|_| spreads);
+        for spreading in spreadings {
+            Arc::make_mut(spreading).shift(node, pod, by);
+        }
+        for company in &mut kept.companies {
+            Arc::make_mut(company).shift(snapshot, node, pod, by);
+        }
+        if let (Some(others), Some(relations)) = (&mut kept.others, pod.relations.as_deref()) {
+            let known = &mut kept.domains;
+            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
+            Arc::make_mut(others).shift(relations, Some(node), by, &mut domains);
+        }
+    }
+
+    /// Adds a move, or strikes out the one that it takes back.
+    fn note(&mut self, new: Move) {
+        // Pods that come are many, and mostly nobody left before them.
+        let within = if new.by > 0 && self.gone == 0 {
+            0
+        } else {
+            UNDO_MAX
+        };
+        let recent = self.moves.iter().enumerate().rev().take(within);
+        let undone = recent
+            .filter(|(_, old)| (old.node, old.by, old.spreads) == (new.node, -new.by, new.spreads))
+            .find(|(_, old)| Arc::ptr_eq(&old.pod, &new.pod) || old.pod == new.pod)
+            .map(|(at, _)| at);
+        match undone {
+            Some(at) => {
+                let old = self.moves.swap_remove(at);
+                self.gone -= usize::from(old.by < 0);
+            }
+            None => {
+                self.gone += usize::from(new.by < 0);
+                self.moves.push(new);
+            }
+        }
+    }
+
+    /// Such a pod may come, so what it asks of others is looked at from now on.
+    pub(crate) fn expect(&mut self, snapshot: &Snapshot, pod: &Arc<Demand>) {
+        let Some(relations) = pod.relations.as_deref() else {
+            return;
+        };
+        if !relations.reaches_others() {
+            return;
+        }
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(others) = &mut kept.others {
+            let known = &mut kept.domains;
+            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
+            Arc::make_mut(others).shift(relations, None, 0, &mut domains);
+        }
+        if self
+            .expected
+            .last()
+            .is_none_or(|last| last.relations != pod.relations)
+        {
+            self.expected.push(Arc::clone(pod));
+        }
+    }
+
+    /// Whether a pod with terms of its own came or may come.
+    pub(crate) fn has_terms(&self) -> bool {
+        !self.expected.is_empty() || self.moves.iter().any(|one| one.pod.reaches_others())
+    }
+
+    /// The counts for `demand`'s required spread rules, or for its preferred ones.
+    pub(crate) fn spreading(
+        &self,
+        snapshot: &Snapshot,
+        demand: &Demand,
+        required: bool,
+    ) -> Arc<Spreading> {
+        let kept = &mut *self.kept();
+        let serves = |one: &&Arc<Spreading>| one.serves(demand, required);
+        if let Some(known) = kept.spreadings.iter().find(serves) {
+            return Arc::clone(known);
+        }
+        let known = &mut kept.domains;
+        let domains = |key: &SmolStr| find_domains(known, snapshot, key);
+        let demand = Arc::new(demand.clone());
+        let mut fresh = Spreading::new(snapshot, demand, required, domains);
+        for one in self.moves.iter().filter(|one| one.spreads) {
+            fresh.shift(one.node, &one.pod, one.by);
+        }
+        keep(&mut kept.spreadings, fresh)
+    }
+
+    /// The counts of pods that meet all of `terms`.
+    pub(crate) fn company(&self, snapshot: &Snapshot, terms: &[PodTerm]) -> Arc<Company> {
+        let kept = &mut *self.kept();
+        if let Some(known) = kept.companies.iter().find(|one| one.serves(terms)) {
+            return Arc::clone(known);
+        }
+        let known = &mut kept.domains;
+        let domains = |key: &SmolStr| find_domains(known, snapshot, key);
+        let mut fresh = Company::new(snapshot, terms, domains);
+        for one in &self.moves {
+            fresh.shift(snapshot, one.node, &one.pod, one.by);
+        }
+        keep(&mut kept.companies, fresh)
+    }
+
+    /// The terms of the pods that run or may come.
+    pub(crate) fn others(&self, snapshot: &Snapshot) -> Arc<Others> {
+        let kept = &mut *self.kept();
+        if let Some(known) = &kept.others {
+            return Arc::clone(known);
+        }
+        let known = &mut kept.domains;
+        let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
+        let mut fresh = Others::new(snapshot, &mut domains);
+        let expected = self.expected.iter().map(|pod| (None, pod, 0));
+        let moves = (self.moves.iter()).map(|one| (Some(one.node), &one.pod, one.by));
+        for (node, pod, by) in expected.chain(moves) {
+            if let Some(relations) = pod.relations.as_deref() {
+                fresh.shift(relations, node, by, &mut domains);
+            }
+        }
+        let fresh = Arc::new(fresh);
+        kept.others = Some(Arc::clone(&fresh));
+        fresh
+    }
+}
+
+fn find_domains(known: &mut Vec<Arc<Domains>>, snapshot: &Snapshot, key: &SmolStr) -> Arc<Domains> {
+    if let Some(domains) = known.iter().find(|domains| domains.key == *key) {
+        return Arc::clone(domains);
+    }
+    keep(known, Domains::new(snapshot, key))
+}
+
+fn keep<T>(kept: &mut Vec<Arc<T>>, fresh: T) -> Arc<T> {
+    if kept.len() == COUNTS_KEPT_MAX {
+        kept.remove(0);
+    }
+    let fresh = Arc::new(fresh);
+    kept.push(Arc::clone(&fresh));
+    fresh
+}

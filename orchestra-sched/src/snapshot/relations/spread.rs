@@ -1,0 +1,190 @@
+//! How the pods that a set of spread rules counts lie over the domains.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use orchestra_core::kind::Node;
+use smol_str::SmolStr;
+
+use super::{Domains, NOWHERE, SpreadRule};
+use crate::fits;
+use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
+
+/// What a set of spread rules counts, kept right as pods come and go.
+///
+/// A node takes part if it has the labels of all rules; for each rule a policy may leave it out.
+#[derive(Clone, Debug)]
+pub(crate) struct Spreading {
+    /// The pod whose rules they are, for what the policies ask and what must agree.
+    demand: Arc<Demand>,
+    required: bool,
+    pub(crate) counts: Vec<SpreadCount>,
+}
+
+/// What one rule counts.
+#[derive(Clone, Debug)]
+pub(crate) struct SpreadCount {
+    pub(crate) domains: Arc<Domains>,
+    /// By row: whether pods there count, and the domain there is one of those compared.
+    pub(crate) eligible: Vec<bool>,
+    /// By domain: how many eligible nodes, and how many pods on them.
+    pub(crate) nodes: Vec<u32>,
+    pub(crate) pods: Vec<i64>,
+    /// How many domains with eligible nodes have so many pods.
+    levels: BTreeMap<i64, u32>,
+    /// By row, where the domains are the nodes themselves: how many pods count there, whether the
+    /// node is eligible or not.
+    pub(crate) here: Vec<i64>,
+}
+
+impl Spreading {
+    /// `demand`'s required rules, or its preferred ones, over the nodes of `snapshot`, with what
+    /// runs there.
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        demand: Arc<Demand>,
+        required: bool,
+        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) -> Self {
+        let rules = rules(&demand, required);
+        let columns: Vec<Arc<Domains>> = rules
+            .iter()
+            .map(|rule| domains(&rule.topology_key))
+            .collect();
+        let complete = |row: usize| {
+            columns
+                .iter()
+                .all(|column| column.of_rows()[row] != NOWHERE)
+        };
+        let mut counts: Vec<SpreadCount> = columns
+            .iter()
+            .map(|domains| SpreadCount {
+                domains: Arc::clone(domains),
+                eligible: vec![false; snapshot.len()],
+                nodes: vec![0; domains.len()],
+                pods: vec![0; domains.len()],
+                levels: BTreeMap::new(),
+                here: Vec::new(),
+            })
+            .collect();
+        for (node, row) in snapshot.nodes().filter(|(node, _)| complete(node.row())) {
+            let facts = row.facts();
+            let wrong_node = fits::node_affinity(facts, &demand).is_some();
+            let tainted = fits::taints(facts, &demand).is_some();
+            for (rule, count) in rules.iter().zip(&mut counts) {
+                let out = rule.honors_affinity && wrong_node || rule.honors_taints && tainted;
+                count.eligible[node.row()] = !out;
+                if let Some(domain) = count.domains.of(node)
+                    && !out
+                {
+                    count.nodes[domain] += 1;
+                }
+            }
+        }
+        for (rule, count) in rules.iter().zip(&mut counts) {
+            if rule.topology_key == Node::HOSTNAME_LABEL {
+                count.here = vec![0; snapshot.len()];
+            }
+            for (node, row) in snapshot.nodes() {
+                let counted = |running: &&Arc<Running>| {
+                    !running.terminating
+                        && running.demand.namespace == demand.namespace
+                        && rule.counts(&running.demand.labels)
+                };
+                let pods = row.pods().iter().filter(counted).count() as i64;
+                if pods > 0 {
+                    count.shift(node, pods);
+                }
+            }
+            let live = count
+                .nodes
+                .iter()
+                .zip(&count.pods)
+                .filter(|(nodes, _)| **nodes > 0);
+            for (_, &pods) in live {
+                *count.levels.entry(pods).or_default() += 1;
+            }
+        }
+        Self {
+            demand,
+            required,
+            counts,
+        }
+    }
+
+    /// Whether `demand` has the same rules and its policies say the same of every node.
+    pub(crate) fn serves(&self, demand: &Demand, required: bool) -> bool {
+        let (own, rules) = (rules(&self.demand, self.required), rules(demand, required));
+        self.required == required
+            && self.demand.namespace == demand.namespace
+            && own == rules
+            && (!own.iter().any(|rule| rule.honors_affinity)
+                || self.demand.node_selector == demand.node_selector
+                    && self.demand.node_affinity == demand.node_affinity)
+            && (!own.iter().any(|rule| rule.honors_taints)
+                || self.demand.tolerations == demand.tolerations)
+    }
+
+    /// A pod comes to a node (`by` 1) or leaves it (−1).
+    pub(crate) fn shift(&mut self, node: NodeIx, pod: &Demand, by: i64) {
+        if pod.namespace != self.demand.namespace {
+            return;
+        }
+        let rules = rules(&self.demand, self.required);
+        for (rule, count) in rules.iter().zip(&mut self.counts) {
+            if rule.counts(&pod.labels) {
+                count.shift(node, by);
+            }
+        }
+    }
+}
+
+impl SpreadCount {
+    fn shift(&mut self, node: NodeIx, by: i64) {
+        if let Some(here) = self.here.get_mut(node.row()) {
+            *here += by;
+        }
+        let Some(domain) = self.domains.of(node) else {
+            return;
+        };
+        if !self.eligible[node.row()] {
+            return;
+        }
+        let before = self.pods[domain];
+        self.pods[domain] += by;
+        // Empty until the first count is complete.
+        if let Some(level) = self.levels.get_mut(&before) {
+            *level -= 1;
+            if *level == 0 {
+                self.levels.remove(&before);
+            }
+            *self.levels.entry(before + by).or_default() += 1;
+        }
+    }
+
+    /// How many domains are compared.
+    pub(crate) fn domains_in_play(&self) -> u32 {
+        self.levels.values().sum()
+    }
+
+    /// How many pods the emptiest of the compared domains has; 0 if there are fewer than
+    /// `min_domains`, and if there is none.
+    pub(crate) fn least(&self, min_domains: u32) -> i64 {
+        let mut least = self.levels.keys();
+        match least.next() {
+            Some(&least) if self.domains_in_play() >= min_domains => least,
+            _ => 0,
+        }
+    }
+}
+
+fn rules(demand: &Demand, required: bool) -> &[SpreadRule] {
+    let relations = demand.relations.as_deref();
+    relations.map_or(&[], |relations| {
+        if required {
+            &relations.spread
+        } else {
+            &relations.prefer_spread
+        }
+    })
+}

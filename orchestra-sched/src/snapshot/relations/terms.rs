@@ -1,0 +1,186 @@
+//! Where the pods are that affinity terms mean, and where those are whose terms mean a pod.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations};
+use crate::place::Fnv;
+use crate::snapshot::{Demand, NodeIx, Snapshot};
+
+/// How many pods meet all of some terms, by the domains of each term.
+#[derive(Clone, Debug)]
+pub(crate) struct Company {
+    terms: Vec<PodTerm>,
+    columns: Vec<(Arc<Domains>, Vec<i64>)>,
+}
+
+impl Company {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        terms: &[PodTerm],
+        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) -> Self {
+        let column = |term: &PodTerm| {
+            let domains = domains(&term.topology_key);
+            let pods = vec![0; domains.len()];
+            (domains, pods)
+        };
+        let mut company = Self {
+            terms: terms.to_vec(),
+            columns: terms.iter().map(column).collect(),
+        };
+        for (node, row) in snapshot.nodes() {
+            for running in row.pods() {
+                company.shift(snapshot, node, &running.demand, 1);
+            }
+        }
+        company
+    }
+
+    pub(crate) fn serves(&self, terms: &[PodTerm]) -> bool {
+        self.terms == terms
+    }
+
+    /// A pod comes to a node (`by` 1) or leaves it (−1).
+    pub(crate) fn shift(&mut self, snapshot: &Snapshot, node: NodeIx, pod: &Demand, by: i64) {
+        if !meets_all(snapshot, &self.terms, pod) {
+            return;
+        }
+        for (domains, pods) in &mut self.columns {
+            if let Some(domain) = domains.of(node) {
+                pods[domain] += by;
+            }
+        }
+    }
+
+    /// The `nth` term's domains, and how many of the pods are in each.
+    pub(crate) fn column(&self, nth: usize) -> (&Domains, &[i64]) {
+        let (domains, pods) = &self.columns[nth];
+        (domains, pods)
+    }
+
+    /// Whether no such pod is in any domain.
+    pub(crate) fn is_empty(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.all(|(_, pods)| pods.iter().all(|&pods| pods <= 0))
+    }
+}
+
+/// Whether a pod meets all of `terms`.
+pub(crate) fn meets_all(snapshot: &Snapshot, terms: &[PodTerm], pod: &Demand) -> bool {
+    let of_namespace = snapshot.namespace_labels(&pod.namespace);
+    let mut terms = terms.iter();
+    terms.all(|term| term.matches(&pod.namespace, of_namespace, &pod.labels))
+}
+
+/// The terms of the pods that run, and of those that may come, each once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Others {
+    terms: Vec<OthersTerm>,
+    by_hash: BTreeMap<u64, Vec<usize>>,
+}
+
+/// A term, and where the pods are that have it.
+#[derive(Clone, Debug)]
+pub(crate) struct OthersTerm {
+    pub(crate) term: PodTerm,
+    pub(crate) domains: Arc<Domains>,
+    /// By domain: how many pods have it as required anti-affinity. Empty if none ever had.
+    pub(crate) repels: Vec<i64>,
+    /// By domain: how much it counts in scores. Empty if it never did.
+    pub(crate) attracts: Vec<i64>,
+}
+
+impl Others {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) -> Self {
+        let mut others = Self::default();
+        if snapshot.reaching() == 0 {
+            return others;
+        }
+        for (node, row) in snapshot.nodes() {
+            let related = row
+                .pods()
+                .iter()
+                .filter_map(|pod| pod.demand.relations.as_deref());
+            for relations in related {
+                others.shift(relations, Some(node), 1, &mut domains);
+            }
+        }
+        others
+    }
+
+    /// A pod comes to a node (`by` 1) or leaves it (−1); without a node it may come.
+    pub(crate) fn shift(
+        &mut self,
+        relations: &Relations,
+        node: Option<NodeIx>,
+        by: i64,
+        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) {
+        for term in &relations.anti_affinity {
+            let term = self.find(term, domains);
+            term.repels.resize(term.domains.len(), 0);
+            if let Some(domain) = node.and_then(|node| term.domains.of(node)) {
+                term.repels[domain] += by;
+            }
+        }
+        let required = relations
+            .affinity
+            .iter()
+            .map(|term| (HARD_POD_AFFINITY_WEIGHT, term));
+        let preferred = relations
+            .preferred
+            .iter()
+            .map(|(weight, term)| (*weight, term));
+        for (weight, term) in required.chain(preferred) {
+            let term = self.find(term, domains);
+            term.attracts.resize(term.domains.len(), 0);
+            if let Some(domain) = node.and_then(|node| term.domains.of(node)) {
+                term.attracts[domain] += weight * by;
+            }
+        }
+    }
+
+    fn find(
+        &mut self,
+        term: &PodTerm,
+        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) -> &mut OthersTerm {
+        let mut hash = Fnv::new();
+        term.hash(&mut hash);
+        let alike = self.by_hash.entry(hash.finish()).or_default();
+        let known = alike
+            .iter()
+            .copied()
+            .find(|&at| self.terms[at].term == *term);
+        let at = known.unwrap_or_else(|| {
+            alike.push(self.terms.len());
+            self.terms.push(OthersTerm {
+                term: term.clone(),
+                domains: domains(&term.topology_key),
+                repels: Vec::new(),
+                attracts: Vec::new(),
+            });
+            self.terms.len() - 1
+        });
+        &mut self.terms[at]
+    }
+
+    /// The terms that mean `pod`.
+    pub(crate) fn meaning<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        pod: &'a Demand,
+    ) -> impl Iterator<Item = &'a OthersTerm> {
+        let of_namespace = snapshot.namespace_labels(&pod.namespace);
+        let means =
+            |other: &&OthersTerm| (other.term).matches(&pod.namespace, of_namespace, &pod.labels);
+        self.terms.iter().filter(means)
+    }
+}
