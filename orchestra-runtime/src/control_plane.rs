@@ -1,7 +1,9 @@
 //! The controllers of one process, and the caches they share with its agents.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::kind::Pod;
 use orchestra_core::port::meter::{Meter, NoMeter};
 use orchestra_core::port::registry::ServiceRegistry;
 use orchestra_sched::health::nodes::NodePolicy;
@@ -22,10 +24,9 @@ use crate::net::slices::SliceRegistry;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ControlSettings {
-    /// Where pods go.
-    pub scheduler: Arc<dyn Scheduler>,
-    /// The `schedulerName` of the pods it places; those that name none are the default's.
-    pub scheduler_name: SmolStr,
+    /// Where pods go, by their `schedulerName`; those that name none are the default's. Pods that
+    /// name one which is not here wait for somebody else to place them.
+    pub schedulers: BTreeMap<SmolStr, Arc<dyn Scheduler>>,
     /// When nodes count as lost.
     pub node_policy: NodePolicy,
     /// How fast lost nodes are emptied.
@@ -41,8 +42,10 @@ pub struct ControlSettings {
 impl Default for ControlSettings {
     fn default() -> Self {
         Self {
-            scheduler: Arc::new(Framework::default()),
-            scheduler_name: orchestra_core::kind::Pod::DEFAULT_SCHEDULER.into(),
+            schedulers: BTreeMap::from([(
+                Pod::DEFAULT_SCHEDULER.into(),
+                Arc::new(Framework::default()) as Arc<dyn Scheduler>,
+            )]),
             node_policy: NodePolicy::default(),
             zone_policy: ZonePolicy::default(),
             addresses: AddressPlan::default(),
@@ -61,7 +64,8 @@ pub struct ControlPlane {
     caches: Caches,
     registry: Arc<dyn ServiceRegistry>,
     deployments: Controller<DeploymentLoop>,
-    placement: Controller<PlacementLoop>,
+    /// One a scheduler.
+    placement: Vec<Controller<PlacementLoop>>,
     endpoints: Controller<EndpointsLoop>,
     nodes: Controller<NodesLoop>,
     garbage: Controller<GarbageLoop>,
@@ -90,16 +94,20 @@ impl ControlPlane {
         let deployments = Controller::new(deployment, clock.clone()).meter(meter.clone());
         DeploymentLoop::feed(&caches, deployments.queue());
 
-        let placement = PlacementLoop::new(
-            client.clone(),
-            caches.clone(),
-            events.component("placement"),
-            settings.scheduler,
-            settings.scheduler_name,
-            settings.seed,
-        );
-        let placement = Controller::new(placement, clock.clone()).meter(meter.clone());
-        placement.reconciler().feed(placement.queue());
+        let place = |(name, scheduler): (SmolStr, Arc<dyn Scheduler>)| {
+            let placement = PlacementLoop::new(
+                client.clone(),
+                caches.clone(),
+                events.component("placement"),
+                scheduler,
+                name,
+                settings.seed,
+            );
+            let placement = Controller::new(placement, clock.clone()).meter(meter.clone());
+            placement.reconciler().feed(placement.queue());
+            placement
+        };
+        let placement = settings.schedulers.into_iter().map(place).collect();
 
         let endpoints = EndpointsLoop::new(
             client.clone(),
@@ -161,7 +169,9 @@ impl ControlPlane {
             () = cancel.cancelled() => {}
             () = synced.synced() => {
                 loops.spawn(self.nodes.run(cancel.clone()));
-                loops.spawn(self.placement.run(cancel.clone()));
+                for placement in self.placement {
+                    loops.spawn(placement.run(cancel.clone()));
+                }
                 loops.spawn(self.deployments.run(cancel.clone()));
                 loops.spawn(self.endpoints.run(cancel.clone()));
                 loops.spawn(self.garbage.run(cancel.clone()));

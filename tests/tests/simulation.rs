@@ -161,6 +161,29 @@ fn pods_of_a_node_that_falls_silent_leave_their_services_until_it_is_heard_again
 }
 
 #[test]
+fn two_schedulers_fill_the_same_nodes_to_the_last_core() {
+    Sim::seed(9)
+        .nodes(4)
+        .control(|control| {
+            let second = Arc::new(orchestra_sched::place::Framework::default());
+            control.schedulers.insert("second".into(), second);
+        })
+        .run(async |sim| {
+            let core = Container::new("main", "main").cpu_milli(1_000);
+            let first = Deployment::new("first").replicas(8).container(core.clone());
+            let mut second = Deployment::new("second").replicas(8).container(core);
+            second.spec.template.spec.scheduler_name = "second".into();
+            // Both plan for all their pods at once, on nodes that have room for half of them each.
+            sim.apply(first).await?;
+            sim.apply(second).await?;
+            sim.settle().await?;
+            assert_eq!((sim.ready("first"), sim.ready("second")), (8, 8));
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn an_agent_that_begins_anew_adopts_what_runs() {
     let report = Sim::seed(4)
         .run(async |sim| {

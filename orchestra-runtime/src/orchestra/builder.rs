@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestra_core::kind::Node;
+use orchestra_core::kind::{Node, Pod};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{DriverError, WorkloadDriver};
 use orchestra_core::port::meter::Meter;
@@ -15,7 +15,7 @@ use orchestra_core::port::probe::Prober;
 use orchestra_core::port::registry::ServiceRegistry;
 use orchestra_core::port::secret::SecretProvider;
 use orchestra_core::port::store::StateStore;
-use orchestra_sched::place::Scheduler;
+use orchestra_sched::place::{Ballot, Scheduler, Shadow};
 use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,7 @@ pub struct Builder {
     agent: AgentSettings,
     proxy: Option<L4Limits>,
     addresses: Option<AddressPlan>,
+    shadow: Option<Arc<dyn Scheduler>>,
 }
 
 impl fmt::Debug for Builder {
@@ -92,6 +93,7 @@ impl Default for Builder {
             agent: AgentSettings::default(),
             proxy: Some(L4Limits::default()),
             addresses: None,
+            shadow: None,
         }
     }
 }
@@ -193,9 +195,30 @@ impl Builder {
         self
     }
 
-    /// Where pods go.
-    pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
-        self.control.scheduler = scheduler;
+    /// Where pods go that name no scheduler. A [`Switch`](orchestra_sched::place::Switch) can be
+    /// exchanged for another while the orchestra runs.
+    pub fn scheduler(self, scheduler: Arc<dyn Scheduler>) -> Self {
+        self.scheduler_named(Pod::DEFAULT_SCHEDULER, scheduler)
+    }
+
+    /// Where pods go whose `schedulerName` is `name`. Schedulers place side by side: where two
+    /// want the same node at once, one of them plans anew.
+    pub fn scheduler_named(
+        mut self,
+        name: impl Into<SmolStr>,
+        scheduler: Arc<dyn Scheduler>,
+    ) -> Self {
+        self.control.schedulers.insert(name.into(), scheduler);
+        self
+    }
+
+    /// Asks `shadow` whatever the scheduler of pods that name none is asked, without following
+    /// it. Where they differ is told to `tracing` at debug level, and counted by the
+    /// [`meter`](Self::meter) as `placement_shadow_agreed` and `placement_shadow_differed`. For a
+    /// report of one's own give [`scheduler`](Self::scheduler) a
+    /// [`Shadow`](orchestra_sched::place::Shadow).
+    pub fn shadow_scheduler(mut self, shadow: Arc<dyn Scheduler>) -> Self {
+        self.shadow = Some(shadow);
         self
     }
 
@@ -314,6 +337,12 @@ impl Builder {
         let client = Client::new(store.clone(), clock.clone(), ids).with_admission(admission);
         let (events, writer) = recorder(&client, "orchestra");
         self.control.seed = self.seed.unwrap_or(0);
+        if let Some(shadow) = self.shadow.take() {
+            let real = self.control.schedulers.entry(Pod::DEFAULT_SCHEDULER.into());
+            let meter = self.control.meter.clone();
+            let report = move |ballot: &Ballot| tell_ballot(meter.as_ref(), ballot);
+            real.and_modify(|real| *real = Arc::new(Shadow::new(real.clone(), shadow, report)));
+        }
         let plane = ControlPlane::new(&client, self.control.clone(), &events, self.registry.take());
         let caches = plane.caches().clone();
         let registry = plane.registry().clone();
@@ -402,6 +431,22 @@ impl Builder {
     fn choose(mut self, name: impl Into<SmolStr>) -> Self {
         self.default_engine.get_or_insert(name.into());
         self
+    }
+}
+
+fn tell_ballot(meter: &dyn Meter, ballot: &Ballot) {
+    let differed = ballot.differing.len();
+    let count = |name, n: usize| meter.count(name, &[], u64::try_from(n).unwrap_or(u64::MAX));
+    count("placement_shadow_differed", differed);
+    count(
+        "placement_shadow_agreed",
+        ballot.pods.saturating_sub(differed),
+    );
+    if let Some(panic) = &ballot.panicked {
+        tracing::warn!(%panic, "the shadow scheduler panicked");
+    }
+    for vote in &ballot.differing {
+        tracing::debug!(%vote, "the shadow scheduler differs");
     }
 }
 

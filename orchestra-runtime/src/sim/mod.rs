@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use orchestra_core::chaos::Rates;
 use orchestra_core::error::report as chain;
-use orchestra_core::kind::Node;
+use orchestra_core::kind::{Node, Pod};
 use orchestra_core::port::store::StateStore;
 use orchestra_sched::place::Scheduler;
 
@@ -116,9 +116,10 @@ impl Sim {
         self
     }
 
-    /// Where pods go.
+    /// Where pods go that name no scheduler. [`control`](Self::control) gives others a name.
     pub fn scheduler(mut self, scheduler: Arc<dyn Scheduler>) -> Self {
-        self.setup.control.scheduler = scheduler;
+        let schedulers = &mut self.setup.control.schedulers;
+        schedulers.insert(Pod::DEFAULT_SCHEDULER.into(), scheduler);
         self
     }
 

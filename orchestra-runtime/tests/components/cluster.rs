@@ -14,9 +14,12 @@ use orchestra_runtime::control_plane::{ControlPlane, ControlSettings};
 use orchestra_runtime::driver::sim::{SimDriver, SimScript};
 use orchestra_runtime::events::recorder;
 use orchestra_runtime::ids::Ids;
+use orchestra_runtime::meter::{MemoryMeter, Reading};
 use orchestra_runtime::net::traffic::NoTraffic;
 use orchestra_runtime::probe::Probers;
 use orchestra_runtime::secret::StoreSecrets;
+use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler, Switch};
+use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -408,4 +411,58 @@ async fn told_twice_it_ends_at_once_and_leaves_nothing_behind() {
         "{:?}",
         driver.observe()
     );
+}
+
+/// Sends every pod to one node, whatever its rules.
+#[derive(Debug)]
+struct Always(&'static str);
+
+impl Scheduler for Always {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
+        let placed = pending.iter().enumerate().map(|(at, pod)| Placement {
+            pending: at,
+            pod: pod.id.clone(),
+            node: self.0.into(),
+            ..Placement::default()
+        });
+        Plan {
+            base: snapshot.base(),
+            placed: placed.collect(),
+            ..Plan::default()
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedulers_are_named_exchanged_and_shadowed_in_a_running_system() {
+    let switch = Arc::new(Switch::new(Arc::new(Always("a"))));
+    let numbers = Arc::new(MemoryMeter::new());
+    let world = {
+        let host = Host::new(&["a", "b"], SimScript::new());
+        let builder = host.builder();
+        let builder = builder
+            .scheduler(switch.clone())
+            .scheduler_named("to-b", Arc::new(Always("b")))
+            .shadow_scheduler(Arc::new(Always("b")))
+            .meter(numbers.clone());
+        let orchestra = builder.start().await.unwrap();
+        host.with(orchestra)
+    };
+    let home = async |name: &str, scheduler: &str| {
+        let mut wanted = pod(name, plain());
+        wanted.spec.scheduler_name = scheduler.into();
+        world.create(wanted).await;
+        world.ready(name).await.spec.node_name.clone()
+    };
+    assert_eq!(home("first", "").await, "a");
+    assert_eq!(home("named", "to-b").await, "b");
+    switch.swap(Arc::new(Always("b")));
+    assert_eq!(home("second", "").await, "b");
+    let counted = |name| numbers.read(name, &[]);
+    assert_eq!(
+        counted("placement_shadow_differed"),
+        Some(Reading::Count(1))
+    );
+    assert_eq!(counted("placement_shadow_agreed"), Some(Reading::Count(1)));
+    world.orchestra.stop().await;
 }

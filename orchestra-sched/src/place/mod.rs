@@ -53,8 +53,10 @@ mod framework;
 pub mod plugin;
 pub mod preempt;
 pub mod score;
+mod shadow;
 mod share;
 mod sweep;
+mod switch;
 mod tournament;
 
 use std::cmp::Ordering;
@@ -73,6 +75,9 @@ pub use changes::Changes;
 pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
 pub use preempt::{Preemption, Victim};
 pub(crate) use share::Fnv;
+
+pub use shadow::{Ballot, Shadow, Vote};
+pub use switch::Switch;
 
 use crate::explain::Explanation;
 use crate::rng::PlanRng;
@@ -153,7 +158,7 @@ pub struct Plan {
 }
 
 /// A pod and its node.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Placement {
     /// The pod, by its position among the pending.
     pub pending: usize,
