@@ -137,7 +137,7 @@ fn preemption(c: &mut Criterion) {
         .sample_size(10);
     for (name, pods, step) in [
         ("1,000 like pods", 1_000, 0),
-        ("1,000 pods of 1,000 shapes", 1_000, 1),
+        ("30 pods of 30 shapes", 30, 1),
         ("one pod", 1, 0),
     ] {
         let (builder, cluster) = full(5_000, pods, step);

@@ -10,6 +10,7 @@ mod deployment;
 mod disruption_budget;
 mod endpoint_slice;
 mod event;
+pub mod gang;
 mod lease;
 mod namespace;
 mod node;

@@ -7,6 +7,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use rand::Rng as _;
 
+use super::hold::{self, Held};
 use super::plugin::{
     Cycle, DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer,
 };
@@ -202,6 +203,7 @@ impl Scheduler for Framework {
             sweeps: std::iter::repeat_with(|| None).take(groups.len()).collect(),
             kept: Vec::new(),
             room: None,
+            holds: 0,
         };
         let mut plan = Plan {
             base: snapshot.base(),
@@ -222,8 +224,15 @@ impl Scheduler for Framework {
                 Ok(chosen) => plan.placed.push(placement(at, chosen)),
                 Err(refusals) => {
                     let before = run.log.len();
-                    plan.preemptions
-                        .extend(run.make_room(at, &pending[at], group));
+                    match run.make_room(at, &pending[at], group) {
+                        Some(Room::Made(preemption)) => plan.preemptions.push(preemption),
+                        Some(Room::Waits) | None => {}
+                        Some(Room::Kept(node)) => plan.held.push(Held {
+                            pending: at,
+                            pod: pending[at].id.clone(),
+                            node: snapshot.node(node).name().clone(),
+                        }),
+                    }
                     lost.push(Lost {
                         pending: at,
                         group,
@@ -289,6 +298,18 @@ struct Run<'a> {
     kept: Vec<usize>,
     /// Where room can be made, once that was asked.
     room: Option<Search>,
+    /// For how many pods that were passed too often room is kept.
+    holds: usize,
+}
+
+/// What can be had for a pod that found no node.
+enum Room {
+    /// Others have to leave.
+    Made(Preemption),
+    /// Others are leaving.
+    Waits,
+    /// A node that nobody who comes later gets, until it has room.
+    Kept(NodeIx),
 }
 
 impl Run<'_> {
@@ -344,8 +365,38 @@ impl Run<'_> {
     }
 
     /// Holds room for a pod that found no node: where room is being made for it, or where others can
-    /// be evicted.
-    fn make_room(&mut self, at: usize, pod: &Pending, group: usize) -> Option<Preemption> {
+    /// be evicted, or else, if it was passed too often, where least is missing.
+    fn make_room(&mut self, at: usize, pod: &Pending, group: usize) -> Option<Room> {
+        let (node, room) = match self.evict_for(at, pod, group) {
+            Some((node, Some(made))) => (node, Room::Made(made)),
+            Some((node, None)) => (node, Room::Waits),
+            None => {
+                let most = hold::holds_max(self.ledger.snapshot().len());
+                if !pod.overdue || self.holds == most {
+                    return None;
+                }
+                let cycle = Cycle::new(&self.ledger, pod, self.now);
+                let node = hold::node(self.profile, &cycle)?;
+                self.holds += 1;
+                if let Some(room) = &mut self.room {
+                    room.put(node, &pod.demand);
+                }
+                (node, Room::Kept(node))
+            }
+        };
+        // Here victims still count: nobody who comes later gets room that is not there yet.
+        self.ledger.charge(node, &pod.demand);
+        self.log.push(node);
+        Some(room)
+    }
+
+    /// Where others leave for the pod, or can be evicted for it.
+    fn evict_for(
+        &mut self,
+        at: usize,
+        pod: &Pending,
+        group: usize,
+    ) -> Option<(NodeIx, Option<Preemption>)> {
         let snapshot = self.ledger.snapshot();
         let nominated = pod.nominated.as_deref();
         let nominated = nominated.and_then(|name| snapshot.find(name));
@@ -358,18 +409,14 @@ impl Run<'_> {
             .room
             .get_or_insert_with(|| Search::open(&self.ledger, self.now));
         let held = nominated.filter(|&node| room.holds(self.profile, pod, node));
-        let (node, found) = match held {
-            Some(node) => (node, None),
+        match held {
+            Some(node) => Some((node, None)),
             None if evicts => {
                 let (node, found) = room.find(self.profile, at, pod, group)?;
-                (node, Some(found))
+                Some((node, Some(found)))
             }
-            None => return None,
-        };
-        // Here the victims still count: nobody who comes later gets room that is not there yet.
-        self.ledger.charge(node, &pod.demand);
-        self.log.push(node);
-        found
+            None => None,
+        }
     }
 
     /// Tries again the pods whose company the plan itself may have brought, until none is helped

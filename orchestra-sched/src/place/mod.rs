@@ -50,8 +50,10 @@ mod alone;
 mod changes;
 pub mod filter;
 mod framework;
+mod hold;
 pub mod plugin;
 pub mod preempt;
+pub mod queue;
 pub mod score;
 mod shadow;
 mod share;
@@ -65,6 +67,7 @@ use std::sync::Arc;
 
 use orchestra_core::kind::Pod;
 use orchestra_core::kind::accelerator::DeviceSet;
+use orchestra_core::kind::gang::Gang;
 use orchestra_core::kind::pod::PreemptionPolicy;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
@@ -73,6 +76,7 @@ use smol_str::SmolStr;
 pub use alone::{scores, scores_among, verdicts};
 pub use changes::Changes;
 pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
+pub use hold::Held;
 pub use preempt::{Preemption, Victim};
 pub(crate) use share::Fnv;
 
@@ -96,8 +100,13 @@ pub struct Pending {
     pub demand: Arc<Demand>,
     /// Whether pods of lower priority may be evicted for it.
     pub preempts: bool,
-    /// The node on which room is being made for it, if that is so.
+    /// The node on which room is being made or kept for it, if that is so.
     pub nominated: Option<SmolStr>,
+    /// Whether it has been passed so often that a plan that cannot place it keeps the room of a node
+    /// for it. See [`queue`].
+    pub overdue: bool,
+    /// With whom it is placed together or not at all.
+    pub gang: Option<Gang>,
 }
 
 impl Pending {
@@ -110,6 +119,8 @@ impl Pending {
             demand: Arc::new(Demand::of(pod)),
             preempts: pod.spec.preemption_policy != Some(PreemptionPolicy::Never),
             nominated: Some(pod.status.nominated_node_name.clone()).filter(|node| !node.is_empty()),
+            overdue: false,
+            gang: Gang::of(pod),
         }
     }
 }
@@ -155,6 +166,8 @@ pub struct Plan {
     /// For some of the unplaced: the node where room can be made, and who has to leave it. In the
     /// order in which they were considered.
     pub preemptions: Vec<Preemption>,
+    /// For some of the unplaced, who were passed too often: the node whose room is kept for them.
+    pub held: Vec<Held>,
 }
 
 /// A pod and its node.

@@ -96,7 +96,8 @@ impl Search {
         self.log.push(node);
     }
 
-    fn put(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+    /// Takes in that a pod is on its way to `node`.
+    pub(in crate::place) fn put(&mut self, node: NodeIx, demand: &Arc<Demand>) {
         let devices = self.after.devices_for(node, demand);
         self.placed(node, demand, devices);
     }
