@@ -1,23 +1,25 @@
 //! The scheduler that is shipped: a profile of plugins, asked as seldom as their declarations
 //! allow.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use rand::Rng as _;
+use smol_str::SmolStr;
 
+use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained, panicked};
 use super::hold::{self, Held};
-use super::plugin::{
-    Cycle, DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer,
-};
+use super::memory::Memory;
+use super::plugin::Cycle;
+use super::plugin::{DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer};
 use super::preempt::{Preemption, Search};
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
 use crate::explain::{Account, Explanation};
 use crate::fits::Obstacle;
-use crate::snapshot::{Ledger, NodeIx, Snapshot};
+use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
 /// asked again. Each takes some 40 bytes a node.
@@ -86,15 +88,19 @@ impl Profile {
         self
     }
 
-    pub(super) fn choose_devices(&self, cycle: &Cycle<'_>, node: NodeIx) -> DeviceSet {
+    pub(super) fn choose_devices(&self, ask: &Ask<'_>, node: NodeIx) -> DeviceSet {
+        let cycle = &ask.cycle;
         let demand = &cycle.pod.demand;
         let usual = || cycle.ledger.devices_for(node, demand);
         match (&self.devices, &demand.accelerators) {
-            (Some(choice), Some(ask)) if ask.held.is_empty() => {
+            (Some(choice), Some(wanted)) if wanted.held.is_empty() => {
                 let devices = &cycle.ledger.row(node).devices[0];
-                choice
-                    .choose(cycle, node)
-                    .filter(|set| devices.can_on(ask, *set))
+                contain(|| choice.choose(cycle, node))
+                    .unwrap_or_else(|panic| {
+                        ask.faults.add("DeviceChoice", cycle.pod, panic);
+                        None
+                    })
+                    .filter(|set| devices.can_on(wanted, *set))
                     .unwrap_or_else(usual)
             }
             _ => usual(),
@@ -134,6 +140,8 @@ impl Default for Profile {
 pub struct Framework {
     profile: Profile,
     unshared: bool,
+    /// What plans learned; never shows in a plan but by its speed.
+    memory: Mutex<Memory>,
 }
 
 impl Framework {
@@ -142,6 +150,7 @@ impl Framework {
         Self {
             profile,
             unshared: false,
+            memory: Mutex::default(),
         }
     }
 
@@ -156,6 +165,23 @@ impl Framework {
     /// On how many nodes `pod` fits with what `ledger` holds, and why not on the others.
     pub fn explain(&self, ledger: &Ledger, pod: &Pending, now: Timestamp) -> Explanation {
         explain(&self.profile, &Cycle::new(ledger, pod, now), &[])
+    }
+
+    /// What earlier plans learned, unless another plan is being made with it right now.
+    fn recall(&self) -> Option<MutexGuard<'_, Memory>> {
+        if self.unshared {
+            return None;
+        }
+        match self.memory.try_lock() {
+            Ok(memory) => Some(memory),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => {
+                let mut memory = poisoned.into_inner();
+                memory.clear();
+                self.memory.clear_poison();
+                Some(memory)
+            }
+        }
     }
 
     fn fields(&self) -> PodFields {
@@ -181,48 +207,46 @@ impl Scheduler for Framework {
         let mut ledger = Ledger::open(snapshot);
         pending.iter().for_each(|pod| ledger.expect(&pod.demand));
         let meant = ledger.has_terms();
-        let mut groups = Groups::new(self.fields(), meant);
+        let fields = self.fields();
+        let mut groups = Groups::new(fields, meant);
         let group_of: Vec<usize> = order.iter().map(|&at| groups.find(&pending[at])).collect();
         let mut left = vec![0usize; groups.len()];
         for &group in &group_of {
             left[group] += 1;
         }
+        let (faults, mut memory) = (Faults::default(), self.recall());
+        if let Some(memory) = &mut memory {
+            memory.begin(fields, meant);
+        }
         let mut run = Run {
             profile: &self.profile,
-            unshared: self.unshared,
+            memory: memory.as_deref_mut(),
+            groups,
             now: inputs.now,
             salt: inputs.rng.stream("placement-ties").next_u64(),
+            faults: &faults,
             ledger,
+            owed: None,
             log: Vec::new(),
-            books: self
-                .profile
-                .reserves
-                .iter()
-                .map(|factory| factory.open(snapshot))
-                .collect(),
-            sweeps: std::iter::repeat_with(|| None).take(groups.len()).collect(),
-            kept: Vec::new(),
+            books: Vec::new(),
+            sweeps: Vec::new(),
+            lately: Vec::new(),
             room: None,
             holds: 0,
         };
+        run.open();
         let mut plan = Plan {
             base: snapshot.base(),
             ..Plan::default()
         };
+        let mut chosen: Vec<(usize, Choice)> = Vec::with_capacity(pending.len());
         let mut lost: Vec<Lost> = Vec::new();
-        plan.placed.reserve(pending.len());
-        let placement = |at: usize, (node, devices, score): Chosen| Placement {
-            pending: at,
-            pod: pending[at].id.clone(),
-            node: snapshot.node(node).name().clone(),
-            devices,
-            score,
-        };
         for (&at, &group) in order.iter().zip(&group_of) {
             left[group] -= 1;
             match run.place(&pending[at], group, left[group] > 0) {
-                Ok(chosen) => plan.placed.push(placement(at, chosen)),
+                Ok(choice) => chosen.push((at, choice)),
                 Err(refusals) => {
+                    run.settle();
                     let before = run.log.len();
                     match run.make_room(at, &pending[at], group) {
                         Some(Room::Made(preemption)) => plan.preemptions.push(preemption),
@@ -242,10 +266,20 @@ impl Scheduler for Framework {
                 }
             }
         }
-        run.retry(pending, &mut lost, |at, chosen| {
-            plan.placed.push(placement(at, chosen));
+        if !lost.is_empty() {
+            run.settle();
+            run.retry(pending, &mut lost, &mut chosen);
+        }
+        // Apart from the choosing, so that the look-ups of names do not wait for one another.
+        let placed = chosen.into_iter().map(|(at, choice)| Placement {
+            pending: at,
+            pod: pending[at].id.clone(),
+            node: snapshot.node(choice.node).name().clone(),
+            devices: choice.devices,
+            score: choice.score,
         });
-        let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; groups.len()];
+        plan.placed = placed.collect();
+        let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; run.groups.len()];
         for Lost {
             pending: at,
             group,
@@ -266,6 +300,8 @@ impl Scheduler for Framework {
                 why,
             });
         }
+        run.remember();
+        plan.faults = faults.take();
         plan
     }
 }
@@ -279,23 +315,32 @@ struct Lost {
     has_room: bool,
 }
 
-/// A node, the devices of it, and its score.
-type Chosen = (NodeIx, DeviceSet, u32);
+/// Where a pod goes.
+struct Choice {
+    node: NodeIx,
+    devices: DeviceSet,
+    score: u32,
+}
 
 /// One plan in the making.
 struct Run<'a> {
     profile: &'a Profile,
-    unshared: bool,
+    /// What earlier plans learned; `None` if it must not be used.
+    memory: Option<&'a mut Memory>,
+    groups: Groups<'a>,
     now: Timestamp,
     salt: u64,
+    faults: &'a Faults,
     ledger: Ledger,
+    /// The last placement, which the ledger does not hold yet: after the last of all nobody asks.
+    owed: Option<(NodeIx, Arc<Demand>, DeviceSet)>,
     /// The rows that placements changed, in order.
     log: Vec<NodeIx>,
     books: Vec<Box<dyn Reserve>>,
     /// By group.
     sweeps: Vec<Option<Sweep>>,
     /// The groups whose sweeps are kept, least recently used first.
-    kept: Vec<usize>,
+    lately: Vec<usize>,
     /// Where room can be made, once that was asked.
     room: Option<Search>,
     /// For how many pods that were passed too often room is kept.
@@ -313,55 +358,104 @@ enum Room {
 }
 
 impl Run<'_> {
+    fn open(&mut self) {
+        let snapshot = self.ledger.snapshot();
+        let books = self.profile.reserves.iter();
+        self.books = books.map(|factory| factory.open(snapshot)).collect();
+        self.sweeps.resize_with(self.groups.len(), || None);
+    }
+
+    /// Puts the last placement into the ledger.
+    fn settle(&mut self) {
+        if let Some((node, demand, devices)) = self.owed.take() {
+            self.ledger.charge_devices(node, &demand, devices);
+            self.log.push(node);
+        }
+    }
+
     /// Chooses a node, and takes from it what the pod asks.
     fn place(
         &mut self,
         pod: &Pending,
         group: usize,
         more_to_come: bool,
-    ) -> Result<Chosen, Vec<(NodeIx, Obstacle)>> {
-        let cycle = Cycle::new(&self.ledger, pod, self.now);
-        let mut sweep = match self.sweeps[group].take() {
-            Some(mut sweep) if !self.unshared => {
-                sweep.sync(self.profile, &cycle, self.salt, &self.log);
+    ) -> Result<Choice, Vec<(NodeIx, Obstacle)>> {
+        self.settle();
+        let ask = Ask {
+            profile: self.profile,
+            cycle: Cycle::new(&self.ledger, pod, self.now),
+            salt: self.salt,
+            faults: self.faults,
+        };
+        let mut repeats = more_to_come;
+        let mut sweep = match (self.sweeps[group].take(), self.memory.as_deref_mut()) {
+            (Some(mut sweep), Some(_)) => {
+                sweep.sync(&ask, &self.log);
                 sweep
             }
-            _ => Sweep::new(self.profile, &cycle, self.salt, self.log.len()),
+            (None, Some(memory)) => {
+                let (_, fingerprint) = self.groups.first(group);
+                repeats |= memory.is_back(fingerprint);
+                let known = memory.take(&ask, fingerprint);
+                known.map_or_else(
+                    || Sweep::new(&ask, self.log.len()),
+                    |mut sweep| {
+                        sweep.synced = 0;
+                        sweep.sync(&ask, &self.log);
+                        sweep
+                    },
+                )
+            }
+            (_, None) => Sweep::new(&ask, self.log.len()),
         };
+        if repeats && self.memory.is_some() {
+            sweep.prepare(&ask);
+        }
         let mut refusals = Vec::new();
+        let mut excluded = Vec::new();
         // A node on which room was made for the pod comes before better ones.
         let nominated = pod.nominated.as_deref();
-        let mut nominated = nominated.and_then(|name| cycle.snapshot().find(name));
+        let mut nominated = nominated.and_then(|name| ask.cycle.snapshot().find(name));
         let chosen = loop {
-            let first = nominated.take().filter(|&node| sweep.is_in(node));
-            let Some(node) = first.or_else(|| sweep.best()) else {
+            let first = nominated.take().and_then(|node| sweep.at(&ask, node));
+            let best = first.or_else(|| {
+                let sketch = match self.memory.as_deref_mut() {
+                    Some(memory) if !repeats => Some(memory.sketch(&self.ledger, &self.log)),
+                    _ => None,
+                };
+                let bounded = sketch.and_then(|sketch| sweep.best_by(&ask, sketch));
+                bounded.unwrap_or_else(|| sweep.best(&ask))
+            });
+            let Some((node, score)) = best else {
                 break None;
             };
-            match reserve(&mut self.books, &cycle, node) {
-                Ok(()) => break Some((node, sweep.weighted(node))),
+            match reserve(&mut self.books, &ask, node) {
+                Ok(()) => break Some((node, score)),
                 Err(obstacle) => {
                     refusals.push((node, obstacle));
-                    sweep.exclude(node);
+                    excluded.push((node, sweep.exclude(&ask, node)));
                 }
             }
         };
-        if more_to_come {
-            for (node, _) in &refusals {
-                sweep.refresh(self.profile, &cycle, self.salt, *node);
-            }
+        for (node, key) in excluded {
+            sweep.readmit(node, key);
+        }
+        let chosen = chosen.map(|(node, score)| Choice {
+            node,
+            devices: self.profile.choose_devices(&ask, node),
+            score,
+        });
+        if repeats {
             self.keep(group, sweep);
         }
-        let Some((node, score)) = chosen else {
+        let Some(choice) = chosen else {
             return Err(refusals);
         };
-        let cycle = Cycle::new(&self.ledger, pod, self.now);
-        let devices = self.profile.choose_devices(&cycle, node);
-        self.ledger.charge_devices(node, &pod.demand, devices);
-        self.log.push(node);
         if let Some(room) = &mut self.room {
-            room.placed(node, &pod.demand, devices);
+            room.placed(choice.node, &pod.demand, choice.devices);
         }
-        Ok((node, devices, score))
+        self.owed = Some((choice.node, Arc::clone(&pod.demand), choice.devices));
+        Ok(choice)
     }
 
     /// Holds room for a pod that found no node: where room is being made for it, or where others can
@@ -425,7 +519,7 @@ impl Run<'_> {
         &mut self,
         pending: &[Pending],
         lost: &mut Vec<Lost>,
-        mut placed: impl FnMut(usize, Chosen),
+        chosen: &mut Vec<(usize, Choice)>,
     ) {
         let mut worth_it = vec![false; self.sweeps.len()];
         for lost in lost.iter() {
@@ -445,7 +539,10 @@ impl Run<'_> {
                     return true;
                 }
                 match self.place(&pending[lost.pending], lost.group, true) {
-                    Ok(chosen) => placed(lost.pending, chosen),
+                    Ok(choice) => {
+                        chosen.push((lost.pending, choice));
+                        self.settle();
+                    }
                     Err(refusals) => {
                         refused_at[lost.group] = Some(self.log.len());
                         lost.refusals = refusals;
@@ -462,58 +559,82 @@ impl Run<'_> {
 
     fn keep(&mut self, group: usize, sweep: Sweep) {
         self.sweeps[group] = Some(sweep);
-        if self.kept.last() == Some(&group) {
+        if self.lately.last() == Some(&group) {
             return;
         }
-        self.kept.retain(|&other| other != group);
-        if self.kept.len() == SWEEPS_KEPT_MAX {
-            let oldest = self.kept.remove(0);
+        self.lately.retain(|&other| other != group);
+        if self.lately.len() == SWEEPS_KEPT_MAX {
+            let oldest = self.lately.remove(0);
             self.sweeps[oldest] = None;
         }
-        self.kept.push(group);
+        self.lately.push(group);
+    }
+
+    /// Leaves what was learned to the next plan.
+    fn remember(mut self) {
+        let Some(memory) = self.memory else { return };
+        if !self.faults.is_empty() {
+            // What a plugin that panicked said is not to be relied on, and is to be reported again.
+            memory.clear();
+            return;
+        }
+        let snapshot = self.ledger.snapshot();
+        for &group in &self.lately {
+            if let Some(sweep) = self.sweeps[group].take() {
+                let (pod, fingerprint) = self.groups.first(group);
+                memory.keep(pod, fingerprint, self.now, snapshot, &self.log, sweep);
+            }
+        }
     }
 }
 
 /// Claims from all keepers of accounts, or from none.
-fn reserve(
-    books: &mut [Box<dyn Reserve>],
-    cycle: &Cycle<'_>,
-    node: NodeIx,
-) -> Result<(), Obstacle> {
+fn reserve(books: &mut [Box<dyn Reserve>], ask: &Ask<'_>, node: NodeIx) -> Result<(), Obstacle> {
+    let pod = ask.cycle.pod;
     for at in 0..books.len() {
-        if let Err(refusal) = books[at].reserve(cycle, node) {
-            for book in books[..at].iter_mut().rev() {
-                book.release(cycle.pod, node);
-            }
-            return Err(Obstacle::Other {
-                rule: books[at].name(),
+        let claim = contain(|| books[at].reserve(&ask.cycle, node));
+        let rule = books[at].name();
+        let obstacle = match claim {
+            Ok(Ok(())) => continue,
+            Ok(Err(refusal)) => Obstacle::Other {
+                rule,
                 note: refusal.note,
                 curable: refusal.curable,
                 helped_by: Changes::ANY,
-            });
+            },
+            Err(panic) => {
+                ask.faults.add(rule, pod, panic.clone());
+                panicked(rule, panic)
+            }
+        };
+        for book in books[..at].iter_mut().rev() {
+            if let Err(panic) = contain(|| book.release(pod, node)) {
+                ask.faults.add(book.name(), pod, panic);
+            }
         }
+        return Err(obstacle);
     }
     Ok(())
 }
 
 fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]) -> Explanation {
     let rows = cycle.ledger.rows();
-    let asked: Vec<(&dyn Filter, Vec<bool>)> = profile
+    let asked: Vec<(&dyn Filter, Vec<bool>, Option<SmolStr>)> = profile
         .filters
         .iter()
-        .filter(|filter| filter.reach(cycle) != Reach::Nothing)
+        .filter(|filter| !matches!(contain(|| filter.reach(cycle)), Ok(Reach::Nothing)))
         .map(|filter| {
             let mut fits = vec![true; rows.len()];
-            filter.filter(cycle, rows, &mut fits);
-            (&**filter, fits)
+            let panic = filter_contained(&**filter, cycle, rows, &mut fits).err();
+            (&**filter, fits, panic)
         })
         .collect();
     let mut account = Account::new();
     for (node, row) in cycle.snapshot().nodes() {
         let mut found: Vec<Vec<Obstacle>> = asked
             .iter()
-            .filter(|(_, fits)| !fits[node.row()])
-            .map(|(filter, _)| filter.obstacles(cycle, node))
+            .filter(|(_, fits, _)| !fits[node.row()])
+            .map(|(filter, _, panic)| obstacles_contained(*filter, cycle, node, panic.as_ref()))
             .collect();
         let refused = refusals.iter().filter(|(refused, _)| *refused == node);
         found.extend(refused.map(|(_, obstacle)| vec![obstacle.clone()]));

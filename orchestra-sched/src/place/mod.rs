@@ -47,16 +47,20 @@
 //! ```
 
 mod alone;
+mod ask;
 mod changes;
 pub mod filter;
 mod framework;
 mod hold;
+mod kernel;
+mod memory;
 pub mod plugin;
 pub mod preempt;
 pub mod queue;
 pub mod score;
 mod shadow;
 mod share;
+mod sketch;
 mod sweep;
 mod switch;
 mod tournament;
@@ -78,7 +82,7 @@ pub use changes::Changes;
 pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
 pub use hold::Held;
 pub use preempt::{Preemption, Victim};
-pub(crate) use share::Fnv;
+pub(crate) use share::Words;
 
 pub use shadow::{Ballot, Shadow, Vote};
 pub use switch::Switch;
@@ -168,6 +172,21 @@ pub struct Plan {
     pub preemptions: Vec<Preemption>,
     /// For some of the unplaced, who were passed too often: the node whose room is kept for them.
     pub held: Vec<Held>,
+    /// Plugins that panicked while it was made, once for each thing they said, in the order it
+    /// happened. What they said is not in the plan: such a filter turned the nodes down, such a
+    /// scorer gave them 0.
+    pub faults: Vec<Fault>,
+}
+
+/// A plugin that panicked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// Its name.
+    pub plugin: &'static str,
+    /// The first pod on whose behalf it was asked.
+    pub pod: PodId,
+    /// What it said.
+    pub note: SmolStr,
 }
 
 /// A pod and its node.

@@ -7,6 +7,7 @@ use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 use super::Pending;
+pub use super::kernel::Kernel;
 use crate::fits::Obstacle;
 use crate::snapshot::{Ledger, NodeIx, Rows, Snapshot};
 
@@ -25,7 +26,7 @@ pub struct Cycle<'a> {
     pub ledger: &'a Ledger,
     /// The pod in question; where pods share an answer, one of them.
     pub pod: &'a Pending,
-    /// When planning began.
+    /// When planning began. Who looks at it declares [`PodFields::NOW`].
     pub now: Timestamp,
 }
 
@@ -64,8 +65,6 @@ impl PodFields {
     pub const LABELS: Self = Self(1 << 6);
     /// Its priority.
     pub const PRIORITY: Self = Self(1 << 7);
-    /// The accelerators that it wants.
-    pub const ACCELERATORS: Self = Self(1 << 14);
     /// Its topology spread constraints, required and preferred, with its namespace, and what they
     /// look at besides: its labels, and, as far as they honour them, its node affinity and
     /// tolerations.
@@ -73,6 +72,14 @@ impl PodFields {
     /// Its affinity and anti-affinity to pods, required and preferred; and its namespace and labels
     /// as far as others may mean it by them.
     pub const POD_AFFINITY: Self = Self(1 << 9);
+    /// The accelerators that it wants.
+    pub const ACCELERATORS: Self = Self(1 << 12);
+    /// What the other nodes are, which is no field of the pod either: with [`Reach::Fixed`], an
+    /// answer for a row that looks at other nodes' names, labels, taints or capacity too.
+    pub const NODES: Self = Self(1 << 13);
+    /// When planning began, which is no field of the pod: answers of one plan say nothing to the
+    /// next.
+    pub const NOW: Self = Self(1 << 14);
     /// Which pod it is: name, uid and time of arrival. No two pods share an answer.
     pub const IDENTITY: Self = Self(1 << 15);
     /// Every field: always right, and slow.
@@ -100,7 +107,8 @@ pub enum Reach {
     /// asked.
     Nothing,
     /// The answer for a row depends on the pod and on what no placement changes: the node's name,
-    /// labels, taints, capacity. It is asked once.
+    /// labels, taints, capacity; those of other nodes too if it declares [`PodFields::NODES`]. It
+    /// is asked once, and again for a node that becomes another.
     Fixed,
     /// The answer for a row depends on the pod and on that node alone, with what runs there. It is
     /// asked again for the row that a placement changed.
@@ -133,6 +141,13 @@ pub trait Filter: fmt::Debug + Send + Sync {
     /// Why it turns `node` down: everything that is in the way there, and nothing exactly where
     /// [`filter`](Self::filter) lets the node pass.
     fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle>;
+
+    /// The shipped arithmetic that [`filter`](Self::filter) is for this pod, if it is nothing but
+    /// that. Only speed hangs on it.
+    fn kernel(&self, cycle: &Cycle<'_>) -> Option<Kernel> {
+        let _ = cycle;
+        None
+    }
 }
 
 /// How a scorer's answers become 0 to [`SCORE_MAX`].
@@ -185,6 +200,12 @@ pub trait Scorer: fmt::Debug + Send + Sync {
     /// and `out` begins as zeros; what is written where `fits[i]` is false does not count. Only a
     /// scorer of [`Reach::Cluster`] may let `fits` change its other answers.
     fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]);
+
+    /// The shipped arithmetic that [`score`](Self::score) is, if it is nothing but that and its
+    /// [`scale`](Self::scale) is [`Scale::AsIs`]. Only speed hangs on it.
+    fn kernel(&self) -> Option<Kernel> {
+        None
+    }
 }
 
 /// Says which accelerators of its node a pod gets.

@@ -14,8 +14,8 @@ pub(super) struct Groups<'a> {
     /// Whether there are pods whose terms may mean others, so that labels matter to pods that ask
     /// nothing of others themselves.
     meant: bool,
-    /// One pod of each group.
-    first: Vec<&'a Pending>,
+    /// One pod of each group, and its fingerprint.
+    first: Vec<(&'a Pending, u64)>,
     by_fingerprint: BTreeMap<u64, Vec<usize>>,
     last: Option<(&'a Pending, usize)>,
 }
@@ -35,6 +35,11 @@ impl<'a> Groups<'a> {
         self.first.len()
     }
 
+    /// The first pod of a group, and the fingerprint of them all.
+    pub(super) fn first(&self, group: usize) -> (&'a Pending, u64) {
+        self.first[group]
+    }
+
     /// The group of a pod; the next number if it is the first of its kind.
     pub(super) fn find(&mut self, pod: &'a Pending) -> usize {
         // Pods of one owner come in a row.
@@ -43,16 +48,14 @@ impl<'a> Groups<'a> {
         {
             return group;
         }
-        let candidates = self
-            .by_fingerprint
-            .entry(fingerprint(pod, self.fields, self.meant))
-            .or_default();
+        let fingerprint = fingerprint(pod, self.fields, self.meant);
+        let candidates = self.by_fingerprint.entry(fingerprint).or_default();
         let known = candidates
             .iter()
-            .find(|&&group| alike(self.first[group], pod, self.fields, self.meant));
+            .find(|&&group| alike(self.first[group].0, pod, self.fields, self.meant));
         let group = known.copied().unwrap_or_else(|| {
             candidates.push(self.first.len());
-            self.first.push(pod);
+            self.first.push((pod, fingerprint));
             self.first.len() - 1
         });
         self.last = Some((pod, group));
@@ -61,7 +64,7 @@ impl<'a> Groups<'a> {
 }
 
 /// Whether two pods agree on `fields`.
-fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bool) -> bool {
+pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bool) -> bool {
     let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
     if differ(PodFields::IDENTITY, one.id == other.id)
         || differ(PodFields::PRIORITY, one.priority == other.priority)
@@ -90,7 +93,7 @@ fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bool) -> bool
 fn fingerprint(pod: &Pending, fields: PodFields, meant: bool) -> u64 {
     use std::hash::{Hash, Hasher};
 
-    let mut hash = Fnv::new();
+    let mut hash = Words::default();
     let demand = &pod.demand;
     let fields = widened(fields, demand, meant);
     if fields.has(PodFields::IDENTITY) {
@@ -167,21 +170,42 @@ fn widened(fields: PodFields, demand: &Demand, meant: bool) -> PodFields {
     wide
 }
 
-/// FNV-1a, 64 bits: the same in every process, as std's hashers are not.
-#[derive(Debug)]
-pub(crate) struct Fnv(u64);
+/// Word by word, as in Firefox's hasher: the same in every process, as std's hashers are not.
+#[derive(Debug, Default)]
+pub(crate) struct Words(u64);
 
-impl Fnv {
-    pub(crate) fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
+impl Words {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
 }
 
-impl std::hash::Hasher for Fnv {
+impl std::hash::Hasher for Words {
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
+        let tail = rest
+            .iter()
+            .fold(0, |tail, &byte| tail << 8 | u64::from(byte));
+        self.word(tail);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.word(byte.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.word(word);
+    }
+
+    fn write_i64(&mut self, word: i64) {
+        self.word(word as u64);
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        self.word(word as u64);
     }
 
     fn finish(&self) -> u64 {

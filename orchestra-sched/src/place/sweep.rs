@@ -1,217 +1,466 @@
 //! One shape of pod against every node: who fits, who scores what, who is best; kept right as
-//! placements change single rows.
+//! single rows change.
 
-use super::framework::Profile;
-use super::plugin::{Cycle, Reach, SCORE_MAX, Scale, Score};
+use super::ask::Ask;
+use super::kernel::Fused;
+use super::plugin::{Reach, SCORE_MAX, Scale, Score};
+use super::sketch::Sketch;
 use super::tournament::Tournament;
 use crate::snapshot::NodeIx;
 
 /// Bits of a key that settle ties. The rest hold the weighted score.
 const TIE_BITS: u32 = 44;
+/// Bounds looked at together.
+const CHUNK: usize = 32;
 const WEIGHTED_MAX: u64 = (1 << (64 - TIE_BITS)) - 2;
 
 /// The answers of a profile for one shape of pod.
+///
+/// The shipped arithmetic is kept nowhere: it is computed in one loop whenever it is needed. Of
+/// the rest there is a column only if some plugin has something to say on the pod.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// What the fixed filters let pass.
+    /// How far each filter and then each scorer looks.
+    reaches: Vec<Reach>,
+    rows: usize,
+    kernel: Fused,
+    /// What the fixed filters let pass; empty if none is asked.
     passed: Vec<bool>,
-    /// What all filters let pass.
+    /// What all filters let pass; empty if only the kernel and the fixed filters are asked.
     fits: Vec<bool>,
-    /// Weighted scores of the scorers that no placement changes and that are taken as they are.
+    /// Weighted scores of the scorers that no placement changes and that are taken as they are;
+    /// empty if there are none.
     fixed: Vec<u64>,
+    /// Weighted scores of the scorers that look at one node and are not in the kernel; empty if
+    /// there are none.
+    by_node: Vec<u64>,
     /// Raw scores of scorers that are scaled by the largest.
     scaled: Vec<Scaled>,
-    filters_by_node: Vec<usize>,
-    scorers_by_node: Vec<usize>,
     cluster: bool,
-    tournament: Tournament,
-    /// How much of the log of changed rows is in.
-    synced: usize,
+    /// Once it is worth it.
+    tournament: Option<Tournament>,
+    salt: u64,
+    /// How much of the plan's log of changed rows is in.
+    pub(super) synced: usize,
 }
 
 #[derive(Debug)]
 struct Scaled {
     scorer: usize,
-    by_node: bool,
     raw: Vec<Score>,
     max: Score,
 }
 
 impl Sweep {
-    /// Asks every plugin about every row. `log_len` is how many changes the ledger holds.
-    pub(super) fn new(profile: &Profile, cycle: &Cycle<'_>, salt: u64, log_len: usize) -> Self {
-        let rows = cycle.ledger.rows();
+    /// Asks every plugin about every row. `synced` is how many changes the ledger holds.
+    pub(super) fn new(ask: &Ask<'_>, synced: usize) -> Self {
+        let (profile, rows) = (ask.profile, ask.cycle.ledger.rows());
         let nodes = rows.len();
         let mut sweep = Self {
-            passed: vec![true; nodes],
+            reaches: reaches(ask),
+            rows: nodes,
+            kernel: Fused::new(&ask.cycle.pod.demand),
+            passed: Vec::new(),
             fits: Vec::new(),
-            fixed: vec![0; nodes],
+            fixed: Vec::new(),
+            by_node: Vec::new(),
             scaled: Vec::new(),
-            filters_by_node: Vec::new(),
-            scorers_by_node: Vec::new(),
             cluster: false,
-            tournament: Tournament::new(&[]),
-            synced: log_len,
+            tournament: None,
+            salt: ask.salt,
+            synced,
         };
-        let mut cluster_filters = Vec::new();
-        for (at, filter) in profile.filters.iter().enumerate() {
-            match filter.reach(cycle) {
-                Reach::Nothing => {}
-                Reach::Fixed => filter.filter(cycle, rows, &mut sweep.passed),
-                Reach::Node => sweep.filters_by_node.push(at),
-                Reach::Cluster => cluster_filters.push(at),
+        for at in 0..profile.filters.len() {
+            if sweep.reaches[at] == Reach::Fixed {
+                if sweep.passed.is_empty() {
+                    sweep.passed = vec![true; nodes];
+                }
+                ask.filter(at, rows, &mut sweep.passed);
             }
         }
-        sweep.fits = sweep.passed.clone();
-        for &at in sweep.filters_by_node.iter().chain(&cluster_filters) {
-            profile.filters[at].filter(cycle, rows, &mut sweep.fits);
-        }
-        sweep.cluster = !cluster_filters.is_empty();
-
-        let mut by_node = vec![0; nodes];
-        let mut out = vec![0; nodes];
-        for (at, (scorer, weight)) in profile.scorers.iter().enumerate() {
-            let reach = scorer.reach(cycle);
-            if reach == Reach::Nothing {
+        let mut others = Vec::new();
+        for (at, filter) in profile.filters.iter().enumerate() {
+            let reach = sweep.reaches[at];
+            if reach < Reach::Node {
                 continue;
             }
-            out.fill(0);
-            scorer.score(cycle, rows, &sweep.fits, &mut out);
+            match filter.kernel(&ask.cycle) {
+                Some(kernel) if reach == Reach::Node => sweep.kernel.add(kernel, 0),
+                _ => others.push(at),
+            }
             sweep.cluster |= reach == Reach::Cluster;
+        }
+        let mut scorers = Vec::new();
+        for (at, (scorer, weight)) in profile.scorers.iter().enumerate() {
+            let reach = sweep.reaches[profile.filters.len() + at];
+            match scorer.kernel() {
+                _ if reach == Reach::Nothing => {}
+                Some(kernel) if reach == Reach::Node => sweep.kernel.add(kernel, *weight),
+                _ => scorers.push(at),
+            }
+            sweep.cluster |= reach == Reach::Cluster;
+        }
+        if !others.is_empty() || !scorers.is_empty() {
+            sweep.fits = match sweep.passed.is_empty() {
+                true => vec![true; nodes],
+                false => sweep.passed.clone(),
+            };
+            sweep.kernel.filter(rows, &mut sweep.fits);
+            for at in others {
+                ask.filter(at, rows, &mut sweep.fits);
+            }
+        }
+        let mut out = vec![0; if scorers.is_empty() { 0 } else { nodes }];
+        for at in scorers {
+            out.fill(0);
+            ask.score(at, rows, &sweep.fits, &mut out);
+            let (scorer, weight) = &profile.scorers[at];
             if scorer.scale() != Scale::AsIs {
-                let raw = out.clone();
-                let by_node = reach == Reach::Node;
                 sweep.scaled.push(Scaled {
                     scorer: at,
-                    by_node,
-                    raw,
+                    raw: out.clone(),
                     max: 0,
                 });
                 continue;
             }
-            let sums = if reach == Reach::Node {
-                sweep.scorers_by_node.push(at);
-                &mut by_node
-            } else {
-                &mut sweep.fixed
+            let sums = match sweep.reaches[profile.filters.len() + at] {
+                Reach::Node => &mut sweep.by_node,
+                _ => &mut sweep.fixed,
             };
+            sums.resize(nodes, 0);
             for (sum, &score) in sums.iter_mut().zip(&out) {
                 *sum += weighted(score.min(SCORE_MAX), *weight);
             }
         }
         sweep.find_maxima();
-        let keys: Vec<u64> = (0..nodes)
-            .map(|row| {
-                let hash = cycle.snapshot().name_hash(row);
-                sweep.key(profile, row, by_node[row], tie(hash, salt))
-            })
-            .collect();
-        sweep.tournament = Tournament::new(&keys);
         sweep
     }
 
-    /// The best row: the highest weighted score, then the seeded hash of the node's name, then the
-    /// lowest row. `None` if none fits.
-    pub(super) fn best(&self) -> Option<NodeIx> {
-        self.tournament.best().map(NodeIx::from_row)
+    /// A row and its weighted score, if it is in the running.
+    pub(super) fn at(&self, ask: &Ask<'_>, node: NodeIx) -> Option<(NodeIx, u32)> {
+        let key = match &self.tournament {
+            Some(tournament) => tournament.key(node.row()),
+            None => self.key(ask, node.row()),
+        };
+        (key != Tournament::OUT).then(|| (node, weighted_in(key)))
     }
 
-    /// Whether a row is in the running.
-    pub(super) fn is_in(&self, node: NodeIx) -> bool {
-        self.tournament.key(node.row()) != Tournament::OUT
-    }
-
-    /// Takes a row out of the running.
-    pub(super) fn exclude(&mut self, node: NodeIx) {
-        self.tournament.set(node.row(), Tournament::OUT);
-    }
-
-    /// Asks again about one row, whatever changed there.
-    pub(super) fn refresh(
-        &mut self,
-        profile: &Profile,
-        cycle: &Cycle<'_>,
-        salt: u64,
-        node: NodeIx,
-    ) {
-        let row = node.row();
-        let rows = cycle.ledger.row(node);
-        let mut fits = [self.passed[row]];
-        for &at in &self.filters_by_node {
-            if !fits[0] {
-                break;
+    /// The best row and its weighted score: the highest, then the seeded hash of the node's name,
+    /// then the lowest row. `None` if none fits.
+    pub(super) fn best(&self, ask: &Ask<'_>) -> Option<(NodeIx, u32)> {
+        if let Some(tournament) = &self.tournament {
+            let row = tournament.best()?;
+            return Some((NodeIx::from_row(row), weighted_in(tournament.key(row))));
+        }
+        let (mut best, mut at) = (Tournament::OUT, 0);
+        let mut leading = 0;
+        self.scan(ask, |row, sum| {
+            // Only who may win needs its tie settled.
+            if sum >= leading {
+                let key = key(sum, ask.cycle.snapshot().name_hash(row), self.salt);
+                if key > best {
+                    (best, at, leading) = (key, row, sum);
+                }
             }
-            profile.filters[at].filter(cycle, rows, &mut fits);
+        });
+        (best != Tournament::OUT).then(|| (NodeIx::from_row(at), weighted_in(best)))
+    }
+
+    /// As [`best`](Self::best), with the help of bounds; `None` where they do not help.
+    #[expect(clippy::option_option, reason = "no bounds, and nobody fits")]
+    pub(super) fn best_by(
+        &self,
+        ask: &Ask<'_>,
+        sketch: &mut Sketch,
+    ) -> Option<Option<(NodeIx, u32)>> {
+        if self.tournament.is_some() || !self.fits.is_empty() {
+            return None;
         }
-        if fits[0] && !self.fits[row] {
-            // Scorers may have passed over a row that did not fit.
-            *self = Self::new(profile, cycle, salt, self.synced);
-            return;
-        }
-        let mut disturbed = fits[0] != self.fits[row] && !self.scaled.is_empty();
-        self.fits[row] = fits[0];
-        let mut out = [0];
-        for scaled in self.scaled.iter_mut().filter(|scaled| scaled.by_node) {
-            out[0] = 0;
-            profile.scorers[scaled.scorer]
-                .0
-                .score(cycle, rows, &fits, &mut out);
-            disturbed |= scaled.raw[row] != out[0];
-            scaled.raw[row] = out[0];
-        }
-        if disturbed && self.find_maxima() {
-            *self = Self::new(profile, cycle, salt, self.synced);
-            return;
-        }
-        let mut sum = 0;
-        if fits[0] {
-            for &at in &self.scorers_by_node {
-                let (scorer, weight) = &profile.scorers[at];
-                out[0] = 0;
-                scorer.score(cycle, rows, &fits, &mut out);
-                sum += weighted(out[0].min(SCORE_MAX), *weight);
+        let rows = ask.cycle.ledger.rows();
+        let (mut top, bounds) = sketch.bounds(self.kernel.asked(), self.kernel.rough()?);
+        if !self.passed.is_empty() {
+            top = -1.0;
+            for (bound, passed) in bounds.iter_mut().zip(&self.passed) {
+                *bound = if *passed { *bound } else { -1.0 };
+                top = if *bound > top { *bound } else { top };
             }
         }
-        let key = self.key(
-            profile,
-            row,
-            sum,
-            tie(cycle.snapshot().name_hash(row), salt),
-        );
-        self.tournament.set(row, key);
+        // Whole numbers below 2^22, so exact.
+        let exact = |row: usize| self.kernel.score(&rows, row).map_or(-1.0, |sum| sum as f32);
+        while top >= 0.0 {
+            // Of those with the highest bound, the one that would win a tie.
+            let (mut best, mut at) = (Tournament::OUT, 0);
+            for (some, bounds) in bounds.chunks(CHUNK).enumerate() {
+                if !bounds
+                    .iter()
+                    .fold(false, |any, &bound| any | (bound == top))
+                {
+                    continue;
+                }
+                for (i, _) in bounds
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, bound)| **bound == top)
+                {
+                    let row = some * CHUNK + i;
+                    let key = key(top as u64, ask.cycle.snapshot().name_hash(row), self.salt);
+                    if key > best {
+                        (best, at) = (key, row);
+                    }
+                }
+            }
+            if exact(at) == top {
+                return Some(Some((NodeIx::from_row(at), weighted_in(best))));
+            }
+            // The bound was too high, perhaps for all alike.
+            let mut next = -1.0;
+            for (row, bound) in bounds.iter_mut().enumerate() {
+                if *bound == top {
+                    *bound = exact(row);
+                }
+                next = if *bound > next { *bound } else { next };
+            }
+            top = next;
+        }
+        Some(None)
     }
 
-    /// Brings in the rows that changed since it was last right.
-    pub(super) fn sync(&mut self, profile: &Profile, cycle: &Cycle<'_>, salt: u64, log: &[NodeIx]) {
+    /// Makes the best quick to find again after a change of one row.
+    pub(super) fn prepare(&mut self, ask: &Ask<'_>) {
+        if self.tournament.is_none() {
+            let mut tournament = Tournament::empty(self.rows);
+            let leaves = tournament.leaves_mut();
+            self.scan(ask, |row, sum| {
+                leaves[row] = key(sum, ask.cycle.snapshot().name_hash(row), self.salt);
+            });
+            tournament.play();
+            self.tournament = Some(tournament);
+        }
+    }
+
+    /// Takes a row out of the running; its key, to let it back in.
+    pub(super) fn exclude(&mut self, ask: &Ask<'_>, node: NodeIx) -> u64 {
+        self.prepare(ask);
+        let Some(tournament) = &mut self.tournament else {
+            return Tournament::OUT;
+        };
+        let key = tournament.key(node.row());
+        tournament.set(node.row(), Tournament::OUT);
+        key
+    }
+
+    /// Lets a row back in.
+    pub(super) fn readmit(&mut self, node: NodeIx, key: u64) {
+        if let Some(tournament) = &mut self.tournament {
+            tournament.set(node.row(), key);
+        }
+    }
+
+    /// Brings in the rows that this plan's placements changed since it was last right.
+    pub(super) fn sync(&mut self, ask: &Ask<'_>, log: &[NodeIx]) {
         let changed = &log[self.synced..];
         if changed.is_empty() {
             return;
         }
-        if self.cluster || changed.len() > self.fits.len() {
-            *self = Self::new(profile, cycle, salt, log.len());
+        if self.cluster || changed.len() > self.rows {
+            *self = Self::new(ask, log.len());
             return;
         }
         self.synced = log.len();
+        let mut disturbed = false;
         for &node in changed {
-            self.refresh(profile, cycle, salt, node);
+            disturbed |= self.refresh(ask, node, false);
+        }
+        self.rescale(disturbed);
+    }
+
+    /// Brings in rows that changed between two plans; whether that could be done. With
+    /// `same_nodes`, only what runs there has changed.
+    pub(super) fn catch_up(
+        &mut self,
+        ask: &Ask<'_>,
+        same_nodes: bool,
+        changed: impl Iterator<Item = NodeIx>,
+    ) -> bool {
+        let rows = ask.cycle.ledger.rows().len();
+        let mut changed = changed.peekable();
+        // Of no rows, an empty column is one that is asked for too.
+        if self.rows == 0
+            || self.reaches != reaches(ask)
+            || self.cluster && changed.peek().is_some()
+        {
+            return false;
+        }
+        if self.salt != ask.salt {
+            (self.salt, self.tournament) = (ask.salt, None);
+        }
+        // A row that is gone may have had the largest.
+        let mut disturbed = self.rows != rows;
+        if disturbed {
+            self.resize(rows);
+        }
+        for node in changed.filter(|node| node.row() < rows) {
+            disturbed |= self.refresh(ask, node, !same_nodes);
+        }
+        self.rescale(disturbed);
+        true
+    }
+
+    /// Asks again about one row where pods changed or, if `whole`, anything; whether the largest
+    /// raw scores have to be found anew.
+    fn refresh(&mut self, ask: &Ask<'_>, node: NodeIx, whole: bool) -> bool {
+        let row = node.row();
+        let rows = ask.cycle.ledger.row(node);
+        let filters = ask.profile.filters.len();
+        if whole && !self.passed.is_empty() {
+            let mut fits = [true];
+            for at in 0..filters {
+                if fits[0] && self.reaches[at] == Reach::Fixed {
+                    ask.filter(at, rows, &mut fits);
+                }
+            }
+            self.passed[row] = fits[0];
+        }
+        let mut disturbed = false;
+        if !self.fits.is_empty() {
+            let mut fits = [self.passed.is_empty() || self.passed[row]];
+            for at in 0..filters {
+                if fits[0] && self.reaches[at] == Reach::Node {
+                    ask.filter(at, rows, &mut fits);
+                }
+            }
+            let before = std::mem::replace(&mut self.fits[row], fits[0]);
+            // Scorers may have passed over a row that did not fit.
+            let fixed_too = whole || fits[0] && !before;
+            disturbed = self.score(ask, node, before, fixed_too);
+        }
+        self.seat(ask, node);
+        disturbed
+    }
+
+    /// Asks the scorers beside the kernel again about one row.
+    fn score(&mut self, ask: &Ask<'_>, node: NodeIx, fitted: bool, fixed_too: bool) -> bool {
+        let row = node.row();
+        let rows = ask.cycle.ledger.row(node);
+        let reaches = &self.reaches[ask.profile.filters.len()..];
+        let fits = [self.fits[row]];
+        let stale = |reach: Reach| reach == Reach::Node || fixed_too && reach == Reach::Fixed;
+        let mut out = [0];
+        let mut disturbed = false;
+        for scaled in &mut self.scaled {
+            let before = if fitted { scaled.raw[row] } else { 0 };
+            if stale(reaches[scaled.scorer]) {
+                out[0] = 0;
+                ask.score(scaled.scorer, rows, &fits, &mut out);
+                scaled.raw[row] = out[0];
+            }
+            let now = if fits[0] { scaled.raw[row] } else { 0 };
+            disturbed |= now > scaled.max || before == scaled.max && now < before;
+        }
+        if let Some(sum) = self.by_node.get_mut(row) {
+            *sum = 0;
+        }
+        if let Some(sum) = self.fixed.get_mut(row).filter(|_| fixed_too) {
+            *sum = 0;
+        }
+        for (at, (scorer, weight)) in ask.profile.scorers.iter().enumerate() {
+            let alone = scorer.scale() == Scale::AsIs && scorer.kernel().is_none();
+            if !alone || !stale(reaches[at]) {
+                continue;
+            }
+            let sums = match reaches[at] {
+                Reach::Node => &mut self.by_node,
+                _ => &mut self.fixed,
+            };
+            if let Some(sum) = sums.get_mut(row) {
+                out[0] = 0;
+                ask.score(at, rows, &fits, &mut out);
+                *sum += weighted(out[0].min(SCORE_MAX), *weight);
+            }
+        }
+        disturbed
+    }
+
+    /// Finds the largest raw scores again if need be; all keys are void if one moved.
+    fn rescale(&mut self, disturbed: bool) {
+        if disturbed && self.find_maxima() {
+            self.tournament = None;
         }
     }
 
-    /// The weighted score of a row as its key holds it.
-    pub(super) fn weighted(&self, node: NodeIx) -> u32 {
-        (self.tournament.key(node.row()) >> TIE_BITS).saturating_sub(1) as u32
+    /// Makes room for another number of rows; new ones are yet to be asked about.
+    fn resize(&mut self, rows: usize) {
+        self.rows = rows;
+        self.tournament = None;
+        for column in [&mut self.passed, &mut self.fits] {
+            if !column.is_empty() {
+                column.resize(rows, false);
+            }
+        }
+        for column in [&mut self.fixed, &mut self.by_node] {
+            if !column.is_empty() {
+                column.resize(rows, 0);
+            }
+        }
+        for scaled in &mut self.scaled {
+            scaled.raw.resize(rows, 0);
+        }
     }
 
-    fn key(&self, profile: &Profile, row: usize, by_node: u64, tie: u64) -> u64 {
-        if !self.fits[row] {
+    /// Gives a row the key that it now has.
+    fn seat(&mut self, ask: &Ask<'_>, node: NodeIx) {
+        let Some(mut tournament) = self.tournament.take() else {
+            return;
+        };
+        tournament.set(node.row(), self.key(ask, node.row()));
+        self.tournament = Some(tournament);
+    }
+
+    /// The key of a row, as things are.
+    fn key(&self, ask: &Ask<'_>, row: usize) -> u64 {
+        if !self.may(row) {
             return Tournament::OUT;
         }
-        let mut sum = self.fixed[row] + by_node;
+        let sum = self.kernel.score(&ask.cycle.ledger.rows(), row);
+        sum.map_or(Tournament::OUT, |sum| {
+            let sum = sum + self.rest(ask, row);
+            key(sum, ask.cycle.snapshot().name_hash(row), self.salt)
+        })
+    }
+
+    /// Calls `each` with every row that fits, and its weighted score.
+    fn scan(&self, ask: &Ask<'_>, mut each: impl FnMut(usize, u64)) {
+        let rows = ask.cycle.ledger.rows();
+        if self.passed.is_empty() && self.fits.is_empty() {
+            self.kernel.scan(&rows, each);
+            return;
+        }
+        self.kernel.scan(&rows, |row, sum| {
+            if self.may(row) {
+                each(row, sum + self.rest(ask, row));
+            }
+        });
+    }
+
+    /// What the filters beside the kernel say.
+    fn may(&self, row: usize) -> bool {
+        let column = if self.fits.is_empty() {
+            &self.passed
+        } else {
+            &self.fits
+        };
+        column.is_empty() || column[row]
+    }
+
+    /// The weighted scores beside the kernel's.
+    fn rest(&self, ask: &Ask<'_>, row: usize) -> u64 {
+        let of = |column: &[u64]| column.get(row).copied().unwrap_or(0);
+        let mut sum = of(&self.fixed) + of(&self.by_node);
         for scaled in &self.scaled {
-            let (scorer, weight) = &profile.scorers[scaled.scorer];
+            let (scorer, weight) = &ask.profile.scorers[scaled.scorer];
             sum += weighted(scorer.scale().apply(scaled.raw[row], scaled.max), *weight);
         }
-        ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | (tie >> (64 - TIE_BITS))
+        sum
     }
 
     /// Finds the largest raw scores among the rows that fit; whether any moved.
@@ -227,12 +476,29 @@ impl Sweep {
     }
 }
 
+fn reaches(ask: &Ask<'_>) -> Vec<Reach> {
+    let filters = (0..ask.profile.filters.len()).map(|at| ask.filter_reach(at));
+    let scorers = (0..ask.profile.scorers.len()).map(|at| ask.scorer_reach(at));
+    filters.chain(scorers).collect()
+}
+
 fn weighted(score: Score, weight: u32) -> u64 {
     u64::from(score) * u64::from(weight)
 }
 
+#[inline]
+fn key(sum: u64, name_hash: u64, salt: u64) -> u64 {
+    ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | (tie(name_hash, salt) >> (64 - TIE_BITS))
+}
+
+/// The weighted score in a key.
+fn weighted_in(key: u64) -> u32 {
+    (key >> TIE_BITS).saturating_sub(1) as u32
+}
+
 /// A number for a node that differs from plan to plan, and not with the order of the nodes.
-pub(super) fn tie(name_hash: u64, salt: u64) -> u64 {
+#[inline]
+fn tie(name_hash: u64, salt: u64) -> u64 {
     // The finaliser of SplitMix64: every bit of the input moves every bit of the output.
     let mut z = name_hash ^ salt;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -22,7 +22,7 @@ const PODS_PER_NODE: i64 = 110;
 /// many more for a node); where snapshots are dropped before the next change nothing is copied.
 ///
 /// Nodes and pods may come in any order: pods of a node that is not known count from when it is.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct SnapshotBuilder {
     current: Snapshot,
     /// Every pod that counts, and the node it counts against.
@@ -31,6 +31,20 @@ pub struct SnapshotBuilder {
     waiting: BTreeMap<SmolStr, Vec<Arc<Running>>>,
     /// How many pods of each priority count.
     priorities: BTreeMap<i32, usize>,
+}
+
+impl Clone for SnapshotBuilder {
+    /// One that knows the same and goes its own way from here.
+    fn clone(&self) -> Self {
+        let mut current = self.current.clone();
+        current.history.part();
+        Self {
+            current,
+            pods: self.pods.clone(),
+            waiting: self.waiting.clone(),
+            priorities: self.priorities.clone(),
+        }
+    }
 }
 
 impl SnapshotBuilder {
@@ -54,8 +68,10 @@ impl SnapshotBuilder {
         self.set_node(NodeFacts::of(node))
     }
 
-    /// Adds a node by its facts, or makes it what they say.
-    pub fn set_node(&mut self, facts: NodeFacts) -> Changes {
+    /// Adds a node by its facts, or makes it what they say. Amounts are held between 0 and
+    /// [`AMOUNT_MAX`](super::AMOUNT_MAX).
+    pub fn set_node(&mut self, mut facts: NodeFacts) -> Changes {
+        facts.hold();
         let Some(at) = self.current.find(&facts.name) else {
             self.add_node(facts);
             return Changes::NODE_ADDED;
@@ -66,6 +82,7 @@ impl SnapshotBuilder {
             return Changes::NONE;
         }
         let current = &mut self.current;
+        current.history.note_facts(at);
         Arc::make_mut(&mut current.capacity).set(at.row(), &old, &facts);
         if old.allocatable != facts.allocatable || old.pods != facts.pods {
             Arc::make_mut(&mut current.load).resize(at.row(), &old, &facts);
@@ -87,6 +104,7 @@ impl SnapshotBuilder {
             return Changes::NONE;
         };
         current.names.unset(name);
+        current.history.note_facts(at);
         let Some(gone) = current.rows.swap_remove(at.row()) else {
             return Changes::NONE;
         };
@@ -205,6 +223,7 @@ impl SnapshotBuilder {
         if self.current.namespaces.get(name) == Some(&labels) {
             return Changes::NONE;
         }
+        self.current.history.note_world();
         Arc::make_mut(&mut self.current.namespaces).insert(name.into(), labels);
         Changes::NAMESPACE_LABELS
     }
@@ -214,6 +233,7 @@ impl SnapshotBuilder {
         if !self.current.namespaces.contains_key(name) {
             return Changes::NONE;
         }
+        self.current.history.note_world();
         Arc::make_mut(&mut self.current.namespaces).remove(name);
         Changes::NAMESPACE_LABELS
     }
@@ -229,6 +249,7 @@ impl SnapshotBuilder {
         let pods = self.waiting.remove(&facts.name).unwrap_or_default();
         Arc::make_mut(&mut current.capacity).push(&facts);
         Arc::make_mut(&mut current.load).push(&facts);
+        current.history.note_facts(at);
         current.names.set(&facts.name, at);
         current.rows.push(Arc::new(NodeRow {
             facts: Arc::new(facts),
@@ -240,6 +261,7 @@ impl SnapshotBuilder {
     }
 
     fn count(&mut self, at: NodeIx, running: Arc<Running>) {
+        self.current.history.note(at);
         Arc::make_mut(&mut self.current.load).charge(at.row(), &running.demand);
         self.current.reaching += usize::from(running.demand.reaches_others());
         if let Some(row) = self.current.rows.get_mut(at.row()) {
@@ -261,6 +283,7 @@ impl SnapshotBuilder {
     }
 
     fn discount(&mut self, at: NodeIx, running: &Running) {
+        self.current.history.note(at);
         Arc::make_mut(&mut self.current.load).refund(at.row(), &running.demand);
         self.current.reaching -= usize::from(running.demand.reaches_others());
         if let Some(row) = self.current.rows.get_mut(at.row()) {
@@ -302,6 +325,22 @@ impl NodeRow {
 }
 
 impl NodeFacts {
+    /// Brings every amount between 0 and [`AMOUNT_MAX`](super::AMOUNT_MAX).
+    fn hold(&mut self) {
+        let amounts = &mut self.allocatable;
+        for amount in [
+            &mut amounts.cpu_milli,
+            &mut amounts.memory,
+            &mut amounts.storage,
+            &mut self.pods,
+        ] {
+            *amount = hold(*amount);
+        }
+        for amount in amounts.extended.values_mut() {
+            *amount = hold(*amount);
+        }
+    }
+
     /// What a node says of itself. Without `allocatable` its whole capacity is; without `pods` it
     /// takes 110.
     pub fn of(node: &Node) -> Self {

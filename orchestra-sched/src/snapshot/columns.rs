@@ -209,6 +209,26 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// The same rows, in columns that the compiler can see to be of one length.
+    #[inline(always)]
+    pub(crate) fn even(self) -> Self {
+        let n = self.cpu_total.len();
+        Self {
+            first: self.first,
+            cpu_total: &self.cpu_total[..n],
+            cpu_inverse: &self.cpu_inverse[..n],
+            cpu_free: &self.cpu_free[..n],
+            cpu_scored: &self.cpu_scored[..n],
+            memory_total: &self.memory_total[..n],
+            memory_inverse: &self.memory_inverse[..n],
+            memory_free: &self.memory_free[..n],
+            memory_scored: &self.memory_scored[..n],
+            storage_free: &self.storage_free[..n],
+            pods_free: &self.pods_free[..n],
+            devices: &self.devices[..n],
+        }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.cpu_total.len()

@@ -4,6 +4,7 @@ mod build;
 mod columns;
 mod demand;
 mod devices;
+mod history;
 mod ledger;
 mod pages;
 pub(crate) mod relations;
@@ -28,6 +29,7 @@ pub use relations::{HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, SpreadRule};
 
 use crate::budget::Budget;
 use columns::{Capacity, Load};
+pub(crate) use history::{History, Mark};
 use pages::Pages;
 
 /// A node's row in one snapshot. Means nothing in another, and is never stored.
@@ -185,6 +187,7 @@ pub struct Snapshot {
     namespaces: Arc<BTreeMap<SmolStr, Labels>>,
     /// How many pods have terms that mean others.
     reaching: usize,
+    history: History,
 }
 
 impl Snapshot {
@@ -261,6 +264,11 @@ impl Snapshot {
     /// How many pods that run have affinity or anti-affinity to others.
     pub(crate) fn reaching(&self) -> usize {
         self.reaching
+    }
+
+    /// Which rows changed when.
+    pub(crate) fn history(&self) -> &History {
+        &self.history
     }
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {

@@ -48,6 +48,13 @@ impl<T: Clone> Pages<T> {
         self.pages.iter().flat_map(|page| page.iter())
     }
 
+    /// The rows from `at` on.
+    pub(crate) fn iter_from(&self, at: usize) -> impl Iterator<Item = &T> {
+        let whole = (at / ROWS_PER_PAGE).min(self.pages.len());
+        let pages = self.pages[whole..].iter().flat_map(|page| page.iter());
+        pages.skip(at - whole * ROWS_PER_PAGE)
+    }
+
     pub(crate) fn push(&mut self, value: T) {
         let pages = Arc::make_mut(&mut self.pages);
         match pages.last_mut() {
@@ -110,7 +117,11 @@ mod tests {
             kept.push((pages, plain));
             for (pages, plain) in kept {
                 prop_assert_eq!(pages.len(), plain.len());
-                prop_assert_eq!(pages.iter().copied().collect::<Vec<_>>(), plain);
+                prop_assert_eq!(pages.iter().copied().collect::<Vec<_>>(), &plain[..]);
+                for at in [0, 1, plain.len() / 2, plain.len()] {
+                    let rest: Vec<usize> = pages.iter_from(at).copied().collect();
+                    prop_assert_eq!(rest, plain.get(at..).unwrap_or(&[]));
+                }
             }
         }
     }

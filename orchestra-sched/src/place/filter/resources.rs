@@ -1,6 +1,7 @@
 //! Enough of everything.
 
 use crate::fits::{self, Obstacle};
+use crate::place::kernel::{self, Asked, Kernel, Rule};
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach};
 use crate::snapshot::{NodeIx, Rows};
 
@@ -24,24 +25,17 @@ impl Filter for NodeResourcesFit {
 
     fn filter(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &mut [bool]) {
         let asked = &cycle.pod.demand.requests;
-        let columns = [
-            (1, rows.pods_free),
-            (asked.cpu_milli, rows.cpu_free),
-            (asked.memory, rows.memory_free),
-            (asked.storage, rows.storage_free),
-        ];
-        for (asked, column) in columns {
-            if asked > 0 {
-                for (fits, &free) in fits.iter_mut().zip(column) {
-                    *fits &= !fits::lacks(asked, free);
-                }
-            }
-        }
+        kernel::fit(&Asked::of(&cycle.pod.demand), rows, fits);
         for (name, &amount) in &asked.extended {
             for (fits, node) in fits.iter_mut().zip(rows.nodes()) {
                 *fits = *fits && !fits::lacks(amount, cycle.ledger.extended_free(node, name));
             }
         }
+    }
+
+    fn kernel(&self, cycle: &Cycle<'_>) -> Option<Kernel> {
+        let in_columns = cycle.pod.demand.requests.extended.is_empty();
+        in_columns.then_some(Kernel(Rule::Fit))
     }
 
     fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations};
-use crate::place::Fnv;
+use crate::place::Words;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
 
 /// How many pods meet all of some terms, by the domains of each term.
@@ -152,7 +152,7 @@ impl Others {
         term: &PodTerm,
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
     ) -> &mut OthersTerm {
-        let mut hash = Fnv::new();
+        let mut hash = Words::default();
         term.hash(&mut hash);
         let alike = self.by_hash.entry(hash.finish()).or_default();
         let known = alike

@@ -1,0 +1,235 @@
+//! One pod after another, one thread, each on the state the last one left: snapshot, plan, apply.
+//! Every node is looked at. The shapes are those that schedulers of clusters are usually measured
+//! with, so that the table can be laid beside theirs.
+//!
+//! `cargo bench -p orchestra-sched --bench like_for_like [-- NAME…]`
+
+#![allow(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used
+)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use orchestra_core::kind::pod::{
+    Affinity, Container, PodAffinity, PodAffinityTerm, TopologySpreadConstraint, WhenUnsatisfiable,
+};
+use orchestra_core::kind::{Node, Pod};
+use orchestra_core::meta::{Labels, Uid};
+use orchestra_core::port::store::Revision;
+use orchestra_core::quantity::Quantity;
+use orchestra_core::selector::LabelSelector;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
+use orchestra_sched::rng::PlanRng;
+use orchestra_sched::snapshot::{Running, SnapshotBuilder};
+use rustix::time::{ClockId, clock_gettime};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
+
+/// Pods placed before the clock starts.
+const BEFORE: usize = 1_000;
+/// Pods placed under the clock.
+const MEASURED: usize = 1_000;
+
+const INPUTS: PlanInputs = PlanInputs {
+    now: Timestamp::EPOCH,
+    rng: PlanRng::new(1),
+};
+
+struct Workload {
+    name: &'static str,
+    /// The `n`-th pod under the clock.
+    pod: fn(n: usize) -> Pod,
+    /// The most that two zones, and the most that one host, may differ by or hold.
+    zone_skew_max: usize,
+    per_host_max: usize,
+}
+
+const WORKLOADS: [Workload; 5] = [
+    Workload {
+        name: "basic",
+        pod: basic,
+        zone_skew_max: usize::MAX,
+        per_host_max: usize::MAX,
+    },
+    Workload {
+        name: "basic, every shape new",
+        pod: unlike,
+        zone_skew_max: usize::MAX,
+        per_host_max: usize::MAX,
+    },
+    Workload {
+        name: "topology spread, zones",
+        pod: |n| spread(n, ZONE),
+        zone_skew_max: 5,
+        per_host_max: usize::MAX,
+    },
+    Workload {
+        name: "topology spread, hosts",
+        pod: |n| spread(n, HOST),
+        zone_skew_max: usize::MAX,
+        per_host_max: 5,
+    },
+    Workload {
+        name: "required anti-affinity",
+        pod: apart,
+        zone_skew_max: usize::MAX,
+        per_host_max: 1,
+    },
+];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    println!("| workload | nodes | CPU a pod | pods a CPU second | median | p99 |");
+    println!("|---|---|---|---|---|---|");
+    for workload in &WORKLOADS {
+        if !wanted.is_empty() && !wanted.iter().any(|name| workload.name.contains(&**name)) {
+            continue;
+        }
+        for nodes in [1_000, 5_000, 15_000] {
+            measure(workload, nodes);
+        }
+    }
+}
+
+fn measure(workload: &Workload, nodes: usize) {
+    let mut builder = SnapshotBuilder::new();
+    for n in 0..nodes {
+        builder.apply_node(&node(n));
+    }
+    for n in 0..BEFORE {
+        let pod = named(basic(n), "before", n).on_node(format!("node-{}", n % nodes));
+        builder.apply_pod(&pod);
+    }
+    let pods: Vec<Pending> = (0..MEASURED)
+        .map(|n| named((workload.pod)(n), "pod", BEFORE + n))
+        .map(|pod| Pending::of(&pod, Timestamp::EPOCH))
+        .collect();
+    let scheduler = Framework::default();
+    let mut times = Vec::with_capacity(pods.len());
+    let mut chosen = Vec::with_capacity(pods.len());
+    let start = cpu();
+    for pod in &pods {
+        let before = cpu();
+        let snapshot = builder.snapshot(Revision(1));
+        let plan = scheduler.plan(&snapshot, std::slice::from_ref(pod), INPUTS);
+        drop(snapshot);
+        let node = &plan.placed.first().expect("there is room").node;
+        let running = Running {
+            id: pod.id.clone(),
+            demand: pod.demand.clone(),
+            priority: pod.priority,
+            ..Running::default()
+        };
+        builder.set_pod(node, running);
+        times.push(cpu() - before);
+        chosen.push(node.clone());
+    }
+    let each = (cpu() - start) / pods.len() as u32;
+    times.sort_unstable();
+    println!(
+        "| {} | {nodes} | {:.2} µs | {:.0} | {:.2} µs | {:.2} µs |",
+        workload.name,
+        micros(each),
+        1e6 / micros(each),
+        micros(times[times.len() / 2]),
+        micros(times[times.len() * 99 / 100]),
+    );
+    let (mut hosts, mut zones) = (BTreeMap::new(), [0usize; 3]);
+    for node in &chosen {
+        *hosts.entry(node).or_insert(0) += 1;
+        let n: usize = node.trim_start_matches("node-").parse().unwrap();
+        zones[n % 3] += 1;
+    }
+    let skew = zones.iter().max().unwrap() - zones.iter().min().unwrap();
+    let most = hosts.values().max().copied().unwrap_or(0);
+    if skew > workload.zone_skew_max || most > workload.per_host_max {
+        eprintln!(
+            "  {}: the rule was not kept: skew {skew}, {most} on one host",
+            workload.name
+        );
+    }
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1_000.0
+}
+
+fn node(n: usize) -> Node {
+    let name = format!("node-{n}");
+    Node::new(&*name)
+        .capacity(4_000, 32 * 1_024, 110)
+        .label(ZONE, format!("zone-{}", n % 3))
+        .label(HOST, &*name)
+}
+
+fn named(mut pod: Pod, prefix: &str, n: usize) -> Pod {
+    pod.metadata.name = format!("{prefix}-{n}").into();
+    pod.metadata.uid = Uid(n as u128 + 1);
+    pod
+}
+
+fn asking(cpu_milli: i64, memory: i64) -> Pod {
+    let mut main = Container::new("main", "main");
+    let requests = &mut main.resources.requests;
+    requests.insert("cpu".into(), Quantity::from_milli(cpu_milli));
+    requests.insert("memory".into(), Quantity::from_int(memory));
+    Pod::builder("pod").namespace("default").container(main)
+}
+
+fn basic(_: usize) -> Pod {
+    asking(100, 500 * 1_024 * 1_024)
+}
+
+fn unlike(n: usize) -> Pod {
+    let n = n as i64;
+    asking(50 + n % 100, (400 + n * 7 % 211) * 1_024 * 1_024 + n)
+}
+
+fn spread(n: usize, key: &str) -> Pod {
+    let mut pod = basic(n).label("app", "spread");
+    pod.spec
+        .topology_spread_constraints
+        .push(TopologySpreadConstraint {
+            max_skew: 5,
+            topology_key: key.into(),
+            when_unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
+            label_selector: Some(selector("spread")),
+            ..TopologySpreadConstraint::default()
+        });
+    pod
+}
+
+fn selector(app: &str) -> LabelSelector {
+    LabelSelector::of(Labels::from([("app".into(), app.into())]))
+}
+
+fn apart(n: usize) -> Pod {
+    let mut pod = basic(n).label("app", "apart");
+    pod.spec.affinity = Some(Box::new(Affinity {
+        pod_anti_affinity: Some(PodAffinity {
+            required: vec![PodAffinityTerm {
+                topology_key: HOST.into(),
+                label_selector: Some(selector("apart")),
+                ..PodAffinityTerm::default()
+            }],
+            ..PodAffinity::default()
+        }),
+        ..Affinity::default()
+    }));
+    pod
+}

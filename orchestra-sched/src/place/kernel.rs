@@ -1,0 +1,278 @@
+//! The arithmetic on columns that the shipped rules are made of, so that one loop asks them all.
+
+use super::score::Weights;
+use crate::snapshot::{AMOUNT_MAX, Demand, Rows};
+
+/// One, in the fixed-point fractions of balanced allocation.
+const WHOLE: u64 = 1 << 40;
+
+/// A shipped rule as arithmetic on the columns of one row.
+///
+/// A plugin that is one of them says so, and the framework asks it together with the others in one
+/// loop instead of by itself. That changes how long an answer takes, never the answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kernel(pub(super) Rule);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rule {
+    /// Enough of all that has a column.
+    Fit,
+    Least(Weights),
+    Most(Weights),
+    Balanced,
+}
+
+/// The kernels of one profile for one pod.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fused {
+    fit: bool,
+    scores: Vec<(Rule, u64)>,
+    asked: Asked,
+}
+
+/// What a pod asks, of what has a column.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) cpu: i64,
+    pub(super) memory: i64,
+    pub(super) storage: i64,
+    pub(super) cpu_scored: i64,
+    pub(super) memory_scored: i64,
+}
+
+/// The weights of rules of which bounds can be had cheaply.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rough {
+    pub(super) least: f32,
+    pub(super) most: f32,
+    pub(super) balanced: f32,
+}
+
+impl Asked {
+    pub(super) fn of(demand: &Demand) -> Self {
+        Self {
+            cpu: hold(demand.requests.cpu_milli),
+            memory: hold(demand.requests.memory),
+            storage: hold(demand.requests.storage),
+            cpu_scored: hold(demand.scored.cpu_milli),
+            memory_scored: hold(demand.scored.memory),
+        }
+    }
+}
+
+impl Fused {
+    /// No rule yet.
+    pub(super) fn new(demand: &Demand) -> Self {
+        Self {
+            asked: Asked::of(demand),
+            ..Self::default()
+        }
+    }
+
+    /// Adds a rule; `weight` counts for those that score.
+    pub(super) fn add(&mut self, kernel: Kernel, weight: u32) {
+        match kernel.0 {
+            Rule::Fit => self.fit = true,
+            rule => self.scores.push((rule, u64::from(weight))),
+        }
+    }
+
+    /// What is asked.
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// The rules' weights, if there are bounds for all of them.
+    pub(super) fn rough(&self) -> Option<Rough> {
+        let mut rough = Rough::default();
+        for (rule, weight) in &self.scores {
+            let even = Weights { cpu: 1, memory: 1 };
+            let sum = match rule {
+                Rule::Least(weights) if *weights == even => &mut rough.least,
+                Rule::Most(weights) if *weights == even => &mut rough.most,
+                Rule::Balanced => &mut rough.balanced,
+                _ => return None,
+            };
+            *sum += *weight as f32;
+        }
+        self.fit.then_some(rough)
+    }
+
+    /// Clears the rows where something is lacking.
+    pub(super) fn filter(&self, rows: Rows<'_>, fits: &mut [bool]) {
+        if self.fit {
+            fit(&self.asked, rows, fits);
+        }
+    }
+
+    /// The weighted score of row `i`; `None` if something is lacking there.
+    #[inline]
+    pub(super) fn score(&self, rows: &Rows<'_>, i: usize) -> Option<u64> {
+        if self.fit && !fits(&self.asked, rows, i) {
+            return None;
+        }
+        let mut sum = 0;
+        for &(rule, weight) in &self.scores {
+            sum += weight * rule.score(&self.asked, rows, i);
+        }
+        Some(sum)
+    }
+
+    /// Calls `each` with every row that fits, and its weighted score.
+    #[inline]
+    pub(super) fn scan(&self, rows: &Rows<'_>, mut each: impl FnMut(usize, u64)) {
+        let rows = rows.even();
+        // The profile that nearly everybody uses gets a loop of its own.
+        if let (
+            true,
+            [
+                (Rule::Least(weights @ Weights { cpu: 1, memory: 1 }), least),
+                (Rule::Balanced, balanced),
+            ],
+        ) = (self.fit, &self.scores[..])
+        {
+            let asked = self.asked;
+            for i in 0..rows.len() {
+                if fits(&asked, &rows, i) {
+                    let sum = least * weights.mean(&asked, &rows, i, free)
+                        + balanced * evenness(&asked, &rows, i);
+                    each(i, sum);
+                }
+            }
+            return;
+        }
+        for i in 0..rows.len() {
+            if let Some(sum) = self.score(&rows, i) {
+                each(i, sum);
+            }
+        }
+    }
+}
+
+impl Rule {
+    #[inline]
+    pub(super) fn score(self, asked: &Asked, rows: &Rows<'_>, i: usize) -> u64 {
+        match self {
+            Self::Fit => 0,
+            Self::Least(weights) => weights.mean(asked, rows, i, free),
+            Self::Most(weights) => weights.mean(asked, rows, i, used),
+            Self::Balanced => evenness(asked, rows, i),
+        }
+    }
+}
+
+fn hold(amount: i64) -> i64 {
+    amount.clamp(0, AMOUNT_MAX)
+}
+
+/// Clears the rows where something that has a column is lacking.
+pub(super) fn fit(asked: &Asked, rows: Rows<'_>, fits_row: &mut [bool]) {
+    let rows = rows.even();
+    for (i, fits_row) in fits_row.iter_mut().enumerate().take(rows.len()) {
+        *fits_row &= fits(asked, &rows, i);
+    }
+}
+
+/// Whether there is enough of all that has a column; who asks nothing always gets it.
+#[inline(always)]
+fn fits(asked: &Asked, rows: &Rows<'_>, i: usize) -> bool {
+    (rows.pods_free[i] >= 1)
+        & ((asked.cpu <= rows.cpu_free[i]) | (asked.cpu == 0))
+        & ((asked.memory <= rows.memory_free[i]) | (asked.memory == 0))
+        & ((asked.storage <= rows.storage_free[i]) | (asked.storage == 0))
+}
+
+/// In percent, rounded down, exactly, without a division or a branch: `part` is held between 0 and
+/// `total`, and `total` is at most 2^53, so that nothing overflows. See [`percent`], which this is
+/// where both hold already.
+#[inline(always)]
+fn share(part: i64, total: i64, inverse: u64) -> u64 {
+    let part = part.min(total).max(0) as u64;
+    let hundredfold = part.wrapping_mul(100);
+    let short = ((u128::from(hundredfold) * u128::from(inverse)) >> 64) as u64;
+    let rest = hundredfold.wrapping_sub(short.wrapping_mul(total as u64));
+    short + u64::from(rest >= total as u64)
+}
+
+#[inline(always)]
+fn free(used: i64, total: i64, inverse: u64) -> u64 {
+    share(total.wrapping_sub(used), total, inverse)
+}
+
+#[inline(always)]
+fn used(used: i64, total: i64, inverse: u64) -> u64 {
+    if used > total {
+        0
+    } else {
+        share(used, total, inverse)
+    }
+}
+
+impl Weights {
+    /// The weighted mean of `of(what would be in use, what there is, its inverse)` over the
+    /// resources that the node has, rounded down; one that would be in use beyond what there is
+    /// counts as 0.
+    #[inline(always)]
+    fn mean(
+        self,
+        asked: &Asked,
+        rows: &Rows<'_>,
+        i: usize,
+        of: impl Fn(i64, i64, u64) -> u64,
+    ) -> u64 {
+        let (cpu, memory) = (rows.cpu_total[i], rows.memory_total[i]);
+        let cpu_used = rows.cpu_scored[i].wrapping_add(asked.cpu_scored);
+        let memory_used = rows.memory_scored[i].wrapping_add(asked.memory_scored);
+        let cpu_share = of(cpu_used, cpu, rows.cpu_inverse[i]);
+        let memory_share = of(memory_used, memory, rows.memory_inverse[i]);
+        if (cpu > 0) & (memory > 0) & (self.cpu == 1) & (self.memory == 1) {
+            return (cpu_share + memory_share) / 2; // the usual case, without a division
+        }
+        let cpu_weight = if cpu > 0 { u64::from(self.cpu) } else { 0 };
+        let memory_weight = if memory > 0 {
+            u64::from(self.memory)
+        } else {
+            0
+        };
+        let sum = cpu_weight * cpu_share + memory_weight * memory_share;
+        sum.checked_div(cpu_weight + memory_weight).unwrap_or(0)
+    }
+}
+
+/// 100 less the standard deviation of the fractions of CPU and memory in use, in percent, rounded
+/// down.
+#[inline(always)]
+fn evenness(asked: &Asked, rows: &Rows<'_>, i: usize) -> u64 {
+    let (cpu, memory) = (rows.cpu_total[i], rows.memory_total[i]);
+    if cpu <= 0 || memory <= 0 {
+        return 100;
+    }
+    let fraction = |total: i64, free: i64, asked: i64, inverse: u64| {
+        used_fraction(total.wrapping_sub(free).wrapping_add(asked), total, inverse)
+    };
+    let cpu = fraction(cpu, rows.cpu_free[i], asked.cpu, rows.cpu_inverse[i]);
+    let memory = fraction(
+        memory,
+        rows.memory_free[i],
+        asked.memory,
+        rows.memory_inverse[i],
+    );
+    100 - deviation(cpu, memory)
+}
+
+/// The standard deviation of two fractions, half their distance, in percent and rounded up.
+#[inline(always)]
+fn deviation(one: u64, other: u64) -> u64 {
+    // Fractions are rounded down by less than 2^-24; what is that close to a whole percent is one.
+    let slack = WHOLE >> 20;
+    (one.abs_diff(other) * 50)
+        .saturating_sub(slack)
+        .div_ceil(WHOLE)
+}
+
+/// How much of `total`, which is above 0, is in use, at most all of it.
+#[inline(always)]
+fn used_fraction(used: i64, total: i64, inverse: u64) -> u64 {
+    let part = ((u128::from(used.max(0) as u64) * u128::from(inverse)) >> 24) as u64;
+    if used >= total { WHOLE } else { part }
+}

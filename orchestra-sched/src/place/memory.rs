@@ -1,0 +1,146 @@
+//! What plans learned of shapes of pods, kept for the plans to come.
+
+use orchestra_core::time::Timestamp;
+
+use super::Pending;
+use super::ask::Ask;
+use super::framework::SWEEPS_KEPT_MAX;
+use super::plugin::PodFields;
+use super::share::alike;
+use super::sketch::Sketch;
+use super::sweep::Sweep;
+use crate::snapshot::{Ledger, Mark, NodeIx, Snapshot};
+
+/// How many fingerprints of shapes are remembered.
+const SEEN: usize = 1_024;
+
+/// Answers by shape of pod, each as of some snapshot, to be brought up to date when they are
+/// wanted again.
+///
+/// Whether an answer is recalled or found anew changes no plan.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Least recently used first.
+    kept: Vec<Kept>,
+    /// For shapes that are new, and whether it is as of the snapshot of the plan in the making.
+    sketch: Option<Sketch>,
+    sketched: bool,
+    /// When a shape was last asked about, by its fingerprint, counted in questions.
+    seen: Vec<(u64, u64)>,
+    questions: u64,
+    /// The fields by which shapes differ, for the plan in the making.
+    fields: PodFields,
+    meant: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    fingerprint: u64,
+    pod: Pending,
+    now: Timestamp,
+    /// The snapshot it is as of,
+    mark: Mark,
+    /// but for these rows, which hold placements of the plan that it was made for.
+    but: Vec<NodeIx>,
+    sweep: Sweep,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            kept: Vec::new(),
+            sketch: None,
+            sketched: false,
+            seen: vec![(0, 0); SEEN],
+            questions: 0,
+            fields: PodFields::ALL,
+            meant: true,
+        }
+    }
+}
+
+impl Memory {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A plan begins. Pods differ by `fields`, and by labels if others may mean them by those.
+    pub(super) fn begin(&mut self, fields: PodFields, meant: bool) {
+        (self.fields, self.meant) = (fields, meant);
+        self.sketched = false;
+    }
+
+    /// Rough columns of the cluster with what the plan placed so far.
+    pub(super) fn sketch(&mut self, ledger: &Ledger, log: &[NodeIx]) -> &mut Sketch {
+        let snapshot = ledger.snapshot();
+        let sketch = self.sketch.get_or_insert_with(|| Sketch::new(snapshot));
+        if !std::mem::replace(&mut self.sketched, true) {
+            sketch.follow(snapshot);
+        }
+        sketch.sync(ledger, log);
+        sketch
+    }
+
+    /// Notes a question about a shape; whether there was one so lately that another is likely.
+    pub(super) fn is_back(&mut self, fingerprint: u64) -> bool {
+        self.questions += 1;
+        let seen = &mut self.seen[fingerprint as usize % SEEN];
+        let (last, at) = std::mem::replace(seen, (fingerprint, self.questions));
+        let ago = self.questions - at;
+        at > 0 && last == fingerprint && ago <= SWEEPS_KEPT_MAX as u64
+    }
+
+    /// What is known of pods like the one asked about, as of the snapshot beneath.
+    pub(super) fn take(&mut self, ask: &Ask<'_>, fingerprint: u64) -> Option<Sweep> {
+        let (pod, fields) = (ask.cycle.pod, self.fields);
+        let known = |kept: &Kept| {
+            kept.fingerprint == fingerprint && alike(&kept.pod, pod, fields, self.meant)
+        };
+        let at = self.kept.iter().rposition(known)?;
+        let mut kept = self.kept.remove(at);
+        if fields.has(PodFields::NOW) && kept.now != ask.cycle.now {
+            return None;
+        }
+        let history = ask.cycle.snapshot().history();
+        let changes = history.count_since(&kept.mark)? + kept.but.len();
+        let same_nodes = history.same_nodes(&kept.mark);
+        if fields.has(PodFields::NODES) && !same_nodes {
+            return None;
+        }
+        // Asking about all rows is quicker a row.
+        if changes > 16 + ask.cycle.ledger.rows().len() / 8 {
+            return None;
+        }
+        let changed = history.since(&kept.mark)?.chain(kept.but.iter().copied());
+        kept.sweep
+            .catch_up(ask, same_nodes, changed)
+            .then_some(kept.sweep)
+    }
+
+    /// Keeps what a plan learned. `log` are the rows that its placements changed.
+    pub(super) fn keep(
+        &mut self,
+        pod: &Pending,
+        fingerprint: u64,
+        now: Timestamp,
+        snapshot: &Snapshot,
+        log: &[NodeIx],
+        sweep: Sweep,
+    ) {
+        let but = &log[..sweep.synced];
+        if but.len() > snapshot.len() / 8 {
+            return;
+        }
+        if self.kept.len() == SWEEPS_KEPT_MAX {
+            self.kept.remove(0);
+        }
+        self.kept.push(Kept {
+            fingerprint,
+            pod: pod.clone(),
+            now,
+            mark: snapshot.history().mark(),
+            but: but.to_vec(),
+            sweep,
+        });
+    }
+}
