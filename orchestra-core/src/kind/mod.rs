@@ -18,6 +18,7 @@ mod object_rules;
 pub mod pod;
 mod priority_class;
 mod resource;
+mod resource_quota;
 mod rules;
 mod secret;
 mod service;
@@ -47,6 +48,10 @@ pub use object_rules::validate_object;
 pub use pod::{Container, Pod, PodSpec, PodStatus, PodTemplateSpec, Probe, Toleration};
 pub use priority_class::PriorityClass;
 pub use resource::{FieldError, Invalid, Resource, Scope};
+pub use resource_quota::{
+    QuotaError, QuotaScope, QuotaScopeOperator, QuotaScopeRequirement, QuotaScopeSelector,
+    ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus,
+};
 pub use rules::{ANNOTATIONS_BYTES_MAX, DATA_BYTES_MAX, LABELS_MAX};
 pub use secret::Secret;
 pub use service::{

@@ -105,6 +105,7 @@ objects! {
     Pod
     PodDisruptionBudget
     PriorityClass
+    ResourceQuota
     Secret
     Service
 }

@@ -195,10 +195,6 @@ const KINDS: &[(&str, &[Row])] = &[
         &[("spec.finalizers", "a namespace goes when it is empty")],
     ),
     (
-        "PriorityClass",
-        &[("value", "spec.priority alone says how urgent a pod is")],
-    ),
-    (
         "PodDisruptionBudget",
         &[("spec", "nothing asks it yet before it ends pods")],
     ),
