@@ -16,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Client;
 use crate::control::Controller;
 use crate::events::Recorder;
-use crate::loops::{Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop};
+use crate::loops::{
+    Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop, QuotaLoop,
+};
 use crate::net::address::AddressPlan;
 use crate::net::slices::SliceRegistry;
 
@@ -69,6 +71,7 @@ pub struct ControlPlane {
     endpoints: Controller<EndpointsLoop>,
     nodes: Controller<NodesLoop>,
     garbage: Controller<GarbageLoop>,
+    quotas: Controller<QuotaLoop>,
 }
 
 impl ControlPlane {
@@ -130,8 +133,12 @@ impl ControlPlane {
         NodesLoop::feed(&caches, nodes.queue());
 
         let garbage = GarbageLoop::new(client.clone(), caches.clone());
-        let garbage = Controller::new(garbage, clock).meter(meter.clone());
+        let garbage = Controller::new(garbage, clock.clone()).meter(meter.clone());
         GarbageLoop::feed(&caches, garbage.queue());
+
+        let quotas = QuotaLoop::new(client.clone(), caches.clone());
+        let quotas = Controller::new(quotas, clock).meter(meter.clone());
+        QuotaLoop::feed(&caches, quotas.queue());
 
         Self {
             caches,
@@ -141,6 +148,7 @@ impl ControlPlane {
             endpoints,
             nodes,
             garbage,
+            quotas,
         }
     }
 
@@ -175,6 +183,7 @@ impl ControlPlane {
                 loops.spawn(self.deployments.run(cancel.clone()));
                 loops.spawn(self.endpoints.run(cancel.clone()));
                 loops.spawn(self.garbage.run(cancel.clone()));
+                loops.spawn(self.quotas.run(cancel.clone()));
             }
         }
         while let Some(ended) = loops.join_next().await {

@@ -1,15 +1,17 @@
 //! The seam at which writes are changed or refused before they are stored.
 
 mod priority;
+mod quota;
 
 use std::any::Any;
 use std::fmt;
 
 use async_trait::async_trait;
 use orchestra_core::meta::ObjectKey;
-use orchestra_core::port::store::{Guard, Write};
+use orchestra_core::port::store::{Guard, Key, Value, Write};
 
 pub use priority::{PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
+pub use quota::QuotaAdmission;
 
 /// Looks at each create and each replace of an object, and may change or refuse it.
 ///
@@ -40,6 +42,8 @@ pub struct AdmissionRequest<'a> {
     pub(crate) old: Option<&'a (dyn Any + Send + Sync)>,
     pub(crate) guards: Vec<Guard>,
     pub(crate) writes: Vec<Write>,
+    /// What the transaction holds already.
+    pub(crate) earlier: &'a [Write],
 }
 
 impl AdmissionRequest<'_> {
@@ -78,7 +82,20 @@ impl AdmissionRequest<'_> {
         self.guards.push(guard);
     }
 
-    /// Adds `write` to the same transaction.
+    /// What the transaction writes to `key` so far, if hooks made it write there.
+    pub fn written(&self, key: &Key) -> Option<&Value> {
+        self.earlier.iter().find_map(|write| match write {
+            Write::Put {
+                key: written,
+                value,
+                ..
+            } if written == key => Some(value),
+            _ => None,
+        })
+    }
+
+    /// Adds `write` to the same transaction. It takes the place of one to the same key that a hook
+    /// added before.
     pub fn write(&mut self, write: Write) {
         self.writes.push(write);
     }

@@ -25,7 +25,9 @@ mod tests;
 mod typed;
 mod watch;
 
-pub use admission::{Admission, AdmissionRequest, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
+pub use admission::{
+    Admission, AdmissionRequest, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission, QuotaAdmission,
+};
 pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;
 pub use commit::{Commit, Landed};

@@ -353,6 +353,7 @@ async fn admit<K: Resource>(
             old: old.map(|old| old as _),
             guards: Vec::new(),
             writes: Vec::new(),
+            earlier: &draft.txn.writes,
         };
         hook.admit(&mut request).await.map_err(|why| {
             let kind = ApiErrorKind::Denied {
@@ -361,8 +362,19 @@ async fn admit<K: Resource>(
             };
             ApiError::new(kind, op, subject::<K>(&key))
         })?;
-        draft.txn.guards.append(&mut request.guards);
-        draft.txn.writes.append(&mut request.writes);
+        let (guards, writes) = (request.guards, request.writes);
+        for guard in guards {
+            if !draft.txn.guards.contains(&guard) {
+                draft.txn.guards.push(guard);
+            }
+        }
+        for write in writes {
+            let mut all = draft.txn.writes.iter_mut();
+            match all.find(|earlier| earlier.key() == write.key()) {
+                Some(earlier) => *earlier = write,
+                None => draft.txn.writes.push(write),
+            }
+        }
     }
     Ok(())
 }

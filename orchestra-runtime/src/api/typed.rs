@@ -17,8 +17,9 @@ use super::object::{decode, store_key, subject};
 use super::params::DeleteParams;
 use super::watch::ApiWatch;
 
-/// How often a create under a generated name tries another name.
-const GENERATED_NAME_TRIES_MAX: u32 = 8;
+/// How often a create is tried whose generated name is taken, or that depends on something which
+/// changed meanwhile, such as a quota.
+const CREATE_TRIES_MAX: u32 = 8;
 
 /// How often a read-change-write is repeated because somebody else wrote in between.
 pub(super) const UPDATE_TRIES_MAX: u32 = 16;
@@ -118,10 +119,11 @@ impl<K: Resource> Api<K> {
             meta.namespace = namespace.clone();
         }
         let generated = meta.name.is_empty() && !meta.generate_name.is_empty();
-        let mut tries = 1;
-        while generated && tries < GENERATED_NAME_TRIES_MAX {
+        for _ in 1..CREATE_TRIES_MAX {
             match self.send(self.client.commit().create(object.clone())).await {
-                Err(error) if error.is_already_exists() => tries += 1,
+                Err(error) if generated && error.is_already_exists() => {}
+                // What admission or its namespace depended on changed: it is asked anew.
+                Err(error) if error.is_conflict() => {}
                 answer => return answer,
             }
         }

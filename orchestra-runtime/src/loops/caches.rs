@@ -1,7 +1,8 @@
 //! The live copies that controllers and agents of one process share.
 
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource, Service,
+    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource,
+    ResourceQuota, Service,
 };
 use smol_str::{SmolStr, ToSmolStr};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub struct Caches {
     pub slices: Cache<EndpointSlice>,
     /// Namespaces.
     pub namespaces: Cache<Namespace>,
+    /// Resource quotas.
+    pub quotas: Cache<ResourceQuota>,
 }
 
 impl Caches {
@@ -74,6 +77,7 @@ impl Caches {
                 })
                 .build(),
             namespaces: Cache::new(client),
+            quotas: Cache::new(client),
         }
     }
 
@@ -89,6 +93,7 @@ impl Caches {
             self.services.run(cancel.clone()),
             self.slices.run(cancel.clone()),
             self.namespaces.run(cancel.clone()),
+            self.quotas.run(cancel.clone()),
         );
     }
 
@@ -102,6 +107,7 @@ impl Caches {
         self.services.synced().await;
         self.slices.synced().await;
         self.namespaces.synced().await;
+        self.quotas.synced().await;
     }
 }
 

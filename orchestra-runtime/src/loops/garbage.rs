@@ -328,6 +328,7 @@ impl GarbageLoop {
         remain += self.empty(&self.caches.revisions, name, &mut left).await?;
         remain += self.empty(&self.caches.slices, name, &mut left).await?;
         remain += self.empty(&self.caches.leases, name, &mut left).await?;
+        remain += self.empty(&self.caches.quotas, name, &mut left).await?;
         remain += self
             .empty_uncached::<orchestra_core::kind::ConfigMap>(name, &mut left)
             .await?;

@@ -8,6 +8,7 @@ mod nodes;
 mod owners;
 mod placement;
 mod proxy;
+mod quota;
 pub(crate) mod unready;
 
 pub use caches::{BY_NODE, BY_OWNER, BY_READY_POD, BY_SERVICE, Caches};
@@ -19,3 +20,4 @@ pub use nodes::NodesLoop;
 pub(crate) use nodes::pod_range;
 pub use placement::PlacementLoop;
 pub(crate) use proxy::{Listening, serve};
+pub use quota::QuotaLoop;

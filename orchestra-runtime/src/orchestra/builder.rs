@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::engines::{EngineKind, MadeDriver, MakeProber};
 use super::{Orchestra, Tasks, host};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
-use crate::api::{Admission, Client, PriorityAdmission};
+use crate::api::{Admission, Client, PriorityAdmission, QuotaAdmission};
 use crate::clock::TokioClock;
 use crate::control_plane::{ControlPlane, ControlSettings};
 use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError};
@@ -234,8 +234,8 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that changes or refuses writes, after those before it and after
-    /// [`PriorityAdmission`], which is always there.
+    /// Adds a hook that changes or refuses writes, after those before it: [`PriorityAdmission`] is
+    /// always there, and first, [`QuotaAdmission`] last.
     pub fn admission(mut self, hook: Arc<dyn Admission>) -> Self {
         self.admission.push(hook);
         self
@@ -332,8 +332,11 @@ impl Builder {
             .unwrap_or_else(|| Arc::new(TokioClock::wall()));
         let ids = Arc::new(self.seed.map_or_else(Ids::random, Ids::seeded));
         let priority = PriorityAdmission::new(store.clone(), clock.clone());
+        let quota = QuotaAdmission::new(store.clone(), clock.clone());
         let mut admission: Vec<Arc<dyn Admission>> = vec![Arc::new(priority)];
         admission.append(&mut self.admission);
+        // Last, so that it counts what the others make of a pod.
+        admission.push(Arc::new(quota));
         let client = Client::new(store.clone(), clock.clone(), ids).with_admission(admission);
         let (events, writer) = recorder(&client, "orchestra");
         self.control.seed = self.seed.unwrap_or(0);

@@ -5,5 +5,6 @@ mod agent;
 mod cluster;
 mod deployments;
 mod garbage;
+mod quotas;
 mod services;
 mod world;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{ControllerRevision, Deployment, Pod};
-use orchestra_core::meta::ObjectKey;
+use orchestra_core::meta::{ObjectKey, condition};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::rollout::{RolloutAction, RolloutStep};
 use smol_str::{SmolStr, ToSmolStr};
@@ -84,6 +84,19 @@ impl DeploymentLoop {
         enqueue_changed(&caches.deployments, queue);
         enqueue_owners::<_, Deployment>(&caches.revisions, queue);
         enqueue_owners::<_, Deployment>(&caches.pods, queue);
+        let (deployments, adds) = (caches.deployments.downgrade(), queue.clone());
+        caches.quotas.on_change(move |event| {
+            let Some(deployments) = deployments.upgrade() else {
+                return;
+            };
+            // There may be room now for those who found none.
+            for deployment in deployments.in_namespace(&event.key.namespace) {
+                let refused = &deployment.status.conditions;
+                if condition(refused, Deployment::REPLICA_FAILURE).is_some() {
+                    adds.add(deployment.metadata.key());
+                }
+            }
+        });
     }
 }
 
@@ -113,7 +126,7 @@ impl Reconcile for DeploymentLoop {
             let name = ObjectKey::namespaced(key.namespace.clone(), name);
             self.caches.revisions.get(&name).is_some()
         };
-        let pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
+        let mut pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
         let mut step = pass.step();
         if let Some(until) = self.failing(key, &pods, now) {
             // Pods that fail as soon as they start must not be replaced as fast as they fail.
@@ -121,6 +134,7 @@ impl Reconcile for DeploymentLoop {
                 .retain(|action| !matches!(action, RolloutAction::Start { .. }));
             step.wake_at = Some(step.wake_at.map_or(until, |at| at.min(until)));
         }
+        pass.refused = self.within_quotas(&pass, &mut step)?;
         tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
 
         let more = self.carry_out(&pass, &step).await?;
@@ -157,6 +171,48 @@ impl DeploymentLoop {
             failing.remove(key);
         }
         (until > now).then_some(until)
+    }
+
+    /// Starts no more pods than the quotas of the namespace admit; says what they refuse, if they
+    /// refuse any.
+    fn within_quotas(
+        &self,
+        pass: &Pass<'_>,
+        step: &mut RolloutStep,
+    ) -> Result<Option<String>, ApiError> {
+        let namespace = &pass.deployment.metadata.namespace;
+        let mut quotas = self.caches.quotas.in_namespace(namespace);
+        if quotas.is_empty() {
+            return Ok(None);
+        }
+        let mut refused = None;
+        for action in &mut step.actions {
+            let RolloutAction::Start { generation, count } = action else {
+                continue;
+            };
+            let pod = pass.template(*generation)?.to_pod();
+            for quota in &quotas {
+                // The most that it admits: fewer always fit where more do.
+                let (mut admitted, mut too_many) = (0, count.saturating_add(1));
+                while too_many - admitted > 1 {
+                    let some = admitted + (too_many - admitted) / 2;
+                    match quota.admit(&pod, some) {
+                        Ok(_) => admitted = some,
+                        Err(error) => {
+                            refused = Some(error.to_string());
+                            too_many = some;
+                        }
+                    }
+                }
+                *count = admitted;
+            }
+            for quota in &mut quotas {
+                if let Ok(used) = quota.admit(&pod, *count) {
+                    Arc::make_mut(quota).status.used = used;
+                }
+            }
+        }
+        Ok(refused)
     }
 
     /// A large deployment is not looked at again for every pod that changes, but once in a while

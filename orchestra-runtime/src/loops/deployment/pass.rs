@@ -52,6 +52,8 @@ pub(super) struct Pass<'a> {
     pub(super) replicas: Vec<Replica>,
     pub(super) memo: Memo,
     pub(super) now: Timestamp,
+    /// Why pods that the step wants are not started, if some are not.
+    pub(super) refused: Option<String>,
 }
 
 /// The revision to go to.
@@ -126,6 +128,7 @@ impl<'a> Pass<'a> {
             replicas,
             memo,
             now,
+            refused: None,
         })
     }
 

@@ -68,6 +68,21 @@ impl Pass<'_> {
                 }
                 set_condition(&mut status.conditions, new, self.now);
             };
+        match &self.refused {
+            Some(why) => {
+                let failing = Deployment::REPLICA_FAILURE;
+                set(
+                    &mut status,
+                    failing,
+                    ConditionStatus::True,
+                    "FailedCreate",
+                    why,
+                );
+            }
+            None => status
+                .conditions
+                .retain(|condition| condition.kind != Deployment::REPLICA_FAILURE),
+        }
         let holds = ConditionStatus::from(enough);
         set(&mut status, Deployment::AVAILABLE, holds, reason, &message);
         let (holds, reason) = match step.phase {
@@ -84,9 +99,9 @@ impl Pass<'_> {
         status
     }
 
-    /// `what`, and why the worst pod is not ready, if one is not.
+    /// `what`, and why no more pods are started or the worst is not ready, if so.
     fn because(&self, what: &str) -> String {
-        match unready::worst(self.pods) {
+        match self.refused.clone().or_else(|| unready::worst(self.pods)) {
             Some(why) => format!("{what}; {why}"),
             None => what.to_owned(),
         }
