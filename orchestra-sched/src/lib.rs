@@ -2,6 +2,7 @@
 //! in, no I/O, no async, no hash order.
 //!
 //! * [`snapshot`], [`fits`], [`place`], [`explain`]: where pods go, and why.
+//! * [`whatif`]: questions about a cluster that is not so yet.
 //! * [`rebalance`]: from a running assignment to a better one.
 //! * [`rollout`]: how a new revision replaces an old one.
 //! * [`health`], [`budget`]: what is well, when to try again, what can be spared.
@@ -55,3 +56,4 @@ pub mod rebalance;
 pub mod rng;
 pub mod rollout;
 pub mod snapshot;
+pub mod whatif;

@@ -138,7 +138,7 @@ impl Default for Profile {
 /// became known. (Should two hashes agree in 44 bits, the lower row wins.)
 #[derive(Debug, Default)]
 pub struct Framework {
-    profile: Profile,
+    pub(super) profile: Profile,
     unshared: bool,
     /// What plans learned; never shows in a plan but by its speed.
     memory: Mutex<Memory>,
@@ -184,7 +184,7 @@ impl Framework {
         }
     }
 
-    fn fields(&self) -> PodFields {
+    pub(super) fn fields(&self) -> PodFields {
         if self.unshared {
             return PodFields::ALL;
         }

@@ -49,6 +49,7 @@
 mod alone;
 mod ask;
 mod changes;
+mod counts;
 pub mod filter;
 mod framework;
 mod hold;

@@ -63,6 +63,25 @@ impl SnapshotBuilder {
         }
     }
 
+    /// Goes on from a snapshot. Knows its pods by their nodes only, not by their ids.
+    pub(super) fn onto(snapshot: &Snapshot) -> Self {
+        let mut current = snapshot.clone();
+        current.history.part();
+        Self {
+            current,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn current(&self) -> &Snapshot {
+        &self.current
+    }
+
+    /// The pods of a node that is not known, which do not wait for it any more.
+    pub(super) fn forget(&mut self, node: &str) -> Vec<Arc<Running>> {
+        self.waiting.remove(node).unwrap_or_default()
+    }
+
     /// Adds a node, or makes it what it is now. Says what changed; nothing if it is what it was.
     pub fn apply_node(&mut self, node: &Node) -> Changes {
         self.set_node(NodeFacts::of(node))
@@ -260,7 +279,7 @@ impl SnapshotBuilder {
         }
     }
 
-    fn count(&mut self, at: NodeIx, running: Arc<Running>) {
+    pub(super) fn count(&mut self, at: NodeIx, running: Arc<Running>) {
         self.current.history.note(at);
         Arc::make_mut(&mut self.current.load).charge(at.row(), &running.demand);
         self.current.reaching += usize::from(running.demand.reaches_others());
@@ -282,7 +301,7 @@ impl SnapshotBuilder {
         }
     }
 
-    fn discount(&mut self, at: NodeIx, running: &Running) {
+    pub(super) fn discount(&mut self, at: NodeIx, running: &Running) {
         self.current.history.note(at);
         Arc::make_mut(&mut self.current.load).refund(at.row(), &running.demand);
         self.current.reaching -= usize::from(running.demand.reaches_others());

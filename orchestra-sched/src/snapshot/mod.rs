@@ -4,6 +4,7 @@ mod build;
 mod columns;
 mod demand;
 mod devices;
+mod future;
 mod history;
 mod ledger;
 mod pages;
@@ -24,6 +25,7 @@ pub use columns::{Rows, inverse, percent};
 use demand::hold;
 pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
 pub use devices::Devices;
+pub(crate) use future::Future;
 pub use ledger::Ledger;
 pub use relations::{HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, SpreadRule};
 
