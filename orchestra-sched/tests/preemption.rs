@@ -356,6 +356,12 @@ fn a_preemption_reads_as_a_line() {
         ]
     );
     assert_eq!(
+        plan.unplaced[0].why.to_string(),
+        "0/4 nodes fit: 3 lack cpu (nearest b misses 1), \
+         1 has untolerated taint dedicated=db",
+        "as things are"
+    );
+    assert_eq!(
         plan.unplaced.len(),
         2,
         "nobody is placed before the room is there"

@@ -1,8 +1,8 @@
 //! The live copies that controllers and agents of one process share.
 
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod, Resource,
-    ResourceQuota, Service,
+    ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod,
+    PodDisruptionBudget, Resource, ResourceQuota, Service,
 };
 use smol_str::{SmolStr, ToSmolStr};
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,8 @@ pub struct Caches {
     pub namespaces: Cache<Namespace>,
     /// Resource quotas.
     pub quotas: Cache<ResourceQuota>,
+    /// Disruption budgets.
+    pub budgets: Cache<PodDisruptionBudget>,
 }
 
 impl Caches {
@@ -78,6 +80,7 @@ impl Caches {
                 .build(),
             namespaces: Cache::new(client),
             quotas: Cache::new(client),
+            budgets: Cache::new(client),
         }
     }
 
@@ -94,6 +97,7 @@ impl Caches {
             self.slices.run(cancel.clone()),
             self.namespaces.run(cancel.clone()),
             self.quotas.run(cancel.clone()),
+            self.budgets.run(cancel.clone()),
         );
     }
 
@@ -108,6 +112,7 @@ impl Caches {
         self.slices.synced().await;
         self.namespaces.synced().await;
         self.quotas.synced().await;
+        self.budgets.synced().await;
     }
 }
 

@@ -4,19 +4,23 @@
 //! transactions. Each depends on the pod and the node as they were seen, and counts up a fence of
 //! the node: two schedulers conflict only where they touch the same node, and nothing is placed on a
 //! node that was tainted, closed or removed meanwhile.
+//!
+//! Who is worth a plan, and when, is decided by [`Queue`](orchestra_sched::place::queue::Queue); where
+//! others have to leave for a pod, `evict` sees to it.
+
+mod evict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use orchestra_core::error::report;
 use orchestra_core::kind::{Pod, accelerator};
 use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Revision, Write};
 use orchestra_core::time::Timestamp;
-use orchestra_sched::explain::Explanation;
-use orchestra_sched::place::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler};
+use orchestra_sched::place::queue::{self, waits};
+use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use smol_str::{SmolStr, ToSmolStr};
@@ -29,22 +33,9 @@ use crate::events::Recorder;
 /// Where the fences stand in the store: one key a node.
 const FENCE_PREFIX: &str = "placements/";
 
-/// Pods planned for in one pass: bounds how long a pass computes before others get a turn.
-const PODS_PER_PASS_MAX: usize = 1_000;
-
 /// Pods placed in one commit: each takes a guard and a write, and its node two guards and a write
 /// more.
 const PODS_PER_COMMIT_MAX: usize = 40;
-
-/// The first wait after a conflict or a failed commit; doubles up to [`BACKOFF_MAX`].
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-
-/// The longest wait after a conflict or a failed commit.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-
-/// A pod that was refused is looked at again after this long even if nothing happened that could
-/// help it.
-const REFUSED_REVIEW: Duration = Duration::from_secs(300);
 
 /// Places pods.
 pub struct PlacementLoop {
@@ -61,9 +52,10 @@ pub struct PlacementLoop {
 #[derive(Default)]
 struct State {
     builder: SnapshotBuilder,
-    waiting: BTreeMap<PodId, Waiting>,
-    /// What happened since the last pass.
-    changes: Changes,
+    /// Who waits, and for what.
+    queue: queue::Queue,
+    /// The pods that wait, as they stand.
+    pods: BTreeMap<PodId, Arc<Pod>>,
     /// The commit that last wrote each node's fence, as far as known.
     fences: BTreeMap<SmolStr, Guard>,
     /// Each node as the builder knows it: when it last changed, counted in changes, and its
@@ -71,27 +63,6 @@ struct State {
     versions: BTreeMap<SmolStr, (u64, Revision)>,
     node_changes: u64,
     passes: u64,
-}
-
-/// A pod that wants a node.
-struct Waiting {
-    pod: Arc<Pod>,
-    pending: Pending,
-    failures: u32,
-    /// Not before then, whatever happens.
-    not_before: Timestamp,
-    /// Why the last plan refused it, and when to look again anyhow.
-    refused: Option<(Arc<Explanation>, Timestamp)>,
-}
-
-impl Waiting {
-    /// When it is worth a plan if nothing happens.
-    fn due(&self) -> Timestamp {
-        match &self.refused {
-            Some((_, review)) => self.not_before.max(*review),
-            None => self.not_before,
-        }
-    }
 }
 
 impl PlacementLoop {
@@ -137,8 +108,8 @@ impl PlacementLoop {
                     state.builder.remove_node(&event.key.name)
                 }
             };
-            state.changes = state.changes.with(change);
-            if !state.waiting.is_empty() {
+            state.queue.changed(change, Some(&event.key.name));
+            if !state.queue.is_empty() {
                 adds.add(());
             }
         });
@@ -149,16 +120,23 @@ impl PlacementLoop {
                 Some(namespace) => state.builder.apply_namespace(namespace),
                 None => state.builder.remove_namespace(&event.key.name),
             };
-            state.changes = state.changes.with(change);
-            if !state.waiting.is_empty() {
+            state.queue.changed(change, None);
+            if !state.queue.is_empty() {
                 adds.add(());
+            }
+        });
+        let state = self.state.clone();
+        self.caches.budgets.on_change(move |event| {
+            let mut state = lock(&state);
+            match &event.new {
+                Some(budget) => state.builder.apply_budget(budget),
+                None => state.builder.remove_budget(&event.key),
             }
         });
         let (state, adds, name) = (self.state.clone(), queue.clone(), self.name.clone());
         let clock = self.client.clock().clone();
         self.caches.pods.on_change(move |event| {
             let mut state = lock(&state);
-            let mut change = Changes::NONE;
             if let Some(old) = &event.old
                 && event
                     .new
@@ -166,15 +144,21 @@ impl PlacementLoop {
                     .is_none_or(|new| new.metadata.uid != old.metadata.uid)
             {
                 let id = PodId::of(old);
-                state.waiting.remove(&id);
-                change = state.builder.remove_pod(&id);
+                state.forget(&id);
+                let change = state.builder.remove_pod(&id);
+                state.queue.changed(change, old.node_name());
             }
             if let Some(pod) = &event.new {
-                change = change.with(state.builder.apply_pod(pod));
-                state.take(pod, event.old.as_deref(), &name, clock.now());
+                let change = state.builder.apply_pod(pod);
+                state.queue.changed(change, pod.node_name());
+                if waits(pod, &name) {
+                    state.queue.offer(Pending::of(pod, clock.now()));
+                    state.pods.insert(PodId::of(pod), pod.clone());
+                } else {
+                    state.forget(&PodId::of(pod));
+                }
             }
-            state.changes = state.changes.with(change);
-            if !state.waiting.is_empty() {
+            if !state.queue.is_empty() {
                 adds.add(());
             }
         });
@@ -190,85 +174,9 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Notes whether the pod waits.
-    fn take(&mut self, pod: &Arc<Pod>, old: Option<&Pod>, scheduler: &str, now: Timestamp) {
-        let id = PodId::of(pod);
-        let asked = &pod.spec.scheduler_name;
-        let ours = asked == scheduler || (asked.is_empty() && scheduler == Pod::DEFAULT_SCHEDULER);
-        let waits = ours
-            && pod.node_name().is_none()
-            && !pod.is_terminating()
-            && !pod.is_terminal()
-            && pod.spec.scheduling_gates.is_empty();
-        if !waits {
-            self.waiting.remove(&id);
-            return;
-        }
-        let same = old
-            .is_some_and(|old| old.spec == pod.spec && old.metadata.labels == pod.metadata.labels);
-        match self.waiting.get_mut(&id) {
-            Some(waiting) => {
-                waiting.pod = pod.clone();
-                if !same {
-                    waiting.pending = Pending::of(pod, now);
-                    waiting.refused = None;
-                }
-            }
-            None => {
-                let pending = Pending::of(pod, now);
-                let waiting = Waiting {
-                    pod: pod.clone(),
-                    pending,
-                    failures: 0,
-                    not_before: Timestamp::EPOCH,
-                    refused: None,
-                };
-                self.waiting.insert(id, waiting);
-            }
-        }
-    }
-
-    /// What to plan for now, and when to look again at the rest.
-    fn due(&mut self, now: Timestamp) -> (Vec<Pending>, Option<Timestamp>) {
-        let changes = std::mem::take(&mut self.changes);
-        let mut due = Vec::new();
-        let mut next: Option<Timestamp> = None;
-        for waiting in self.waiting.values_mut() {
-            // The changes are told once: who is helped but has to rest must not forget it.
-            if let Some((why, _)) = &waiting.refused
-                && why.is_helped_by(changes)
-            {
-                waiting.refused = None;
-            }
-            let at = waiting.due();
-            if at <= now {
-                waiting.refused = None;
-                due.push(waiting.pending.clone());
-            } else {
-                next = Some(next.map_or(at, |next| next.min(at)));
-            }
-        }
-        if due.len() > PODS_PER_PASS_MAX {
-            due.sort_by(|a, b| {
-                b.priority
-                    .cmp(&a.priority)
-                    .then_with(|| (a.arrived, &a.id).cmp(&(b.arrived, &b.id)))
-            });
-            due.truncate(PODS_PER_PASS_MAX);
-            next = Some(now);
-        }
-        (due, next)
-    }
-
-    fn fail(&mut self, pods: &[PodId], now: Timestamp) {
-        for pod in pods {
-            if let Some(waiting) = self.waiting.get_mut(pod) {
-                let doublings = waiting.failures.min(16);
-                waiting.failures = waiting.failures.saturating_add(1);
-                waiting.not_before =
-                    now + BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_MAX);
-            }
-        }
+    fn forget(&mut self, pod: &PodId) {
+        self.queue.withdraw(pod);
+        self.pods.remove(pod);
     }
 }
 
@@ -281,27 +189,30 @@ impl Reconcile for PlacementLoop {
 
     async fn reconcile(&self, (): &()) -> Result<Outcome, PassError> {
         let now = self.client.now();
-        let (due, next, snapshot, seen, rng) = {
+        let (turn, snapshot, seen, rng) = {
             let mut state = self.state();
-            let (due, next) = state.due(now);
-            if due.is_empty() {
-                return Ok(next.into());
+            let snapshot = state.builder.snapshot(self.caches.nodes.through());
+            let turn = state.queue.turn(now, &snapshot);
+            if turn.pods.is_empty() {
+                return Ok(turn.next.into());
             }
             state.passes += 1;
             let rng = PlanRng::new(self.seed).part(&state.passes.to_smolstr());
-            let snapshot = state.builder.snapshot(self.caches.nodes.through());
-            (due, next, snapshot, state.node_changes, rng)
+            (turn, snapshot, state.node_changes, rng)
         };
         let plan = {
-            let (pods, nodes) = (due.len(), snapshot.len());
+            let (pods, nodes) = (turn.pods.len(), snapshot.len());
             let _span = tracing::debug_span!("plan", pods, nodes).entered();
             self.scheduler
-                .plan(&snapshot, &due, PlanInputs { now, rng })
+                .plan(&snapshot, &turn.pods, PlanInputs { now, rng })
         };
+        drop(snapshot);
+        self.state().queue.planned(&plan, &turn.pods, now);
         let retry = self.place(&plan, seen, now).await;
+        let again = self.make_room(&plan, now).await;
         self.refuse(&plan, now).await?;
-        let again = self.state().waiting.values().map(Waiting::due).min();
-        let soonest = [next, retry, again].into_iter().flatten().min();
+        let next = self.state().queue.next();
+        let soonest = [turn.next, retry, again, next].into_iter().flatten().min();
         Ok(soonest.into())
     }
 }
@@ -330,8 +241,8 @@ impl PlacementLoop {
                                 );
                                 let mut state = self.state();
                                 state.fences.remove(&one.node);
-                                state.fail(std::slice::from_ref(&one.pod), now);
-                                retry = Some(now + BACKOFF_BASE);
+                                let pod = std::slice::from_ref(&one.pod);
+                                retry = retry.or(state.queue.failed(pod, now));
                             }
                         }
                     }
@@ -355,16 +266,12 @@ impl PlacementLoop {
         let mut fenced = BTreeSet::new();
         let mut bound = 0;
         for placement in placed {
-            let Some(waiting) = self
-                .state()
-                .waiting
-                .get(&placement.pod)
-                .map(|w| w.pod.clone())
-            else {
+            let Some(waiting) = self.state().pods.get(&placement.pod).cloned() else {
                 continue; // gone, or placed by hand
             };
             let mut pod = Pod::clone(&waiting);
             pod.spec.node_name = placement.node.clone();
+            pod.status.nominated_node_name = SmolStr::default();
             if !placement.devices.is_empty() {
                 pod.metadata.annotations.insert(
                     accelerator::DEVICES_ANNOTATION.into(),
@@ -429,22 +336,25 @@ impl PlacementLoop {
     async fn refuse(&self, plan: &Plan, now: Timestamp) -> Result<(), ApiError> {
         let mut news = Vec::new();
         {
-            let mut state = self.state();
+            let state = self.state();
             for unplaced in &plan.unplaced {
-                let Some(waiting) = state.waiting.get_mut(&unplaced.pod) else {
+                let Some(pod) = state.pods.get(&unplaced.pod) else {
                     continue;
                 };
-                waiting.refused = Some((unplaced.why.clone(), now + REFUSED_REVIEW));
+                // Where nobody makes room for it any longer it is nominated no more.
+                let room = plan.room_for(&unplaced.pod);
+                let moot = !pod.status.nominated_node_name.is_empty() && room.is_none();
                 let text = unplaced.why.to_string();
-                let told = condition(&waiting.pod.status.conditions, Pod::SCHEDULED);
-                if told.is_none_or(|told| told.message != text) {
-                    news.push((waiting.pod.clone(), text));
+                let told = condition(&pod.status.conditions, Pod::SCHEDULED);
+                let news_to_tell = told.is_none_or(|told| told.message != text);
+                if news_to_tell || moot {
+                    news.push((pod.clone(), moot, text, news_to_tell));
                 }
             }
         }
         let mut landed = Revision(0);
         for some in news.chunks(PODS_PER_COMMIT_MAX) {
-            for (pod, text) in some {
+            for (pod, _, text, _) in some.iter().filter(|(.., is_news)| *is_news) {
                 self.events.warning(pod.as_ref(), "FailedScheduling", text);
             }
             match self.tell(some, now).await {
@@ -468,14 +378,13 @@ impl PlacementLoop {
         Ok(())
     }
 
-    async fn tell(
-        &self,
-        refused: &[(Arc<Pod>, String)],
-        now: Timestamp,
-    ) -> Result<Revision, ApiError> {
+    async fn tell(&self, refused: &[Refusal], now: Timestamp) -> Result<Revision, ApiError> {
         let mut commit = self.client.commit();
-        for (pod, text) in refused {
+        for (pod, moot, text, _) in refused {
             let mut changed = Pod::clone(pod);
+            if *moot {
+                changed.status.nominated_node_name = SmolStr::default();
+            }
             let condition = scheduled(ConditionStatus::False, "Unschedulable", text);
             set_condition(&mut changed.status.conditions, condition, now);
             commit = commit.replace_status(changed);
@@ -483,6 +392,9 @@ impl PlacementLoop {
         commit.send().await
     }
 }
+
+/// A pod that found no node, whether its nomination is moot, why, and whether that is news.
+type Refusal = (Arc<Pod>, bool, String, bool);
 
 fn scheduled(status: ConditionStatus, reason: &str, message: &str) -> Condition {
     Condition {

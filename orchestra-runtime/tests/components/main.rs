@@ -5,6 +5,7 @@ mod agent;
 mod cluster;
 mod deployments;
 mod garbage;
+mod preemption;
 mod quotas;
 mod services;
 mod world;

@@ -232,6 +232,7 @@ impl Scheduler for Framework {
             sweeps: Vec::new(),
             lately: Vec::new(),
             room: None,
+            rooms: Vec::new(),
             holds: 0,
         };
         run.open();
@@ -250,7 +251,7 @@ impl Scheduler for Framework {
                     let before = run.log.len();
                     match run.make_room(at, &pending[at], group) {
                         Some(Room::Made(preemption)) => plan.preemptions.push(preemption),
-                        Some(Room::Waits) | None => {}
+                        None => {}
                         Some(Room::Kept(node)) => plan.held.push(Held {
                             pending: at,
                             pod: pending[at].id.clone(),
@@ -279,18 +280,24 @@ impl Scheduler for Framework {
             score: choice.score,
         });
         plan.placed = placed.collect();
-        let mut shared: Vec<Option<Arc<Explanation>>> = vec![None; run.groups.len()];
+        let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
+        // Who has room held is not in its own way.
+        let mut bare = None;
         for Lost {
             pending: at,
             group,
             refusals,
-            ..
+            has_room,
         } in lost
         {
-            let cycle = Cycle::new(&run.ledger, &pending[at], inputs.now);
+            let ledger = match has_room {
+                true => bare.get_or_insert_with(|| run.without_rooms()),
+                false => &run.ledger,
+            };
+            let cycle = Cycle::new(ledger, &pending[at], inputs.now);
             let fresh = || Arc::new(explain(&self.profile, &cycle, &refusals));
             let why = if refusals.is_empty() {
-                Arc::clone(shared[group].get_or_insert_with(fresh))
+                Arc::clone(shared[group][usize::from(has_room)].get_or_insert_with(fresh))
             } else {
                 fresh()
             };
@@ -343,6 +350,8 @@ struct Run<'a> {
     lately: Vec<usize>,
     /// Where room can be made, once that was asked.
     room: Option<Search>,
+    /// What the ledger holds for pods that are not placed.
+    rooms: Vec<(NodeIx, Arc<Demand>)>,
     /// For how many pods that were passed too often room is kept.
     holds: usize,
 }
@@ -351,9 +360,8 @@ struct Run<'a> {
 enum Room {
     /// Others have to leave.
     Made(Preemption),
-    /// Others are leaving.
-    Waits,
-    /// A node that nobody who comes later gets, until it has room.
+    /// A node that nobody who comes later gets until it has room: others are leaving it already, or
+    /// the pod was passed too often.
     Kept(NodeIx),
 }
 
@@ -463,7 +471,7 @@ impl Run<'_> {
     fn make_room(&mut self, at: usize, pod: &Pending, group: usize) -> Option<Room> {
         let (node, room) = match self.evict_for(at, pod, group) {
             Some((node, Some(made))) => (node, Room::Made(made)),
-            Some((node, None)) => (node, Room::Waits),
+            Some((node, None)) => (node, Room::Kept(node)),
             None => {
                 let most = hold::holds_max(self.ledger.snapshot().len());
                 if !pod.overdue || self.holds == most {
@@ -480,8 +488,18 @@ impl Run<'_> {
         };
         // Here victims still count: nobody who comes later gets room that is not there yet.
         self.ledger.charge(node, &pod.demand);
+        self.rooms.push((node, Arc::clone(&pod.demand)));
         self.log.push(node);
         Some(room)
+    }
+
+    /// What was placed, without the room that is held for others.
+    fn without_rooms(&self) -> Ledger {
+        let mut ledger = self.ledger.clone();
+        for (node, demand) in &self.rooms {
+            ledger.refund(*node, demand);
+        }
+        ledger
     }
 
     /// Where others leave for the pod, or can be evicted for it.

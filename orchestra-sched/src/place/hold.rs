@@ -8,6 +8,7 @@
 use smol_str::SmolStr;
 
 use super::Profile;
+use super::ask::{contain, obstacles_contained};
 use super::plugin::{Cycle, Reach};
 use crate::fits::{Obstacle, Verdict, verdict};
 use crate::snapshot::{NodeIx, PodId};
@@ -15,7 +16,8 @@ use crate::snapshot::{NodeIx, PodId};
 /// Of so many nodes one may have its room kept, and one in any case.
 pub(super) const NODES_A_HOLD: usize = 10;
 
-/// The node whose room a plan keeps for a pod that was refused and is [overdue](Pending::overdue).
+/// The node whose room a plan keeps for a pod that was refused: because others are leaving it already,
+/// or because the pod is [overdue](super::Pending::overdue).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Held {
     /// The pod, by its position among the pending.
@@ -47,10 +49,10 @@ pub(super) fn node(profile: &Profile, cycle: &Cycle<'_>) -> Option<NodeIx> {
 fn missing(profile: &Profile, cycle: &Cycle<'_>, node: NodeIx) -> Option<i64> {
     let mut sum: i64 = 0;
     for filter in &profile.filters {
-        if filter.reach(cycle) == Reach::Nothing {
+        if contain(|| filter.reach(cycle)) == Ok(Reach::Nothing) {
             continue;
         }
-        let obstacles = filter.obstacles(cycle, node);
+        let obstacles = obstacles_contained(&**filter, cycle, node, None);
         if verdict(&obstacles) == Verdict::UnschedulableAndUnresolvable {
             return None;
         }

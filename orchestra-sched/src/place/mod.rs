@@ -171,7 +171,8 @@ pub struct Plan {
     /// For some of the unplaced: the node where room can be made, and who has to leave it. In the
     /// order in which they were considered.
     pub preemptions: Vec<Preemption>,
-    /// For some of the unplaced, who were passed too often: the node whose room is kept for them.
+    /// For some of the unplaced: the node whose room is kept for them, because others are leaving it
+    /// for them already, or because they were passed too often.
     pub held: Vec<Held>,
     /// Plugins that panicked while it was made, once for each thing they said, in the order it
     /// happened. What they said is not in the plan: such a filter turned the nodes down, such a
@@ -188,6 +189,16 @@ pub struct Fault {
     pub pod: PodId,
     /// What it said.
     pub note: SmolStr,
+}
+
+impl Plan {
+    /// The node on which room is made or kept for a pod that was not placed.
+    pub fn room_for(&self, pod: &PodId) -> Option<&SmolStr> {
+        let made = self.preemptions.iter().find(|made| made.pod == *pod);
+        let held = || self.held.iter().find(|held| held.pod == *pod);
+        made.map(|made| &made.node)
+            .or_else(|| held().map(|held| &held.node))
+    }
 }
 
 /// A pod and its node.

@@ -8,6 +8,7 @@ use orchestra_core::time::Timestamp;
 
 use super::{Cost, Victim};
 use crate::budget::Budget;
+use crate::place::ask::{contain, filter_contained, obstacles_contained};
 use crate::place::plugin::{Cycle, Reach};
 use crate::place::{Pending, Profile};
 use crate::snapshot::{Ledger, NodeIx, Running};
@@ -37,11 +38,12 @@ impl Checks {
         let mut passed: Option<Vec<bool>> = None;
         let rows = cycle.ledger.rows();
         for (at, filter) in profile.filters.iter().enumerate() {
-            match filter.reach(cycle) {
+            // What panics was reported when the pod found no node, and turns down what it is asked.
+            match contain(|| filter.reach(cycle)).unwrap_or(Reach::Cluster) {
                 Reach::Nothing => {}
                 Reach::Fixed => {
                     let passed = passed.get_or_insert_with(|| vec![true; rows.len()]);
-                    filter.filter(cycle, rows, passed);
+                    let _ = filter_contained(&**filter, cycle, rows, passed);
                 }
                 Reach::Node => checks.by_node.push(at),
                 Reach::Cluster => checks.by_cluster.push(at),
@@ -55,13 +57,13 @@ impl Checks {
         let mut fits = [true];
         let row = cycle.ledger.row(node);
         for &at in &self.by_node {
-            profile.filters[at].filter(cycle, row, &mut fits);
+            let _ = filter_contained(&*profile.filters[at], cycle, row, &mut fits);
             if !fits[0] {
                 return false;
             }
         }
         let mut others = self.by_cluster.iter().map(|&at| &profile.filters[at]);
-        others.all(|filter| filter.obstacles(cycle, node).is_empty())
+        others.all(|filter| obstacles_contained(&**filter, cycle, node, None).is_empty())
     }
 }
 
