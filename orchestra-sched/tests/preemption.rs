@@ -14,7 +14,7 @@ use orchestra_core::port::store::Revision;
 use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::budget::Budget;
-use orchestra_sched::fits;
+use orchestra_sched::fits::{self, Obstacle};
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::preempt::{Preemption, choose};
 use orchestra_sched::place::{Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
@@ -208,6 +208,11 @@ fn carried_out(snapshot: &Snapshot, pending: &[Pending], plan: &Plan) {
     for placed in &plan.placed {
         fits::claim(&mut ledger, &placed.node, &pending[placed.pending].demand).unwrap();
     }
+    for (at, node) in snapshot.nodes() {
+        for running in node.pods().iter().filter(|running| running.terminating) {
+            ledger.evict(at, running);
+        }
+    }
     for preemption in &plan.preemptions {
         let at = snapshot.find(&preemption.node).unwrap();
         for victim in &preemption.victims {
@@ -228,7 +233,13 @@ fn carried_out(snapshot: &Snapshot, pending: &[Pending], plan: &Plan) {
     }
     for preemption in &plan.preemptions {
         let demand = &pending[preemption.pending].demand;
-        fits::claim(&mut ledger, &preemption.node, demand).unwrap();
+        // What they may be near to is asked again when they are placed.
+        let at = snapshot.find(&preemption.node).unwrap();
+        let lacking = fits::obstacles(&ledger, at, demand);
+        let amounts =
+            |obstacle: &&Obstacle| matches!(obstacle, Obstacle::Lacks { .. } | Obstacle::Port(_));
+        assert_eq!(lacking.iter().find(amounts), None);
+        ledger.charge(at, demand);
         assert!(pending[preemption.pending].preempts);
         assert!(
             plan.unplaced
@@ -278,6 +289,12 @@ proptest! {
 
     #[test]
     fn nominated_pods_land_and_nobody_is_evicted_twice((nodes, pods, budgets) in contested()) {
+        // Where who is near whom counts, what is placed meanwhile may rule out what was planned.
+        let mut pods = pods;
+        for pod in &mut pods {
+            pod.spec.affinity = None;
+            pod.spec.topology_spread_constraints.clear();
+        }
         let snapshot = build(&nodes, &pods, &budgets).snapshot(Revision(1));
         let waiting = pods.iter().filter(|pod| pod.node_name().is_none());
         let mut pending: Vec<Pending> = waiting.map(|pod| Pending::of(pod, NOW)).collect();

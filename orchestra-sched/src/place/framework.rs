@@ -232,7 +232,7 @@ impl Scheduler for Framework {
             sweeps: Vec::new(),
             lately: Vec::new(),
             room: None,
-            rooms: Vec::new(),
+            bare: None,
             holds: 0,
         };
         run.open();
@@ -281,8 +281,6 @@ impl Scheduler for Framework {
         });
         plan.placed = placed.collect();
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
-        // Who has room held is not in its own way.
-        let mut bare = None;
         for Lost {
             pending: at,
             group,
@@ -291,7 +289,8 @@ impl Scheduler for Framework {
         } in lost
         {
             let ledger = match has_room {
-                true => bare.get_or_insert_with(|| run.without_rooms()),
+                // Who has room held is not in its own way.
+                true => run.bare.as_ref().unwrap_or(&run.ledger),
                 false => &run.ledger,
             };
             let cycle = Cycle::new(ledger, &pending[at], inputs.now);
@@ -350,8 +349,8 @@ struct Run<'a> {
     lately: Vec<usize>,
     /// Where room can be made, once that was asked.
     room: Option<Search>,
-    /// What the ledger holds for pods that are not placed.
-    rooms: Vec<(NodeIx, Arc<Demand>)>,
+    /// The ledger without the room that it holds for pods that are not placed, once it holds any.
+    bare: Option<Ledger>,
     /// For how many pods that were passed too often room is kept.
     holds: usize,
 }
@@ -377,6 +376,9 @@ impl Run<'_> {
     fn settle(&mut self) {
         if let Some((node, demand, devices)) = self.owed.take() {
             self.ledger.charge_devices(node, &demand, devices);
+            if let Some(bare) = &mut self.bare {
+                bare.charge_devices(node, &demand, devices);
+            }
             self.log.push(node);
         }
     }
@@ -437,7 +439,8 @@ impl Run<'_> {
             let Some((node, score)) = best else {
                 break None;
             };
-            match reserve(&mut self.books, &ask, node) {
+            let alone = self.stands_alone(pod, node);
+            match alone.and_then(|()| reserve(&mut self.books, &ask, node)) {
                 Ok(()) => break Some((node, score)),
                 Err(obstacle) => {
                     refusals.push((node, obstacle));
@@ -487,19 +490,28 @@ impl Run<'_> {
             }
         };
         // Here victims still count: nobody who comes later gets room that is not there yet.
+        self.bare.get_or_insert_with(|| self.ledger.clone());
         self.ledger.charge(node, &pod.demand);
-        self.rooms.push((node, Arc::clone(&pod.demand)));
         self.log.push(node);
         Some(room)
     }
 
-    /// What was placed, without the room that is held for others.
-    fn without_rooms(&self) -> Ledger {
-        let mut ledger = self.ledger.clone();
-        for (node, demand) in &self.rooms {
-            ledger.refund(*node, demand);
-        }
-        ledger
+    /// Whether the pod can be on `node` without the company of those for whom room is held: they are
+    /// not there yet.
+    fn stands_alone(&self, pod: &Pending, node: NodeIx) -> Result<(), Obstacle> {
+        let Some(bare) = &self.bare else {
+            return Ok(());
+        };
+        let cycle = Cycle::new(bare, pod, self.now);
+        let mut filters = self.profile.filters.iter();
+        let looks_around = |filter: &&Box<dyn Filter>| {
+            contain(|| filter.reach(&cycle)).unwrap_or(Reach::Cluster) == Reach::Cluster
+        };
+        let found = filters.by_ref().filter(looks_around).find_map(|filter| {
+            let found = obstacles_contained(&**filter, &cycle, node, None);
+            found.into_iter().next()
+        });
+        found.map_or(Ok(()), Err)
     }
 
     /// Where others leave for the pod, or can be evicted for it.
