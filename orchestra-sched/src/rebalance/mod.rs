@@ -5,6 +5,7 @@
 //!   problem that has been checked, in columns, with the assignment that runs now.
 //! * [`Search`]: looks for a cheaper assignment, a number of steps at a time. It knows no clock:
 //!   whoever calls says how far along the time is.
+//! * [`pods`]: moves of pods between the nodes of a snapshot, each explained, every rule kept.
 //! * [`Model::cost`] and [`Model::violations`] price and check a whole assignment from nothing,
 //!   slowly and plainly.
 //!
@@ -35,6 +36,7 @@
 
 mod cost;
 mod model;
+pub mod pods;
 mod problem;
 mod schedule;
 mod search;
