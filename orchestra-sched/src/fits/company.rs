@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::Obstacle;
+use crate::place::domains::{Bound, Counted, DomainRule};
 use crate::snapshot::relations::{Company, Domains, PodTerm, meets_all};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -22,6 +23,51 @@ pub(crate) struct PodAffinity<'a> {
 }
 
 impl<'a> PodAffinity<'a> {
+    /// The same as rules on domains.
+    pub(crate) fn domains(ledger: &Ledger, demand: &'a Demand) -> Vec<DomainRule> {
+        let (affinity, anti): (&[_], &[_]) = match demand.relations.as_deref() {
+            Some(relations) => (&relations.affinity, &relations.anti_affinity),
+            None => (&[], &[]),
+        };
+        let snapshot = ledger.snapshot();
+        let mut rules = Vec::new();
+        if !affinity.is_empty() {
+            let near = ledger.company(affinity);
+            let first_of_its_kind = near.is_empty() && meets_all(snapshot, affinity, demand);
+            rules.extend((0..affinity.len()).map(|nth| DomainRule {
+                domains: Arc::clone(near.domains(nth)),
+                pods: Counted::Company(Arc::clone(&near), nth),
+                bound: if first_of_its_kind {
+                    Bound::Any
+                } else {
+                    Bound::AtLeast(1)
+                },
+                nowhere: false,
+            }));
+        }
+        for term in anti {
+            let away = ledger.company(std::slice::from_ref(term));
+            rules.push(DomainRule {
+                domains: Arc::clone(away.domains(0)),
+                pods: Counted::Company(away, 0),
+                bound: Bound::AtMost(0),
+                nowhere: true,
+            });
+        }
+        let others = ledger.others();
+        rules.extend(
+            others
+                .repelling(snapshot, demand)
+                .map(|(nth, other)| DomainRule {
+                    domains: Arc::clone(&other.domains),
+                    pods: Counted::Repelled(Arc::clone(&others), nth),
+                    bound: Bound::AtMost(0),
+                    nowhere: true,
+                }),
+        );
+        rules
+    }
+
     /// `None` if the pod may be anywhere.
     pub(crate) fn open(ledger: &Ledger, demand: &'a Demand) -> Option<Self> {
         let (affinity, anti): (&[_], &[_]) = match demand.relations.as_deref() {

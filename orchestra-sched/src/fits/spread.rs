@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Obstacle;
+use crate::place::domains::{Bound, Counted, DomainRule};
 use crate::snapshot::relations::{SpreadRule, Spreading};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -35,6 +36,18 @@ impl<'a> TopologySpread<'a> {
                 .collect(),
             counts,
         })
+    }
+
+    /// The same as rules on domains.
+    pub(crate) fn domains(&self) -> Vec<DomainRule> {
+        let rules = self.rules.iter().enumerate();
+        let of = |(nth, rule): (usize, &SpreadRule)| DomainRule {
+            domains: Arc::clone(&self.counts.counts[nth].domains),
+            pods: Counted::Spread(Arc::clone(&self.counts), nth),
+            bound: Bound::AtMost(i64::from(rule.max_skew) + self.least[nth] - self.adds[nth]),
+            nowhere: false,
+        };
+        rules.map(of).collect()
     }
 
     /// Whether the pod may be there.

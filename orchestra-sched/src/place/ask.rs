@@ -25,6 +25,8 @@ pub(super) struct Ask<'a> {
     /// What settles ties.
     pub(super) salt: u64,
     pub(super) faults: &'a Faults,
+    /// Whether answers may be pieced together; otherwise every plugin is asked about everything.
+    pub(super) cleverly: bool,
 }
 
 impl Ask<'_> {

@@ -220,6 +220,7 @@ impl Scheduler for Framework {
         }
         let mut run = Run {
             profile: &self.profile,
+            unshared: self.unshared,
             memory: memory.as_deref_mut(),
             groups,
             now: inputs.now,
@@ -331,6 +332,7 @@ struct Choice {
 /// One plan in the making.
 struct Run<'a> {
     profile: &'a Profile,
+    unshared: bool,
     /// What earlier plans learned; `None` if it must not be used.
     memory: Option<&'a mut Memory>,
     groups: Groups<'a>,
@@ -396,10 +398,11 @@ impl Run<'_> {
             cycle: Cycle::new(&self.ledger, pod, self.now),
             salt: self.salt,
             faults: self.faults,
+            cleverly: !self.unshared,
         };
-        let mut repeats = more_to_come;
+        let mut repeats = more_to_come && !self.unshared;
         let mut sweep = match (self.sweeps[group].take(), self.memory.as_deref_mut()) {
-            (Some(mut sweep), Some(_)) => {
+            (Some(mut sweep), _) => {
                 sweep.sync(&ask, &self.log);
                 sweep
             }
@@ -416,9 +419,9 @@ impl Run<'_> {
                     },
                 )
             }
-            (_, None) => Sweep::new(&ask, self.log.len()),
+            (None, None) => Sweep::new(&ask, self.log.len()),
         };
-        if repeats && self.memory.is_some() {
+        if repeats {
             sweep.prepare(&ask);
         }
         let mut refusals = Vec::new();

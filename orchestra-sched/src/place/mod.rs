@@ -50,6 +50,7 @@ mod alone;
 mod ask;
 mod changes;
 mod counts;
+pub(crate) mod domains;
 pub mod filter;
 mod framework;
 mod hold;

@@ -7,6 +7,7 @@ use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 use super::Pending;
+pub use super::domains::DomainRule;
 pub use super::kernel::Kernel;
 use crate::fits::Obstacle;
 use crate::snapshot::{Ledger, NodeIx, Rows, Snapshot};
@@ -145,6 +146,13 @@ pub trait Filter: fmt::Debug + Send + Sync {
     /// The shipped arithmetic that [`filter`](Self::filter) is for this pod, if it is nothing but
     /// that. Only speed hangs on it.
     fn kernel(&self, cycle: &Cycle<'_>) -> Option<Kernel> {
+        let _ = cycle;
+        None
+    }
+
+    /// The rules on domains that [`filter`](Self::filter) is for this pod, if it is nothing but
+    /// that, with [`Reach::Cluster`]. Only speed hangs on it.
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<Vec<DomainRule>> {
         let _ = cycle;
         None
     }

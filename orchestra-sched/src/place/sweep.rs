@@ -2,6 +2,8 @@
 //! single rows change.
 
 use super::ask::Ask;
+use super::domains::{DomainRule, Field};
+use super::framework::Profile;
 use super::kernel::Fused;
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
@@ -37,8 +39,10 @@ pub(super) struct Sweep {
     /// Raw scores of scorers that are scaled by the largest.
     scaled: Vec<Scaled>,
     cluster: bool,
+    /// The filters that are rules on domains, which the columns leave out.
+    by_domain: Vec<usize>,
     /// Once it is worth it.
-    tournament: Option<Tournament>,
+    field: Option<Field>,
     salt: u64,
     /// How much of the plan's log of changed rows is in.
     pub(super) synced: usize,
@@ -66,7 +70,8 @@ impl Sweep {
             by_node: Vec::new(),
             scaled: Vec::new(),
             cluster: false,
-            tournament: None,
+            by_domain: Vec::new(),
+            field: None,
             salt: ask.salt,
             synced,
         };
@@ -78,6 +83,7 @@ impl Sweep {
                 ask.filter(at, rows, &mut sweep.passed);
             }
         }
+        let domains_do = ask.cleverly && sweep.scores_are_rows_own(profile);
         let mut others = Vec::new();
         for (at, filter) in profile.filters.iter().enumerate() {
             let reach = sweep.reaches[at];
@@ -86,9 +92,17 @@ impl Sweep {
             }
             match filter.kernel(&ask.cycle) {
                 Some(kernel) if reach == Reach::Node => sweep.kernel.add(kernel, 0),
-                _ => others.push(at),
+                _ if reach == Reach::Cluster
+                    && domains_do
+                    && filter.domains(&ask.cycle).is_some() =>
+                {
+                    sweep.by_domain.push(at);
+                }
+                _ => {
+                    others.push(at);
+                    sweep.cluster |= reach == Reach::Cluster;
+                }
             }
-            sweep.cluster |= reach == Reach::Cluster;
         }
         let mut scorers = Vec::new();
         for (at, (scorer, weight)) in profile.scorers.iter().enumerate() {
@@ -136,10 +150,27 @@ impl Sweep {
         sweep
     }
 
+    /// Whether no score depends on which other rows fit.
+    fn scores_are_rows_own(&self, profile: &Profile) -> bool {
+        let reaches = &self.reaches[profile.filters.len()..];
+        let mut scorers = profile.scorers.iter().zip(reaches);
+        scorers.all(|((scorer, _), &reach)| {
+            reach == Reach::Nothing || reach < Reach::Cluster && scorer.scale() == Scale::AsIs
+        })
+    }
+
+    /// What the filters that are rules on domains say now.
+    fn rules(&self, ask: &Ask<'_>) -> Vec<DomainRule> {
+        let filters = self.by_domain.iter().map(|&at| &ask.profile.filters[at]);
+        let rules = filters.map(|filter| filter.domains(&ask.cycle).unwrap_or_default());
+        rules.flatten().collect()
+    }
+
     /// A row and its weighted score, if it is in the running.
-    pub(super) fn at(&self, ask: &Ask<'_>, node: NodeIx) -> Option<(NodeIx, u32)> {
-        let key = match &self.tournament {
-            Some(tournament) => tournament.key(node.row()),
+    pub(super) fn at(&mut self, ask: &Ask<'_>, node: NodeIx) -> Option<(NodeIx, u32)> {
+        self.prepare_if_by_domain(ask);
+        let key = match &self.field {
+            Some(field) => field.key(node.row()),
             None => self.key(ask, node.row()),
         };
         (key != Tournament::OUT).then(|| (node, weighted_in(key)))
@@ -147,10 +178,11 @@ impl Sweep {
 
     /// The best row and its weighted score: the highest, then the seeded hash of the node's name,
     /// then the lowest row. `None` if none fits.
-    pub(super) fn best(&self, ask: &Ask<'_>) -> Option<(NodeIx, u32)> {
-        if let Some(tournament) = &self.tournament {
-            let row = tournament.best()?;
-            return Some((NodeIx::from_row(row), weighted_in(tournament.key(row))));
+    pub(super) fn best(&mut self, ask: &Ask<'_>) -> Option<(NodeIx, u32)> {
+        self.prepare_if_by_domain(ask);
+        if let Some(field) = &self.field {
+            let (row, key) = field.best()?;
+            return Some((NodeIx::from_row(row), weighted_in(key)));
         }
         let (mut best, mut at) = (Tournament::OUT, 0);
         let mut leading = 0;
@@ -173,7 +205,7 @@ impl Sweep {
         ask: &Ask<'_>,
         sketch: &mut Sketch,
     ) -> Option<Option<(NodeIx, u32)>> {
-        if self.tournament.is_some() || !self.fits.is_empty() {
+        if self.field.is_some() || !self.fits.is_empty() || !self.by_domain.is_empty() {
             return None;
         }
         let rows = ask.cycle.ledger.rows();
@@ -227,32 +259,40 @@ impl Sweep {
 
     /// Makes the best quick to find again after a change of one row.
     pub(super) fn prepare(&mut self, ask: &Ask<'_>) {
-        if self.tournament.is_none() {
-            let mut tournament = Tournament::empty(self.rows);
-            let leaves = tournament.leaves_mut();
+        if self.field.is_some() {
+            return;
+        }
+        let mut field = Field::new(self.rows, &self.rules(ask));
+        field.fill(|set| {
             self.scan(ask, |row, sum| {
-                leaves[row] = key(sum, ask.cycle.snapshot().name_hash(row), self.salt);
+                let hash = ask.cycle.snapshot().name_hash(row);
+                set(row, key(sum, hash, self.salt));
             });
-            tournament.play();
-            self.tournament = Some(tournament);
+        });
+        self.field = Some(field);
+    }
+
+    fn prepare_if_by_domain(&mut self, ask: &Ask<'_>) {
+        if !self.by_domain.is_empty() {
+            self.prepare(ask);
         }
     }
 
     /// Takes a row out of the running; its key, to let it back in.
     pub(super) fn exclude(&mut self, ask: &Ask<'_>, node: NodeIx) -> u64 {
         self.prepare(ask);
-        let Some(tournament) = &mut self.tournament else {
+        let Some(field) = &mut self.field else {
             return Tournament::OUT;
         };
-        let key = tournament.key(node.row());
-        tournament.set(node.row(), Tournament::OUT);
+        let key = field.key(node.row());
+        field.set(node.row(), Tournament::OUT);
         key
     }
 
     /// Lets a row back in.
     pub(super) fn readmit(&mut self, node: NodeIx, key: u64) {
-        if let Some(tournament) = &mut self.tournament {
-            tournament.set(node.row(), key);
+        if let Some(field) = &mut self.field {
+            field.set(node.row(), key);
         }
     }
 
@@ -272,6 +312,20 @@ impl Sweep {
             disturbed |= self.refresh(ask, node, false);
         }
         self.rescale(disturbed);
+        if self.by_domain.is_empty() {
+            return;
+        }
+        let rules = self.rules(ask);
+        let flipped = self
+            .field
+            .as_mut()
+            .map(|field| field.follow(&rules, changed));
+        match flipped {
+            Some(Some(rows)) => rows
+                .into_iter()
+                .for_each(|row| self.seat(ask, NodeIx::from_row(row))),
+            Some(None) | None => self.field = None,
+        }
     }
 
     /// Brings in rows that changed between two plans; whether that could be done. With
@@ -292,7 +346,10 @@ impl Sweep {
             return false;
         }
         if self.salt != ask.salt {
-            (self.salt, self.tournament) = (ask.salt, None);
+            (self.salt, self.field) = (ask.salt, None);
+        }
+        if !self.by_domain.is_empty() {
+            self.field = None;
         }
         // A row that is gone may have had the largest.
         let mut disturbed = self.rows != rows;
@@ -384,14 +441,14 @@ impl Sweep {
     /// Finds the largest raw scores again if need be; all keys are void if one moved.
     fn rescale(&mut self, disturbed: bool) {
         if disturbed && self.find_maxima() {
-            self.tournament = None;
+            self.field = None;
         }
     }
 
     /// Makes room for another number of rows; new ones are yet to be asked about.
     fn resize(&mut self, rows: usize) {
         self.rows = rows;
-        self.tournament = None;
+        self.field = None;
         for column in [&mut self.passed, &mut self.fits] {
             if !column.is_empty() {
                 column.resize(rows, false);
@@ -409,11 +466,16 @@ impl Sweep {
 
     /// Gives a row the key that it now has.
     fn seat(&mut self, ask: &Ask<'_>, node: NodeIx) {
-        let Some(mut tournament) = self.tournament.take() else {
+        let Some(mut field) = self.field.take() else {
             return;
         };
-        tournament.set(node.row(), self.key(ask, node.row()));
-        self.tournament = Some(tournament);
+        let row = node.row();
+        let key = match field.is_barred(row) {
+            true => Tournament::OUT,
+            false => self.key(ask, row),
+        };
+        field.set(row, key);
+        self.field = Some(field);
     }
 
     /// The key of a row, as things are.

@@ -1,7 +1,7 @@
 //! Whom pods must and must not be near.
 
 use crate::fits::{self, Obstacle};
-use crate::place::plugin::{Cycle, Filter, PodFields, Reach};
+use crate::place::plugin::{Cycle, DomainRule, Filter, PodFields, Reach};
 use crate::snapshot::{NodeIx, Rows};
 
 /// Turns down nodes whose domain lacks the pods that the pod must be near, or has pods that it
@@ -35,6 +35,10 @@ impl Filter for InterPodAffinity {
         for (fits, node) in fits.iter_mut().zip(rows.nodes()) {
             *fits = *fits && rules.allows(node);
         }
+    }
+
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<Vec<DomainRule>> {
+        Some(fits::PodAffinity::domains(cycle.ledger, &cycle.pod.demand))
     }
 
     fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {

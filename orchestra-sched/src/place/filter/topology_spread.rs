@@ -1,7 +1,7 @@
 //! Pods spread over domains.
 
 use crate::fits::{self, Obstacle};
-use crate::place::plugin::{Cycle, Filter, PodFields, Reach};
+use crate::place::plugin::{Cycle, DomainRule, Filter, PodFields, Reach};
 use crate::snapshot::{NodeIx, Rows};
 
 /// Turns down nodes in whose domain the pod's like would be too many more than in the emptiest
@@ -36,6 +36,10 @@ impl Filter for PodTopologySpread {
         for (fits, node) in fits.iter_mut().zip(rows.nodes()) {
             *fits = *fits && rules.allows(node);
         }
+    }
+
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<Vec<DomainRule>> {
+        fits::TopologySpread::open(cycle.ledger, &cycle.pod.demand).map(|rules| rules.domains())
     }
 
     fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {

@@ -54,6 +54,25 @@ impl Domains {
         (domain != NOWHERE).then_some(domain as usize)
     }
 
+    /// The rows of each domain: where they start, one more than there are domains, and all of them.
+    pub(crate) fn members(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut starts = vec![0; self.len() + 1];
+        let inside = || self.of.iter().filter(|&&domain| domain != NOWHERE);
+        inside().for_each(|&domain| starts[domain as usize + 1] += 1);
+        for domain in 0..self.len() {
+            starts[domain + 1] += starts[domain];
+        }
+        let (mut next, mut rows) = (starts.clone(), vec![0; inside().count()]);
+        for (row, &domain) in self.of.iter().enumerate() {
+            if domain != NOWHERE {
+                let at = &mut next[domain as usize];
+                rows[*at as usize] = row as u32;
+                *at += 1;
+            }
+        }
+        (starts, rows)
+    }
+
     pub(crate) fn value(&self, domain: usize) -> &SmolStr {
         &self.values[domain]
     }

@@ -16,8 +16,7 @@ use orchestra_core::selector::{LabelSelector, LabelSelectorRequirement, Selector
 use smol_str::SmolStr;
 
 pub(crate) use book::Book;
-pub(crate) use domains::Domains;
-use domains::NOWHERE;
+pub(crate) use domains::{Domains, NOWHERE};
 pub(crate) use spread::{SpreadCount, Spreading};
 pub(crate) use terms::{Company, Others, meets_all};
 

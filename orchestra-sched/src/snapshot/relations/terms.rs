@@ -62,6 +62,11 @@ impl Company {
         (domains, pods)
     }
 
+    /// The `nth` term's domains.
+    pub(crate) fn domains(&self, nth: usize) -> &Arc<Domains> {
+        &self.columns[nth].0
+    }
+
     /// Whether no such pod is in any domain.
     pub(crate) fn is_empty(&self) -> bool {
         let mut columns = self.columns.iter();
@@ -170,6 +175,24 @@ impl Others {
             self.terms.len() - 1
         });
         &mut self.terms[at]
+    }
+
+    /// By domain: how many pods have the `nth` term as required anti-affinity.
+    pub(crate) fn repels(&self, nth: usize) -> &[i64] {
+        &self.terms[nth].repels
+    }
+
+    /// The terms that mean `pod` and keep it away, by their number.
+    pub(crate) fn repelling(
+        &self,
+        snapshot: &Snapshot,
+        pod: &Demand,
+    ) -> impl Iterator<Item = (usize, &OthersTerm)> {
+        let of_namespace = snapshot.namespace_labels(&pod.namespace);
+        self.terms.iter().enumerate().filter(move |(_, other)| {
+            !other.repels.is_empty()
+                && (other.term).matches(&pod.namespace, of_namespace, &pod.labels)
+        })
     }
 
     /// The terms that mean `pod`.
