@@ -8,11 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use orchestra_core::kind::Pod;
-use orchestra_core::kind::pod::{Affinity, PodAffinity, PodAffinityTerm, TopologySpreadConstraint};
-use orchestra_core::meta::Labels;
 use orchestra_core::port::store::Revision;
-use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::{Framework, PlanInputs, Scheduler};
@@ -51,60 +47,6 @@ fn batch(c: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// Ten applications of a thousand pods in one plan, each spread over three zones and no two of one
-/// application on a host.
-fn relations(c: &mut Criterion) {
-    let mut group = c.benchmark_group("batch of 10,000 pods, spread and apart");
-    group
-        .throughput(Throughput::Elements(10_000))
-        .measurement_time(Duration::from_secs(3));
-    for nodes in [1_000, 5_000, 15_000] {
-        let (mut builder, mut cluster) = cluster(nodes, 10_000);
-        for (n, node) in cluster.nodes.iter().enumerate() {
-            let (name, zone) = (node.metadata.name.clone(), format!("zone-{}", n % 3));
-            builder.apply_node(&node.clone().label(HOST, name).label(ZONE, zone));
-        }
-        for (n, pod) in cluster.pods.iter_mut().skip(1_000).enumerate() {
-            let app = format!("app-{}", n / 1_000);
-            *pod = spread_and_apart(std::mem::take(pod).label("app", &app), &app);
-        }
-        let (snapshot, pending) = (builder.snapshot(Revision(1)), cluster.pending());
-        let plan = Framework::default().plan(&snapshot, &pending, INPUTS);
-        assert!(plan.placed.len() > 9_900, "{} placed", plan.placed.len());
-        group.bench_function(BenchmarkId::from_parameter(nodes), |b| {
-            b.iter(|| black_box(Framework::default().plan(&snapshot, &pending, INPUTS)));
-        });
-    }
-    group.finish();
-}
-
-const ZONE: &str = "topology.kubernetes.io/zone";
-const HOST: &str = "kubernetes.io/hostname";
-
-fn spread_and_apart(mut pod: Pod, app: &str) -> Pod {
-    let labels = Labels::from([("app".into(), app.into())]);
-    let rules = &mut pod.spec.topology_spread_constraints;
-    rules.push(TopologySpreadConstraint {
-        max_skew: 5,
-        topology_key: ZONE.into(),
-        label_selector: Some(LabelSelector::of(labels.clone())),
-        ..TopologySpreadConstraint::default()
-    });
-    let term = PodAffinityTerm {
-        topology_key: HOST.into(),
-        label_selector: Some(LabelSelector::of(labels)),
-        ..PodAffinityTerm::default()
-    };
-    pod.spec.affinity = Some(Box::new(Affinity {
-        pod_anti_affinity: Some(PodAffinity {
-            required: vec![term],
-            ..PodAffinity::default()
-        }),
-        ..Affinity::default()
-    }));
-    pod
 }
 
 /// A thousand pods of twenty shapes in one plan.
@@ -212,5 +154,5 @@ fn preemption(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, batch, relations, shapes, one_by_one, preemption);
+criterion_group!(benches, batch, shapes, one_by_one, preemption);
 criterion_main!(benches);

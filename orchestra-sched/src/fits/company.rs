@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::Obstacle;
-use crate::place::domains::{Bound, Counted, DomainRule};
+use crate::place::domains::{Bound, DomainRule, Source};
 use crate::snapshot::relations::{Company, Domains, PodTerm, meets_all};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -33,15 +33,11 @@ impl<'a> PodAffinity<'a> {
         let mut rules = Vec::new();
         if !affinity.is_empty() {
             let near = ledger.company(affinity);
-            let first_of_its_kind = near.is_empty() && meets_all(snapshot, affinity, demand);
+            let or_first = meets_all(snapshot, affinity, demand);
             rules.extend((0..affinity.len()).map(|nth| DomainRule {
                 domains: Arc::clone(near.domains(nth)),
-                pods: Counted::Company(Arc::clone(&near), nth),
-                bound: if first_of_its_kind {
-                    Bound::Any
-                } else {
-                    Bound::AtLeast(1)
-                },
+                source: Source::Company(near.number, nth),
+                bound: Bound::Peopled { or_first },
                 nowhere: false,
             }));
         }
@@ -49,8 +45,8 @@ impl<'a> PodAffinity<'a> {
             let away = ledger.company(std::slice::from_ref(term));
             rules.push(DomainRule {
                 domains: Arc::clone(away.domains(0)),
-                pods: Counted::Company(away, 0),
-                bound: Bound::AtMost(0),
+                source: Source::Company(away.number, 0),
+                bound: Bound::Empty,
                 nowhere: true,
             });
         }
@@ -60,8 +56,8 @@ impl<'a> PodAffinity<'a> {
                 .repelling(snapshot, demand)
                 .map(|(nth, other)| DomainRule {
                     domains: Arc::clone(&other.domains),
-                    pods: Counted::Repelled(Arc::clone(&others), nth),
-                    bound: Bound::AtMost(0),
+                    source: Source::Repelled(nth),
+                    bound: Bound::Empty,
                     nowhere: true,
                 }),
         );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Obstacle;
-use crate::place::domains::{Bound, Counted, DomainRule};
+use crate::place::domains::{Bound, DomainRule, Source};
 use crate::snapshot::relations::{SpreadRule, Spreading};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -43,8 +43,11 @@ impl<'a> TopologySpread<'a> {
         let rules = self.rules.iter().enumerate();
         let of = |(nth, rule): (usize, &SpreadRule)| DomainRule {
             domains: Arc::clone(&self.counts.counts[nth].domains),
-            pods: Counted::Spread(Arc::clone(&self.counts), nth),
-            bound: Bound::AtMost(i64::from(rule.max_skew) + self.least[nth] - self.adds[nth]),
+            source: Source::Spread(self.counts.number, nth),
+            bound: Bound::Above {
+                least: i64::from(rule.max_skew) - self.adds[nth],
+                min_domains: rule.min_domains,
+            },
             nowhere: false,
         };
         rules.map(of).collect()

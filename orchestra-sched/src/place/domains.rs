@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tournament::Tournament;
-use crate::snapshot::NodeIx;
 use crate::snapshot::relations::{Company, Domains, NOWHERE, Others, Spreading};
+use crate::snapshot::{Ledger, NodeIx};
 
 /// One rule of a filter that turns a node down by how many pods of some kind its domain has.
 ///
@@ -15,39 +15,82 @@ use crate::snapshot::relations::{Company, Domains, NOWHERE, Others, Spreading};
 #[derive(Clone, Debug)]
 pub struct DomainRule {
     pub(crate) domains: Arc<Domains>,
-    pub(crate) pods: Counted,
+    pub(crate) source: Source,
     pub(crate) bound: Bound,
     /// Whether a node in no domain passes.
     pub(crate) nowhere: bool,
 }
 
+/// Where the pods are counted: which of a ledger's counts, and which column of it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    Spread(u64, usize),
+    Company(u64, usize),
+    Repelled(usize),
+}
+
 /// How many pods a domain may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Bound {
-    Any,
-    AtMost(i64),
-    AtLeast(i64),
+    /// So many more than the emptiest domain.
+    Above { least: i64, min_domains: u32 },
+    /// None.
+    Empty,
+    /// One at least, or, if the pod may be the first of its kind, any while there is none anywhere.
+    Peopled { or_first: bool },
 }
 
-/// Where it is counted. Not to be held when pods come or go: the counts would be copied.
-#[derive(Clone, Debug)]
-pub(crate) enum Counted {
+/// A rule with what is counted now. Not to be kept when pods come or go: the counts would be copied.
+struct Now {
+    counts: Counts,
+    limit: Limit,
+}
+
+enum Counts {
     Spread(Arc<Spreading>, usize),
     Company(Arc<Company>, usize),
     Repelled(Arc<Others>, usize),
 }
 
-impl DomainRule {
-    fn allows(&self, domain: usize) -> bool {
-        let pods = match &self.pods {
-            Counted::Spread(all, nth) => all.counts[*nth].pods[domain],
-            Counted::Company(all, nth) => all.column(*nth).1[domain],
-            Counted::Repelled(all, nth) => all.repels(*nth)[domain],
+/// A bound in numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Limit {
+    Any,
+    AtMost(i64),
+    AtLeast(i64),
+}
+
+impl Now {
+    /// `None` if it is no longer counted.
+    fn of(ledger: &Ledger, source: Source, bound: Bound) -> Option<Self> {
+        let counts = match source {
+            Source::Spread(number, nth) => Counts::Spread(ledger.spreading_numbered(number)?, nth),
+            Source::Company(number, nth) => Counts::Company(ledger.company_numbered(number)?, nth),
+            Source::Repelled(nth) => Counts::Repelled(ledger.others(), nth),
         };
-        match self.bound {
-            Bound::Any => true,
-            Bound::AtMost(most) => pods <= most,
-            Bound::AtLeast(least) => pods >= least,
+        let limit = match (bound, &counts) {
+            (Bound::Empty, _) => Limit::AtMost(0),
+            (Bound::Above { least, min_domains }, Counts::Spread(all, nth)) => {
+                Limit::AtMost(least + all.counts[*nth].least(min_domains))
+            }
+            (Bound::Peopled { or_first: true }, Counts::Company(all, _)) if all.is_empty() => {
+                Limit::Any
+            }
+            (Bound::Above { .. } | Bound::Peopled { .. }, _) => Limit::AtLeast(1),
+        };
+        Some(Self { counts, limit })
+    }
+
+    fn allows(&self, domain: usize) -> bool {
+        let pods = match &self.counts {
+            Counts::Spread(all, nth) => all.counts[*nth].pods[domain],
+            Counts::Company(all, nth) => all.column(*nth).1[domain],
+            Counts::Repelled(all, nth) => all.repels(*nth)[domain],
+        };
+        match self.limit {
+            Limit::Any => true,
+            Limit::AtMost(most) => pods <= most,
+            Limit::AtLeast(least) => pods >= least,
         }
     }
 }
@@ -67,6 +110,8 @@ pub(super) struct Field {
     rules: Vec<Watched>,
     /// By row: how many rules with many domains turn it down. Empty if there are none.
     barred: Vec<u16>,
+    /// How many terms of others there were.
+    others: usize,
 }
 
 /// The rows that are in the same domains of all rules with few.
@@ -84,7 +129,9 @@ struct Cell {
 #[derive(Debug)]
 struct Watched {
     domains: Arc<Domains>,
+    source: Source,
     bound: Bound,
+    limit: Limit,
     nowhere: bool,
     /// By domain.
     open: Vec<bool>,
@@ -93,9 +140,14 @@ struct Watched {
 }
 
 impl Field {
-    /// `rows` rows, all out, under `rules`.
-    pub(super) fn new(rows: usize, rules: &[DomainRule]) -> Self {
+    /// `rows` rows, all out, under `rules`, which stand in `ledger`'s counts.
+    pub(super) fn new(rows: usize, rules: &[DomainRule], ledger: &Ledger) -> Self {
         let mut field = Self {
+            others: if rules.is_empty() {
+                0
+            } else {
+                ledger.others().len()
+            },
             cells: Vec::new(),
             seats: Vec::new(),
             rules: Vec::with_capacity(rules.len()),
@@ -108,11 +160,16 @@ impl Field {
             if coarse {
                 cells *= domains + 1;
             }
+            let Some(now) = Now::of(ledger, rule.source, rule.bound) else {
+                continue;
+            };
             field.rules.push(Watched {
                 domains: Arc::clone(&rule.domains),
+                source: rule.source,
                 bound: rule.bound,
+                limit: now.limit,
                 nowhere: rule.nowhere,
-                open: (0..domains).map(|domain| rule.allows(domain)).collect(),
+                open: (0..domains).map(|domain| now.allows(domain)).collect(),
                 members: (!coarse).then(|| rule.domains.members()),
             });
         }
@@ -177,29 +234,24 @@ impl Field {
         }
     }
 
-    /// Takes in what `rules`, as they now are, say after pods came to or left the rows in `changed`.
-    /// The rows to seat anew; `None` if they are other rules than before.
-    pub(super) fn follow(
-        &mut self,
-        rules: &[DomainRule],
-        changed: &[NodeIx],
-    ) -> Option<Vec<usize>> {
-        let same = |(rule, known): (&DomainRule, &Watched)| {
-            Arc::ptr_eq(&rule.domains, &known.domains) && rule.nowhere == known.nowhere
-        };
-        if rules.len() != self.rules.len() || !rules.iter().zip(&self.rules).all(same) {
+    /// Takes in what the rules say after pods came to or left the rows in `changed`. The rows to
+    /// seat anew; `None` if the rules may be others than before.
+    pub(super) fn follow(&mut self, ledger: &Ledger, changed: &[NodeIx]) -> Option<Vec<usize>> {
+        if !self.rules.is_empty() && ledger.others().len() != self.others {
             return None;
         }
         let (mut cells, mut moved) = (false, Vec::new());
-        for (rule, known) in rules.iter().zip(&mut self.rules) {
-            if rule.bound == known.bound {
-                for domain in changed.iter().filter_map(|node| rule.domains.of(*node)) {
-                    cells |= known.look(rule, domain, &mut moved);
+        for rule in &mut self.rules {
+            let now = Now::of(ledger, rule.source, rule.bound)?;
+            if std::mem::replace(&mut rule.limit, now.limit) == now.limit {
+                for node in changed {
+                    if let Some(domain) = rule.domains.of(*node) {
+                        cells |= rule.look(&now, domain, &mut moved);
+                    }
                 }
             } else {
-                known.bound = rule.bound;
-                for domain in 0..known.open.len() {
-                    cells |= known.look(rule, domain, &mut moved);
+                for domain in 0..rule.open.len() {
+                    cells |= rule.look(&now, domain, &mut moved);
                 }
             }
         }
@@ -295,8 +347,8 @@ impl Watched {
 
     /// Asks about a domain again, and adds its rows to `moved` if that changed and they stand alone;
     /// whether it changed and they do not.
-    fn look(&mut self, rule: &DomainRule, domain: usize, moved: &mut Vec<(u32, bool)>) -> bool {
-        let open = rule.allows(domain);
+    fn look(&mut self, now: &Now, domain: usize, moved: &mut Vec<(u32, bool)>) -> bool {
+        let open = now.allows(domain);
         if std::mem::replace(&mut self.open[domain], open) == open {
             return false;
         }

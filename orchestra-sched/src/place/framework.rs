@@ -88,8 +88,7 @@ impl Profile {
         self
     }
 
-    pub(super) fn choose_devices(&self, ask: &Ask<'_>, node: NodeIx) -> DeviceSet {
-        let cycle = &ask.cycle;
+    fn choose_devices(&self, cycle: &Cycle<'_>, faults: &Faults, node: NodeIx) -> DeviceSet {
         let demand = &cycle.pod.demand;
         let usual = || cycle.ledger.devices_for(node, demand);
         match (&self.devices, &demand.accelerators) {
@@ -97,7 +96,7 @@ impl Profile {
                 let devices = &cycle.ledger.row(node).devices[0];
                 contain(|| choice.choose(cycle, node))
                     .unwrap_or_else(|panic| {
-                        ask.faults.add("DeviceChoice", cycle.pod, panic);
+                        faults.add("DeviceChoice", cycle.pod, panic);
                         None
                     })
                     .filter(|set| devices.can_on(wanted, *set))
@@ -223,6 +222,7 @@ impl Scheduler for Framework {
             unshared: self.unshared,
             memory: memory.as_deref_mut(),
             groups,
+            meant,
             now: inputs.now,
             salt: inputs.rng.stream("placement-ties").next_u64(),
             faults: &faults,
@@ -336,6 +336,8 @@ struct Run<'a> {
     /// What earlier plans learned; `None` if it must not be used.
     memory: Option<&'a mut Memory>,
     groups: Groups<'a>,
+    /// Whether there are pods whose terms may mean others.
+    meant: bool,
     now: Timestamp,
     salt: u64,
     faults: &'a Faults,
@@ -393,9 +395,13 @@ impl Run<'_> {
         more_to_come: bool,
     ) -> Result<Choice, Vec<(NodeIx, Obstacle)>> {
         self.settle();
+        // Always the same of those that share their answers, so that plugins find what they know of
+        // it at once.
+        let first = self.groups.first(group).0;
+        let own = Cycle::new(&self.ledger, pod, self.now);
         let ask = Ask {
             profile: self.profile,
-            cycle: Cycle::new(&self.ledger, pod, self.now),
+            cycle: Cycle::new(&self.ledger, first, self.now),
             salt: self.salt,
             faults: self.faults,
             cleverly: !self.unshared,
@@ -443,7 +449,7 @@ impl Run<'_> {
                 break None;
             };
             let alone = self.stands_alone(pod, node);
-            match alone.and_then(|()| reserve(&mut self.books, &ask, node)) {
+            match alone.and_then(|()| reserve(&mut self.books, self.faults, &own, node)) {
                 Ok(()) => break Some((node, score)),
                 Err(obstacle) => {
                     refusals.push((node, obstacle));
@@ -456,7 +462,7 @@ impl Run<'_> {
         }
         let chosen = chosen.map(|(node, score)| Choice {
             node,
-            devices: self.profile.choose_devices(&ask, node),
+            devices: self.profile.choose_devices(&own, self.faults, node),
             score,
         });
         if repeats {
@@ -468,7 +474,12 @@ impl Run<'_> {
         if let Some(room) = &mut self.room {
             room.placed(choice.node, &pod.demand, choice.devices);
         }
-        self.owed = Some((choice.node, Arc::clone(&pod.demand), choice.devices));
+        let looks_around = pod.demand.relations.is_some() || self.meant;
+        let demand = match looks_around && *pod.demand == *first.demand {
+            true => &first.demand,
+            false => &pod.demand,
+        };
+        self.owed = Some((choice.node, Arc::clone(demand), choice.devices));
         Ok(choice)
     }
 
@@ -622,10 +633,15 @@ impl Run<'_> {
 }
 
 /// Claims from all keepers of accounts, or from none.
-fn reserve(books: &mut [Box<dyn Reserve>], ask: &Ask<'_>, node: NodeIx) -> Result<(), Obstacle> {
-    let pod = ask.cycle.pod;
+fn reserve(
+    books: &mut [Box<dyn Reserve>],
+    faults: &Faults,
+    cycle: &Cycle<'_>,
+    node: NodeIx,
+) -> Result<(), Obstacle> {
+    let pod = cycle.pod;
     for at in 0..books.len() {
-        let claim = contain(|| books[at].reserve(&ask.cycle, node));
+        let claim = contain(|| books[at].reserve(cycle, node));
         let rule = books[at].name();
         let obstacle = match claim {
             Ok(Ok(())) => continue,
@@ -636,13 +652,13 @@ fn reserve(books: &mut [Box<dyn Reserve>], ask: &Ask<'_>, node: NodeIx) -> Resul
                 helped_by: Changes::ANY,
             },
             Err(panic) => {
-                ask.faults.add(rule, pod, panic.clone());
+                faults.add(rule, pod, panic.clone());
                 panicked(rule, panic)
             }
         };
         for book in books[..at].iter_mut().rev() {
             if let Err(panic) = contain(|| book.release(pod, node)) {
-                ask.faults.add(book.name(), pod, panic);
+                faults.add(book.name(), pod, panic);
             }
         }
         return Err(obstacle);

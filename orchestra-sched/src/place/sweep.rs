@@ -12,6 +12,8 @@ use crate::snapshot::NodeIx;
 
 /// Bits of a key that settle ties. The rest hold the weighted score.
 const TIE_BITS: u32 = 44;
+/// A filter of more rules on domains than this is asked about every row.
+const RULES_MAX: usize = 16;
 /// Bounds looked at together.
 const CHUNK: usize = 32;
 const WEIGHTED_MAX: u64 = (1 << (64 - TIE_BITS)) - 2;
@@ -94,7 +96,8 @@ impl Sweep {
                 Some(kernel) if reach == Reach::Node => sweep.kernel.add(kernel, 0),
                 _ if reach == Reach::Cluster
                     && domains_do
-                    && filter.domains(&ask.cycle).is_some() =>
+                    && (filter.domains(&ask.cycle))
+                        .is_some_and(|rules| rules.len() <= RULES_MAX) =>
                 {
                     sweep.by_domain.push(at);
                 }
@@ -262,7 +265,7 @@ impl Sweep {
         if self.field.is_some() {
             return;
         }
-        let mut field = Field::new(self.rows, &self.rules(ask));
+        let mut field = Field::new(self.rows, &self.rules(ask), ask.cycle.ledger);
         field.fill(|set| {
             self.scan(ask, |row, sum| {
                 let hash = ask.cycle.snapshot().name_hash(row);
@@ -315,11 +318,11 @@ impl Sweep {
         if self.by_domain.is_empty() {
             return;
         }
-        let rules = self.rules(ask);
+        let ledger = ask.cycle.ledger;
         let flipped = self
             .field
             .as_mut()
-            .map(|field| field.follow(&rules, changed));
+            .map(|field| field.follow(ledger, changed));
         match flipped {
             Some(Some(rows)) => rows
                 .into_iter()

@@ -258,6 +258,16 @@ impl Ledger {
         self.book.company(&self.snapshot, terms)
     }
 
+    /// The spread counts of that number, while they are kept.
+    pub(crate) fn spreading_numbered(&self, number: u64) -> Option<Arc<Spreading>> {
+        self.book.spreading_numbered(number)
+    }
+
+    /// The company of that number, while it is kept.
+    pub(crate) fn company_numbered(&self, number: u64) -> Option<Arc<Company>> {
+        self.book.company_numbered(number)
+    }
+
     /// What pods that run or may come ask of others.
     pub(crate) fn others(&self) -> Arc<Others> {
         self.book.others(&self.snapshot)

@@ -39,9 +39,24 @@ struct Move {
 #[derive(Clone, Debug, Default)]
 struct Kept {
     domains: Vec<Arc<Domains>>,
-    spreadings: Vec<Arc<Spreading>>,
-    companies: Vec<Arc<Company>>,
+    spreadings: Vec<Numbered<Spreading>>,
+    companies: Vec<Numbered<Company>>,
     others: Option<Arc<Others>>,
+    /// How many counts were ever made: the next one's number.
+    made: u64,
+    /// The pod that last came or left, and who counts it; void once another count is made.
+    last: Option<Touched>,
+}
+
+/// A count, and the number by which it is found again.
+type Numbered<T> = (u64, Arc<T>);
+
+/// Which counts a pod matters to, by their place among those kept.
+#[derive(Clone, Debug)]
+struct Touched {
+    pod: Arc<Demand>,
+    spreadings: Vec<usize>,
+    companies: Vec<usize>,
 }
 
 impl Clone for Book {
@@ -78,17 +93,15 @@ impl Book {
             spreads,
         });
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let spreadings = kept.spreadings.iter_mut().filter(|_| spreads);
-        for spreading in spreadings {
-            Arc::make_mut(spreading).shift(node, pod, by);
+        if !kept.spreadings.is_empty() || !kept.companies.is_empty() {
+            kept.shift(snapshot, node, pod, by, spreads);
         }
-        for company in &mut kept.companies {
-            Arc::make_mut(company).shift(snapshot, node, pod, by);
-        }
-        if let (Some(others), Some(relations)) = (&mut kept.others, pod.relations.as_deref()) {
+        if let (Some(others), Some(relations)) = (&mut kept.others, pod.relations.as_deref())
+            && relations.reaches_others()
+        {
             let known = &mut kept.domains;
             let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
-            Arc::make_mut(others).shift(relations, Some(node), by, &mut domains);
+            Arc::make_mut(others).shift_pod(pod, relations, node, by, &mut domains);
         }
     }
 
@@ -153,33 +166,45 @@ impl Book {
         required: bool,
     ) -> Arc<Spreading> {
         let kept = &mut *self.kept();
-        let serves = |one: &&Arc<Spreading>| one.serves(demand, required);
-        if let Some(known) = kept.spreadings.iter().find(serves) {
+        let serves = |one: &&Numbered<Spreading>| one.1.serves(demand, required);
+        if let Some((_, known)) = kept.spreadings.iter().find(serves) {
             return Arc::clone(known);
         }
+        let demand = Arc::new(demand.clone());
+        let number = kept.number();
         let known = &mut kept.domains;
         let domains = |key: &SmolStr| find_domains(known, snapshot, key);
-        let demand = Arc::new(demand.clone());
-        let mut fresh = Spreading::new(snapshot, demand, required, domains);
+        let mut fresh = Spreading::new(snapshot, demand, required, number, domains);
         for one in self.moves.iter().filter(|one| one.spreads) {
             fresh.shift(one.node, &one.pod, one.by);
         }
-        keep(&mut kept.spreadings, fresh)
+        keep_numbered(&mut kept.spreadings, number, fresh)
     }
 
     /// The counts of pods that meet all of `terms`.
     pub(crate) fn company(&self, snapshot: &Snapshot, terms: &[PodTerm]) -> Arc<Company> {
         let kept = &mut *self.kept();
-        if let Some(known) = kept.companies.iter().find(|one| one.serves(terms)) {
+        if let Some((_, known)) = kept.companies.iter().find(|one| one.1.serves(terms)) {
             return Arc::clone(known);
         }
+        let number = kept.number();
         let known = &mut kept.domains;
         let domains = |key: &SmolStr| find_domains(known, snapshot, key);
-        let mut fresh = Company::new(snapshot, terms, domains);
+        let mut fresh = Company::new(snapshot, terms, number, domains);
         for one in &self.moves {
-            fresh.shift(snapshot, one.node, &one.pod, one.by);
+            fresh.shift_if_met(snapshot, one.node, &one.pod, one.by);
         }
-        keep(&mut kept.companies, fresh)
+        keep_numbered(&mut kept.companies, number, fresh)
+    }
+
+    /// The spread counts of that number, if they are still kept.
+    pub(crate) fn spreading_numbered(&self, number: u64) -> Option<Arc<Spreading>> {
+        find_numbered(&self.kept().spreadings, number)
+    }
+
+    /// The company of that number, if it is still kept.
+    pub(crate) fn company_numbered(&self, number: u64) -> Option<Arc<Company>> {
+        find_numbered(&self.kept().companies, number)
     }
 
     /// The terms of the pods that run or may come.
@@ -202,6 +227,71 @@ impl Book {
         kept.others = Some(Arc::clone(&fresh));
         fresh
     }
+}
+
+impl Kept {
+    /// A number that no count had before.
+    fn number(&mut self) -> u64 {
+        self.last = None;
+        self.made += 1;
+        self.made
+    }
+
+    fn shift(
+        &mut self,
+        snapshot: &Snapshot,
+        node: NodeIx,
+        pod: &Arc<Demand>,
+        by: i64,
+        spreads: bool,
+    ) {
+        let touched = self.touched(snapshot, pod);
+        for &at in touched.spreadings.iter().filter(|_| spreads) {
+            Arc::make_mut(&mut self.spreadings[at].1).shift(node, pod, by);
+        }
+        for &at in &touched.companies {
+            Arc::make_mut(&mut self.companies[at].1).shift(node, by);
+        }
+        self.last = Some(touched);
+    }
+
+    /// The counts that `pod` matters to.
+    fn touched(&mut self, snapshot: &Snapshot, pod: &Arc<Demand>) -> Touched {
+        if let Some(last) = self.last.take()
+            && (Arc::ptr_eq(&last.pod, pod)
+                || last.pod.namespace == pod.namespace && last.pod.labels == pod.labels)
+        {
+            return last;
+        }
+        let spreadings = self.spreadings.iter().enumerate();
+        let companies = self.companies.iter().enumerate();
+        Touched {
+            pod: Arc::clone(pod),
+            spreadings: spreadings
+                .filter(|(_, (_, one))| one.counts_any(pod))
+                .map(|(at, _)| at)
+                .collect(),
+            companies: companies
+                .filter(|(_, (_, one))| one.is_met(snapshot, pod))
+                .map(|(at, _)| at)
+                .collect(),
+        }
+    }
+}
+
+fn find_numbered<T>(kept: &[Numbered<T>], number: u64) -> Option<Arc<T>> {
+    let mut kept = kept.iter().rev();
+    kept.find(|one| one.0 == number)
+        .map(|(_, one)| Arc::clone(one))
+}
+
+fn keep_numbered<T>(kept: &mut Vec<Numbered<T>>, number: u64, fresh: T) -> Arc<T> {
+    if kept.len() == COUNTS_KEPT_MAX {
+        kept.remove(0);
+    }
+    let fresh = Arc::new(fresh);
+    kept.push((number, Arc::clone(&fresh)));
+    fresh
 }
 
 fn find_domains(known: &mut Vec<Arc<Domains>>, snapshot: &Snapshot, key: &SmolStr) -> Arc<Domains> {

@@ -18,6 +18,8 @@ pub(crate) struct Spreading {
     /// The pod whose rules they are, for what the policies ask and what must agree.
     demand: Arc<Demand>,
     required: bool,
+    /// By which it is found again.
+    pub(crate) number: u64,
     pub(crate) counts: Vec<SpreadCount>,
 }
 
@@ -44,6 +46,7 @@ impl Spreading {
         snapshot: &Snapshot,
         demand: Arc<Demand>,
         required: bool,
+        number: u64,
         mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
     ) -> Self {
         let rules = rules(&demand, required);
@@ -108,6 +111,7 @@ impl Spreading {
         Self {
             demand,
             required,
+            number,
             counts,
         }
     }
@@ -123,6 +127,12 @@ impl Spreading {
                     && self.demand.node_affinity == demand.node_affinity)
             && (!own.iter().any(|rule| rule.honors_taints)
                 || self.demand.tolerations == demand.tolerations)
+    }
+
+    /// Whether some rule counts a pod.
+    pub(crate) fn counts_any(&self, pod: &Demand) -> bool {
+        let mut rules = rules(&self.demand, self.required).iter();
+        pod.namespace == self.demand.namespace && rules.any(|rule| rule.counts(&pod.labels))
     }
 
     /// A pod comes to a node (`by` 1) or leaves it (−1).

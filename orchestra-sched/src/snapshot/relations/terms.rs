@@ -14,13 +14,18 @@ use crate::snapshot::{Demand, NodeIx, Snapshot};
 #[derive(Clone, Debug)]
 pub(crate) struct Company {
     terms: Vec<PodTerm>,
+    /// By which it is found again.
+    pub(crate) number: u64,
     columns: Vec<(Arc<Domains>, Vec<i64>)>,
+    /// In how many domains there is such a pod, over all columns.
+    peopled: usize,
 }
 
 impl Company {
     pub(crate) fn new(
         snapshot: &Snapshot,
         terms: &[PodTerm],
+        number: u64,
         mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
     ) -> Self {
         let column = |term: &PodTerm| {
@@ -30,11 +35,13 @@ impl Company {
         };
         let mut company = Self {
             terms: terms.to_vec(),
+            number,
             columns: terms.iter().map(column).collect(),
+            peopled: 0,
         };
         for (node, row) in snapshot.nodes() {
             for running in row.pods() {
-                company.shift(snapshot, node, &running.demand, 1);
+                company.shift_if_met(snapshot, node, &running.demand, 1);
             }
         }
         company
@@ -44,14 +51,32 @@ impl Company {
         self.terms == terms
     }
 
-    /// A pod comes to a node (`by` 1) or leaves it (−1).
-    pub(crate) fn shift(&mut self, snapshot: &Snapshot, node: NodeIx, pod: &Demand, by: i64) {
-        if !meets_all(snapshot, &self.terms, pod) {
-            return;
+    /// Whether a pod is meant.
+    pub(crate) fn is_met(&self, snapshot: &Snapshot, pod: &Demand) -> bool {
+        meets_all(snapshot, &self.terms, pod)
+    }
+
+    /// A pod comes to a node (`by` 1) or leaves it (−1), if it is meant.
+    pub(crate) fn shift_if_met(
+        &mut self,
+        snapshot: &Snapshot,
+        node: NodeIx,
+        pod: &Demand,
+        by: i64,
+    ) {
+        if self.is_met(snapshot, pod) {
+            self.shift(node, by);
         }
+    }
+
+    /// A pod that is meant comes to a node (`by` 1) or leaves it (−1).
+    pub(crate) fn shift(&mut self, node: NodeIx, by: i64) {
         for (domains, pods) in &mut self.columns {
             if let Some(domain) = domains.of(node) {
+                let before = pods[domain];
                 pods[domain] += by;
+                self.peopled += usize::from(pods[domain] > 0);
+                self.peopled -= usize::from(before > 0);
             }
         }
     }
@@ -69,8 +94,7 @@ impl Company {
 
     /// Whether no such pod is in any domain.
     pub(crate) fn is_empty(&self) -> bool {
-        let mut columns = self.columns.iter();
-        columns.all(|(_, pods)| pods.iter().all(|&pods| pods <= 0))
+        self.peopled == 0
     }
 }
 
@@ -86,6 +110,9 @@ pub(crate) fn meets_all(snapshot: &Snapshot, terms: &[PodTerm], pod: &Demand) ->
 pub(crate) struct Others {
     terms: Vec<OthersTerm>,
     by_hash: BTreeMap<u64, Vec<usize>>,
+    /// The pod that last came or left, and its terms: anti-affinity, and the others with what each
+    /// counts in scores.
+    last: Option<(Arc<Demand>, Vec<usize>, Vec<(usize, i64)>)>,
 }
 
 /// A term, and where the pods are that have it.
@@ -128,12 +155,57 @@ impl Others {
         by: i64,
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
     ) {
-        for term in &relations.anti_affinity {
-            let term = self.find(term, domains);
-            term.repels.resize(term.domains.len(), 0);
-            if let Some(domain) = node.and_then(|node| term.domains.of(node)) {
+        let (repels, attracts) = self.terms_of(relations, domains);
+        if let Some(node) = node {
+            self.add(node, by, &repels, &attracts);
+        }
+    }
+
+    /// As [`shift`](Self::shift), for one of many pods alike.
+    pub(crate) fn shift_pod(
+        &mut self,
+        pod: &Arc<Demand>,
+        relations: &Relations,
+        node: NodeIx,
+        by: i64,
+        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) {
+        let known = self.last.take().filter(|last| Arc::ptr_eq(&last.0, pod));
+        let (_, repels, attracts) = known.unwrap_or_else(|| {
+            let (repels, attracts) = self.terms_of(relations, domains);
+            (Arc::clone(pod), repels, attracts)
+        });
+        self.add(node, by, &repels, &attracts);
+        self.last = Some((Arc::clone(pod), repels, attracts));
+    }
+
+    fn add(&mut self, node: NodeIx, by: i64, repels: &[usize], attracts: &[(usize, i64)]) {
+        for &at in repels {
+            let term = &mut self.terms[at];
+            if let Some(domain) = term.domains.of(node) {
                 term.repels[domain] += by;
             }
+        }
+        for &(at, weight) in attracts {
+            let term = &mut self.terms[at];
+            if let Some(domain) = term.domains.of(node) {
+                term.attracts[domain] += weight * by;
+            }
+        }
+    }
+
+    /// The terms of a pod, each known from now on.
+    fn terms_of(
+        &mut self,
+        relations: &Relations,
+        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+    ) -> (Vec<usize>, Vec<(usize, i64)>) {
+        let mut repels = Vec::new();
+        for term in &relations.anti_affinity {
+            let at = self.find(term, domains);
+            let term = &mut self.terms[at];
+            term.repels.resize(term.domains.len(), 0);
+            repels.push(at);
         }
         let required = relations
             .affinity
@@ -143,20 +215,26 @@ impl Others {
             .preferred
             .iter()
             .map(|(weight, term)| (*weight, term));
+        let mut attracts = Vec::new();
         for (weight, term) in required.chain(preferred) {
-            let term = self.find(term, domains);
+            let at = self.find(term, domains);
+            let term = &mut self.terms[at];
             term.attracts.resize(term.domains.len(), 0);
-            if let Some(domain) = node.and_then(|node| term.domains.of(node)) {
-                term.attracts[domain] += weight * by;
-            }
+            attracts.push((at, weight));
         }
+        (repels, attracts)
+    }
+
+    /// How many terms there are.
+    pub(crate) fn len(&self) -> usize {
+        self.terms.len()
     }
 
     fn find(
         &mut self,
         term: &PodTerm,
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
-    ) -> &mut OthersTerm {
+    ) -> usize {
         let mut hash = Words::default();
         term.hash(&mut hash);
         let alike = self.by_hash.entry(hash.finish()).or_default();
@@ -164,7 +242,7 @@ impl Others {
             .iter()
             .copied()
             .find(|&at| self.terms[at].term == *term);
-        let at = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             alike.push(self.terms.len());
             self.terms.push(OthersTerm {
                 term: term.clone(),
@@ -173,8 +251,7 @@ impl Others {
                 attracts: Vec::new(),
             });
             self.terms.len() - 1
-        });
-        &mut self.terms[at]
+        })
     }
 
     /// By domain: how many pods have the `nth` term as required anti-affinity.

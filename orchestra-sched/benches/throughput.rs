@@ -1,0 +1,122 @@
+//! Batches: what a placement costs in CPU time of one thread, by the size of the cluster; and what a
+//! large cluster weighs. Each scheduler is a new one, so that nothing is known beforehand.
+//!
+//! `cargo bench -p orchestra-sched --bench throughput`
+
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use orchestra_core::kind::Pod;
+use orchestra_core::kind::pod::{Affinity, PodAffinity, PodAffinityTerm, TopologySpreadConstraint};
+use orchestra_core::meta::Labels;
+use orchestra_core::port::store::Revision;
+use orchestra_core::selector::LabelSelector;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::fixture::Cluster;
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
+use orchestra_sched::rng::PlanRng;
+use orchestra_sched::snapshot::{Snapshot, SnapshotBuilder};
+use rustix::time::{ClockId, clock_gettime};
+
+const ZONE: &str = "topology.kubernetes.io/zone";
+const HOST: &str = "kubernetes.io/hostname";
+const PODS: usize = 10_000;
+
+const INPUTS: PlanInputs = PlanInputs {
+    now: Timestamp::EPOCH,
+    rng: PlanRng::new(1),
+};
+
+fn main() {
+    println!("| batch of {PODS} pods | nodes | CPU a pod | pods a CPU second |");
+    println!("|---|---|---|---|");
+    for nodes in [1_000, 5_000, 15_000, 100_000] {
+        let (snapshot, pending) = cluster(nodes, |_, pod| pod);
+        measure("basic", nodes, &snapshot, &pending);
+    }
+    for nodes in [1_000, 5_000, 15_000, 100_000] {
+        let (snapshot, pending) = cluster(nodes, |n, pod| {
+            let app = format!("app-{}", n / 1_000);
+            spread_and_apart(pod.label("app", &*app), &app)
+        });
+        measure(
+            "zone spread and host anti-affinity",
+            nodes,
+            &snapshot,
+            &pending,
+        );
+    }
+}
+
+/// The median of seven.
+fn measure(name: &str, nodes: usize, snapshot: &Snapshot, pending: &[Pending]) {
+    let mut times: Vec<Duration> = (0..7)
+        .map(|_| {
+            let scheduler = Framework::default();
+            let before = cpu();
+            let plan = scheduler.plan(snapshot, pending, INPUTS);
+            let time = cpu() - before;
+            assert!(plan.placed.len() > PODS * 99 / 100, "{}", plan.placed.len());
+            time
+        })
+        .collect();
+    times.sort_unstable();
+    let each = times[3].as_nanos() as f64 / PODS as f64;
+    println!("| {name} | {nodes} | {each:.0} ns | {:.0} |", 1e9 / each);
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Nodes of 4 cores, 32 GiB and 110 pods on which 1,000 pods run, and pods of 100m and 500 MiB.
+fn cluster(nodes: usize, shape: impl Fn(usize, Pod) -> Pod) -> (Snapshot, Vec<Pending>) {
+    let text = format!(
+        "node n*{nodes} cpu=4 memory=32Gi pods=110\npod p*{} cpu=100m memory=500Mi",
+        PODS + 1_000
+    );
+    let cluster: Cluster = text.parse().unwrap();
+    let mut builder = SnapshotBuilder::new();
+    for (n, node) in cluster.nodes.iter().enumerate() {
+        let (name, zone) = (node.metadata.name.clone(), format!("zone-{}", n % 3));
+        builder.apply_node(&node.clone().label(HOST, name).label(ZONE, zone));
+    }
+    let mut pods = cluster.pods.into_iter();
+    for (n, mut pod) in pods.by_ref().take(1_000).enumerate() {
+        pod.spec.node_name = format!("n-{}", n % nodes + 1).into();
+        builder.apply_pod(&pod);
+    }
+    let pending = pods.enumerate().map(|(n, pod)| shape(n, pod));
+    let pending = pending
+        .map(|pod| Pending::of(&pod, Timestamp::EPOCH))
+        .collect();
+    (builder.snapshot(Revision(1)), pending)
+}
+
+/// Spread over three zones, and no two of one application on a host.
+fn spread_and_apart(mut pod: Pod, app: &str) -> Pod {
+    let labels = Labels::from([("app".into(), app.into())]);
+    let rules = &mut pod.spec.topology_spread_constraints;
+    rules.push(TopologySpreadConstraint {
+        max_skew: 5,
+        topology_key: ZONE.into(),
+        label_selector: Some(LabelSelector::of(labels.clone())),
+        ..TopologySpreadConstraint::default()
+    });
+    let term = PodAffinityTerm {
+        topology_key: HOST.into(),
+        label_selector: Some(LabelSelector::of(labels)),
+        ..PodAffinityTerm::default()
+    };
+    pod.spec.affinity = Some(Box::new(Affinity {
+        pod_anti_affinity: Some(PodAffinity {
+            required: vec![term],
+            ..PodAffinity::default()
+        }),
+        ..Affinity::default()
+    }));
+    pod
+}
