@@ -268,6 +268,8 @@ impl fmt::Display for Reason {
                 }
                 Ok(())
             }
+            Obstacle::Volume { claim } => write!(f, "{n} {are} out of reach of claim {claim}"),
+            Obstacle::Data { name } => write!(f, "{n} lack{} data {name}", s(one)),
             Obstacle::NoDomain { key } => {
                 write!(f, "{n} lack{} label {key} to spread over", s(one))
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::WHOLE_MILLI;
 use orchestra_core::kind::{Taint, TaintEffect};
+use orchestra_core::meta::ObjectKey;
 use smol_str::SmolStr;
 
 pub(crate) use company::PodAffinity;
@@ -19,7 +20,7 @@ pub(crate) use spread::TopologySpread;
 pub use spread::topology_spread;
 
 use crate::place::Changes;
-use crate::snapshot::{Demand, HostPort, Ledger, NodeFacts, NodeIx, Snapshot};
+use crate::snapshot::{Demand, HostPort, Ledger, NodeFacts, NodeIx, Snapshot, size_of};
 
 /// What a rule says of a pod and a node.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -83,6 +84,16 @@ pub enum Obstacle {
         free: u32,
         /// How many the node has.
         total: u32,
+    },
+    /// The storage that a claim got cannot be used from the node.
+    Volume {
+        /// The claim.
+        claim: ObjectKey,
+    },
+    /// The node lacks data that the pod needs.
+    Data {
+        /// Which.
+        name: SmolStr,
     },
     /// The node lacks the label whose values are the domains that the pod must spread over.
     NoDomain {
@@ -155,6 +166,8 @@ impl Obstacle {
             Self::Lacks { .. } => "NodeResourcesFit",
             Self::Port(_) => "NodePorts",
             Self::AcceleratorModel { .. } | Self::Accelerators { .. } => "Accelerators",
+            Self::Volume { .. } => "VolumeBinding",
+            Self::Data { .. } => "DataLocality",
             Self::NoDomain { .. } | Self::Skew { .. } => "PodTopologySpread",
             Self::NoCompany { .. } | Self::Company { .. } | Self::Unwelcome { .. } => {
                 "InterPodAffinity"
@@ -203,6 +216,8 @@ impl Obstacle {
             Self::AcceleratorModel { .. } => Changes::NODE_LABELS.with(Changes::NODE_GREW),
             Self::Accelerators { asked, total, .. } if asked > total => Changes::NODE_GREW,
             Self::Accelerators { .. } => Changes::NODE_GREW.with(Changes::POD_REMOVED),
+            Self::Volume { .. } => Changes::NODE_LABELS.with(Changes::VOLUMES),
+            Self::Data { .. } => Changes::NODE_GREW,
             Self::NoDomain { .. } => Changes::NODE_LABELS,
             // Domains come and go with nodes and what they are; the emptiest may fill up.
             Self::Skew { .. } => Changes::POD_REMOVED
@@ -324,6 +339,8 @@ pub fn obstacles(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Vec<Obstacle
     found.extend(resources(ledger, node, demand));
     found.extend(ports(ledger, node, demand));
     found.extend(accelerators(ledger, node, demand));
+    found.extend(volumes(ledger.snapshot(), facts, demand));
+    found.extend(data(facts, demand));
     found.extend(topology_spread(ledger, node, demand));
     found.extend(pod_affinity(ledger, node, demand));
     found
@@ -430,6 +447,24 @@ pub fn resources(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Vec<Obstacle
     found
 }
 
+/// The first claim whose storage cannot be used from the node, as far as that is known.
+pub fn volumes(snapshot: &Snapshot, facts: &NodeFacts, demand: &Demand) -> Option<Obstacle> {
+    let mut claims = demand.reads.as_deref()?.claims.iter();
+    let out_of_reach = |claim: &&ObjectKey| {
+        let nodes = snapshot.volume(claim);
+        nodes.is_some_and(|nodes| !nodes.matches(&facts.name, &facts.labels))
+    };
+    let claim = claims.find(out_of_reach)?.clone();
+    Some(Obstacle::Volume { claim })
+}
+
+/// The first data that the pod needs and the node lacks.
+pub fn data(facts: &NodeFacts, demand: &Demand) -> Option<Obstacle> {
+    let mut needs = demand.reads.as_deref()?.needs.iter();
+    let name = needs.find(|name| size_of(&facts.data, name).is_none())?;
+    Some(Obstacle::Data { name: name.clone() })
+}
+
 /// The first host port that is taken.
 pub fn ports(ledger: &Ledger, node: NodeIx, demand: &Demand) -> Option<Obstacle> {
     let taken = |wanted: &&HostPort| ledger.ports(node).any(|used| used.conflicts(wanted));
@@ -495,6 +530,8 @@ impl fmt::Display for Obstacle {
                 write!(f, "misses {} ", self.missing().unwrap_or(0))?;
                 write_share(f, *milli)
             }
+            Self::Volume { claim } => write!(f, "out of reach of claim {claim}"),
+            Self::Data { name } => write!(f, "no data {name}"),
             Self::NoDomain { key } => write!(f, "no label {key} to spread over"),
             Self::Skew {
                 key,

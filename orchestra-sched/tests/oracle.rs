@@ -268,6 +268,8 @@ fn filters() -> Vec<Box<dyn Filter>> {
         Box::new(filter::NodeAffinity),
         Box::new(filter::NodePorts),
         Box::new(filter::NodeResourcesFit),
+        Box::new(filter::VolumeBinding),
+        Box::new(filter::DataLocality),
         Box::new(filter::PodTopologySpread),
         Box::new(filter::InterPodAffinity),
     ]
@@ -280,6 +282,10 @@ fn scorers() -> Vec<Box<dyn Scorer>> {
         Box::new(score::LeastAllocated::default()),
         Box::new(score::MostAllocated::default()),
         Box::new(score::BalancedAllocation),
+        Box::new(score::ImageLocality),
+        Box::new(score::DataLocality),
+        Box::new(score::ActualUse),
+        Box::new(score::ExpectedUse::default()),
         Box::new(score::PodTopologySpread),
         Box::new(score::InterPodAffinity),
     ]
@@ -292,6 +298,17 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
         changed.requests = from.requests.clone();
         changed.scored = from.scored;
     }
+    if declared.has(PodFields::DATA) {
+        changed.reads = from.reads.clone();
+    }
+    if declared.has(PodFields::FORECAST) {
+        changed.forecast = from.forecast.clone();
+    }
+    let images = if declared.has(PodFields::IMAGES) {
+        pod.images.clone()
+    } else {
+        other.images.clone()
+    };
     let (spreads, relates) = (
         declared.has(PodFields::SPREAD),
         declared.has(PodFields::POD_AFFINITY),
@@ -327,6 +344,7 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
     }
     Pending {
         demand: Arc::new(changed),
+        images,
         ..other.clone()
     }
 }

@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 
 use super::rules::{Path, label_key, resources};
 use super::wire::{kind, part, words};
-use super::{Invalid, Resource, Scope};
+use super::{Invalid, Resource, Scope, locality};
 use crate::meta::{Condition, ObjectMeta, condition_holds};
 use crate::quantity::{Quantity, ResourceList};
 use crate::selector::label_value_problem;
@@ -307,6 +307,7 @@ impl Resource for Node {
                 remedy,
             );
         }
+        locality::check(&mut invalid, self);
         let status = Path::root("status");
         resources(
             &mut invalid,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::label::{check_count, check_key};
+use super::label_value_problem;
 use crate::kind::{FieldError, Invalid};
 use crate::meta::{Labels, null_as_default};
 
@@ -68,7 +69,8 @@ impl NodeSelectorTerm {
         self.match_expressions.is_empty() && self.match_fields.is_empty()
     }
 
-    /// Whether a node of this name with these labels meets all of it.
+    /// Whether a node of this name with these labels meets all of it. A term that excludes values
+    /// no label can have selects nothing.
     pub fn matches(&self, name: &str, labels: &Labels) -> bool {
         let field = |requirement: &NodeSelectorRequirement| {
             requirement.key == Self::NAME_FIELD && requirement.meets(Some(name))
@@ -77,6 +79,10 @@ impl NodeSelectorTerm {
             requirement.meets(labels.get(&requirement.key).map(SmolStr::as_str))
         };
         !self.is_empty()
+            && !self
+                .match_expressions
+                .iter()
+                .any(NodeSelectorRequirement::excludes_nonsense)
             && self.match_expressions.iter().all(label)
             && self.match_fields.iter().all(field)
     }
@@ -159,6 +165,13 @@ pub enum NodeSelectorOperator {
 }
 
 impl NodeSelectorRequirement {
+    /// Whether it excludes a value that no label can have: every node would meet it, and whoever
+    /// wrote it meant something else.
+    fn excludes_nonsense(&self) -> bool {
+        let nonsense = |value: &SmolStr| label_value_problem(value).is_some();
+        self.operator == NodeSelectorOperator::NotIn && self.values.iter().any(nonsense)
+    }
+
     /// Whether a label or field with this value (`None`: absent) meets it.
     pub fn meets(&self, value: Option<&str>) -> bool {
         let named = |value: &str| self.values.iter().any(|named| named == value);

@@ -37,10 +37,12 @@ impl Changes {
     pub const POD_ITSELF: Self = Self(1 << 10);
     /// A namespace's labels changed.
     pub const NAMESPACE_LABELS: Self = Self(1 << 11);
+    /// Where the storage of a claim can be used changed.
+    pub const VOLUMES: Self = Self(1 << 12);
     /// Any change at all.
-    pub const ANY: Self = Self((1 << 12) - 1);
+    pub const ANY: Self = Self((1 << 13) - 1);
 
-    const NAMES: [(Self, &str); 12] = [
+    const NAMES: [(Self, &str); 13] = [
         (Self::NODE_ADDED, "a node is added"),
         (Self::NODE_REMOVED, "a node is removed"),
         (Self::NODE_GREW, "a node grows"),
@@ -53,6 +55,7 @@ impl Changes {
         (Self::POD_REMOVED, "a pod leaves"),
         (Self::POD_ITSELF, "the pod itself changes"),
         (Self::NAMESPACE_LABELS, "a namespace's labels change"),
+        (Self::VOLUMES, "a volume can be used elsewhere"),
     ];
 
     /// The kinds of both.

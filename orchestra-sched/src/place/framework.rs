@@ -118,6 +118,8 @@ impl Default for Profile {
             .filter(filter::NodePorts)
             .filter(filter::NodeResourcesFit)
             .filter(filter::Accelerators)
+            .filter(filter::VolumeBinding)
+            .filter(filter::DataLocality)
             .filter(filter::PodTopologySpread)
             .filter(filter::InterPodAffinity)
             .scorer(score::TaintToleration, 3)
@@ -126,6 +128,8 @@ impl Default for Profile {
             .scorer(score::InterPodAffinity, 2)
             .scorer(score::LeastAllocated::default(), 1)
             .scorer(score::BalancedAllocation, 1)
+            .scorer(score::ImageLocality, 1)
+            .scorer(score::DataLocality, 1)
     }
 }
 

@@ -45,7 +45,7 @@ impl<'a> Cycle<'a> {
 
 /// A set of a pod's fields. Pods that agree on the fields a plugin names share its answer.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct PodFields(u16);
+pub struct PodFields(u32);
 
 impl PodFields {
     /// No field: the answer is the same for every pod.
@@ -73,6 +73,10 @@ impl PodFields {
     /// Its affinity and anti-affinity to pods, required and preferred; and its namespace and labels
     /// as far as others may mean it by them.
     pub const POD_AFFINITY: Self = Self(1 << 9);
+    /// The images of its containers.
+    pub const IMAGES: Self = Self(1 << 10);
+    /// What it reads: claims of storage, and data that it needs or wants.
+    pub const DATA: Self = Self(1 << 11);
     /// The accelerators that it wants.
     pub const ACCELERATORS: Self = Self(1 << 12);
     /// What the other nodes are, which is no field of the pod either: with [`Reach::Fixed`], an
@@ -81,10 +85,12 @@ impl PodFields {
     /// When planning began, which is no field of the pod: answers of one plan say nothing to the
     /// next.
     pub const NOW: Self = Self(1 << 14);
+    /// What it is expected to use hour by hour.
+    pub const FORECAST: Self = Self(1 << 16);
     /// Which pod it is: name, uid and time of arrival. No two pods share an answer.
     pub const IDENTITY: Self = Self(1 << 15);
     /// Every field: always right, and slow.
-    pub const ALL: Self = Self(u16::MAX);
+    pub const ALL: Self = Self(u32::MAX);
 
     /// The fields of both.
     #[must_use]

@@ -68,6 +68,7 @@ pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bo
     let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
     if differ(PodFields::IDENTITY, one.id == other.id)
         || differ(PodFields::PRIORITY, one.priority == other.priority)
+        || differ(PodFields::IMAGES, one.images == other.images)
     {
         return false;
     }
@@ -86,6 +87,8 @@ pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bo
             || differ(PodFields::NAMESPACE, a.namespace == b.namespace)
             || differ(PodFields::LABELS, a.labels == b.labels)
             || differ(PodFields::ACCELERATORS, a.accelerators == b.accelerators)
+            || differ(PodFields::DATA, a.reads == b.reads)
+            || differ(PodFields::FORECAST, a.forecast == b.forecast)
             || looks_around(fields) && a.relations != b.relations)
 }
 
@@ -138,6 +141,15 @@ fn fingerprint(pod: &Pending, fields: PodFields, meant: bool) -> u64 {
     }
     if fields.has(PodFields::ACCELERATORS) {
         demand.accelerators.hash(&mut hash);
+    }
+    if fields.has(PodFields::IMAGES) {
+        pod.images.hash(&mut hash);
+    }
+    if fields.has(PodFields::DATA) {
+        demand.reads.hash(&mut hash);
+    }
+    if fields.has(PodFields::FORECAST) {
+        demand.forecast.hash(&mut hash);
     }
     if looks_around(fields) {
         demand.relations.hash(&mut hash);

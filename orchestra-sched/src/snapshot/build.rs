@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Namespace, Node, Pod, PodDisruptionBudget, accelerator};
+use orchestra_core::kind::{
+    ContainerImage, Namespace, Node, Pod, PodDisruptionBudget, accelerator, locality,
+};
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::store::Revision;
+use orchestra_core::selector::NodeSelector;
 use smol_str::SmolStr;
 
-use super::{Amounts, Demand, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, hold};
+use super::{
+    Amounts, Demand, Holdings, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, Usage, hold,
+};
 use crate::budget::Budget;
 use crate::place::Changes;
 
@@ -91,6 +96,7 @@ impl SnapshotBuilder {
     /// [`AMOUNT_MAX`](super::AMOUNT_MAX).
     pub fn set_node(&mut self, mut facts: NodeFacts) -> Changes {
         facts.hold();
+        self.share_names(&mut facts);
         let Some(at) = self.current.find(&facts.name) else {
             self.add_node(facts);
             return Changes::NODE_ADDED;
@@ -100,6 +106,7 @@ impl SnapshotBuilder {
         if *old == facts {
             return Changes::NONE;
         }
+        self.count_images(&old.images, &facts.images);
         let current = &mut self.current;
         current.history.note_facts(at);
         Arc::make_mut(&mut current.capacity).set(at.row(), &old, &facts);
@@ -137,6 +144,10 @@ impl SnapshotBuilder {
         if !gone.pods.is_empty() {
             self.waiting
                 .insert(gone.facts.name.clone(), gone.pods.clone());
+        }
+        self.count_images(&gone.facts.images, &[]);
+        if !self.current.images.is_empty() {
+            self.current.history.part();
         }
         Changes::NODE_REMOVED
     }
@@ -231,6 +242,36 @@ impl SnapshotBuilder {
         }
     }
 
+    /// Notes what a node was seen to use; `None` forgets it. Nothing if there is no such node.
+    pub fn set_usage(&mut self, node: &str, usage: Option<Usage>) {
+        if let Some(at) = self.current.find(node)
+            && let Some(row) = self.current.rows.get_mut(at.row())
+        {
+            Arc::make_mut(row).usage = usage;
+            self.current.history.note(at);
+        }
+    }
+
+    /// Notes which nodes the storage that a claim got can be used from.
+    pub fn set_volume(&mut self, claim: ObjectKey, nodes: NodeSelector) -> Changes {
+        if self.current.volumes.get(&claim) == Some(&nodes) {
+            return Changes::NONE;
+        }
+        Arc::make_mut(&mut self.current.volumes).insert(claim, nodes);
+        self.current.history.part();
+        Changes::VOLUMES
+    }
+
+    /// Forgets where a claim can be used: anywhere, then.
+    pub fn remove_volume(&mut self, claim: &ObjectKey) -> Changes {
+        if !self.current.volumes.contains_key(claim) {
+            return Changes::NONE;
+        }
+        Arc::make_mut(&mut self.current.volumes).remove(claim);
+        self.current.history.part();
+        Changes::VOLUMES
+    }
+
     /// Makes a namespace have the labels it has: affinity terms select namespaces by them.
     pub fn apply_namespace(&mut self, namespace: &Namespace) -> Changes {
         let (name, labels) = (&namespace.metadata.name, &namespace.metadata.labels);
@@ -262,7 +303,47 @@ impl SnapshotBuilder {
         self.pods.get(id).map(|(node, _)| node)
     }
 
+    /// Makes the names of images those that other nodes' facts hold: thousands of nodes have the
+    /// same.
+    fn share_names(&self, facts: &mut NodeFacts) {
+        let known = &self.current.images;
+        if facts.images.is_empty() || known.is_empty() {
+            return;
+        }
+        let shared = |(name, size): &(SmolStr, i64)| {
+            let name = known.get_key_value(name).map_or(name, |(name, _)| name);
+            (name.clone(), *size)
+        };
+        facts.images = facts.images.iter().map(shared).collect();
+    }
+
+    /// Counts a node whose images were `old` and are `new`.
+    fn count_images(&mut self, old: &[(SmolStr, i64)], new: &[(SmolStr, i64)]) {
+        if old == new {
+            return;
+        }
+        let current = &mut self.current;
+        // What was learned of one node says how common its images are on all.
+        current.history.part();
+        let images = Arc::make_mut(&mut current.images);
+        for (name, _) in new {
+            *images.entry(name.clone()).or_default() += 1;
+        }
+        for (name, _) in old {
+            if let Some(nodes) = images.get_mut(name) {
+                *nodes -= 1;
+                if *nodes == 0 {
+                    images.remove(name);
+                }
+            }
+        }
+    }
+
     fn add_node(&mut self, facts: NodeFacts) {
+        self.count_images(&[], &facts.images);
+        if !self.current.images.is_empty() {
+            self.current.history.part();
+        }
         let current = &mut self.current;
         let at = NodeIx::from_row(current.rows.len());
         let pods = self.waiting.remove(&facts.name).unwrap_or_default();
@@ -378,6 +459,8 @@ impl NodeFacts {
             pods: list
                 .get("pods")
                 .map_or(PODS_PER_NODE, |pods| hold(pods.as_int())),
+            images: images(&status.images),
+            data: locality::data_of(node).into(),
             devices: list.get(accelerator::RESOURCE).map_or(0, |count| {
                 usize::try_from(count.as_int())
                     .unwrap_or(0)
@@ -393,6 +476,22 @@ impl NodeFacts {
     }
 }
 
+/// By every name that an image has.
+fn images(images: &[ContainerImage]) -> Holdings {
+    let mut all: Vec<(SmolStr, i64)> = images
+        .iter()
+        .flat_map(|image| {
+            image
+                .names
+                .iter()
+                .map(|name| (name.clone(), hold(image.size_bytes)))
+        })
+        .collect();
+    all.sort_unstable();
+    all.dedup_by(|later, first| later.0 == first.0);
+    all.into()
+}
+
 /// What kinds of change lead from `old` to `new`.
 fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
     let (was, is) = (&old.allocatable, &new.allocatable);
@@ -402,12 +501,15 @@ fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
             .extended
             .iter()
             .any(|(name, amount)| *amount > was.extended.get(name).copied().unwrap_or(0));
+        let had = |name: &SmolStr| super::size_of(&old.data, name).is_some();
+        let data = new.data.iter().any(|(name, _)| !had(name));
         is.cpu_milli > was.cpu_milli
             || is.memory > was.memory
             || is.storage > was.storage
             || new.pods > old.pods
             || new.devices > old.devices
             || extended
+            || data
     };
     let mut changes = Changes::NONE;
     let mut note = |changed: bool, change| {
@@ -415,7 +517,7 @@ fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
             changes = changes.with(change);
         }
     };
-    if was != is || old.pods != new.pods || old.devices != new.devices {
+    if was != is || old.pods != new.pods || old.devices != new.devices || old.data != new.data {
         note(more(old, new), Changes::NODE_GREW);
         note(more(new, old), Changes::NODE_SHRANK);
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::{self, AcceleratorAsk};
-use orchestra_core::kind::pod::{Container, PodSpec, Toleration};
+use orchestra_core::kind::forecast::Forecast;
+use orchestra_core::kind::locality;
+use orchestra_core::kind::pod::{Container, PodSpec, Toleration, Volume};
 use orchestra_core::kind::{Pod, Protocol};
-use orchestra_core::meta::Labels;
+use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::quantity::{Quantity, ResourceList};
 use orchestra_core::selector::{NodeSelector, PreferredSchedulingTerm};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::relations::Relations;
 
@@ -164,12 +166,53 @@ pub struct Demand {
     pub accelerators: Option<AcceleratorAsk>,
     /// What it asks of the pods around it, if it does.
     pub relations: Option<Arc<Relations>>,
+    /// What has to be where it runs, if anything has.
+    pub reads: Option<Arc<Reads>>,
+    /// What it is expected to use hour by hour, if that is said.
+    pub forecast: Option<Arc<Forecast>>,
+}
+
+/// What a pod reads that is not everywhere.
+#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Reads {
+    /// The claims of storage that it mounts, sorted.
+    pub claims: Vec<ObjectKey>,
+    /// The data that its node must have, by name, sorted.
+    pub needs: Vec<SmolStr>,
+    /// The data that its node had better have, by name, sorted.
+    pub wants: Vec<SmolStr>,
+}
+
+impl Reads {
+    /// What a pod reads; `None` if that is nothing.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let claim = |volume: &Volume| -> Option<SmolStr> {
+            if volume.ephemeral.is_some() {
+                // Its claim is named after the pod and the volume.
+                return Some(format_smolstr!("{}-{}", pod.metadata.name, volume.name));
+            }
+            Some(volume.persistent_volume_claim.as_ref()?.claim_name.clone())
+        };
+        let names = pod.spec.volumes.iter().filter_map(claim);
+        let namespace = &pod.metadata.namespace;
+        let mut claims: Vec<ObjectKey> = names
+            .map(|name| ObjectKey::namespaced(namespace.clone(), name))
+            .collect();
+        claims.sort_unstable();
+        claims.dedup();
+        let reads = Self {
+            claims,
+            needs: locality::names(pod, locality::NEEDS_ANNOTATION),
+            wants: locality::names(pod, locality::WANTS_ANNOTATION),
+        };
+        (reads != Self::default()).then_some(reads)
+    }
 }
 
 impl Demand {
     /// Whether it asks for what the columns do not show: extended resources or host ports.
     pub(super) fn has_no_column(&self) -> bool {
-        !self.host_ports.is_empty() || !self.requests.extended.is_empty()
+        self.forecast.is_some() || !self.host_ports.is_empty() || !self.requests.extended.is_empty()
     }
 
     /// Whether where it runs matters to others, beyond their counting it.
@@ -201,6 +244,8 @@ impl Demand {
             host_ports: host_ports(spec),
             accelerators: AcceleratorAsk::of(pod),
             relations: Relations::of(pod).map(Arc::new),
+            reads: Reads::of(pod).map(Arc::new),
+            forecast: Forecast::of(pod).map(Arc::new),
         }
     }
 }

@@ -237,6 +237,21 @@ impl Ledger {
         all.iter().chain(left).chain(placed)
     }
 
+    /// The pods on `node` that say what they are expected to use hour by hour (1), and those that
+    /// were taken off it (−1).
+    pub(crate) fn forecasts(&self, node: NodeIx) -> impl Iterator<Item = (&Demand, i64)> {
+        let here = self
+            .snapshot
+            .node(node)
+            .pods()
+            .iter()
+            .map(|pod| (&*pod.demand, 1));
+        let gone = self.evicted_from(node).iter().map(|pod| (&*pod.demand, -1));
+        let placed = self.placed_on(node).map(|demand| (demand, 1));
+        let all = here.chain(gone).chain(placed);
+        all.filter(|(demand, _)| demand.forecast.is_some())
+    }
+
     /// Such a pod may be charged later. Rules about the company of pods look at what it asks of
     /// others from now on, so that they can say of a pod that nobody can ever be in its way.
     pub fn expect(&mut self, demand: &Arc<Demand>) {

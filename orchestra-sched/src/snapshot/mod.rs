@@ -17,13 +17,14 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::kind::{Pod, Taint, TaintEffect};
 use orchestra_core::meta::{Labels, ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
+use orchestra_core::selector::NodeSelector;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 pub use build::SnapshotBuilder;
 pub use columns::{Rows, inverse, percent};
 use demand::hold;
-pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Scored};
+pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Reads, Scored};
 pub use devices::Devices;
 pub(crate) use future::Future;
 pub use ledger::Ledger;
@@ -89,10 +90,34 @@ pub struct NodeFacts {
     pub allocatable: Amounts,
     /// How many pods may run.
     pub pods: i64,
+    /// The images that are there, and their sizes in bytes, sorted by name.
+    pub images: Holdings,
+    /// The data that is there, and how much of each in bytes, sorted by name.
+    pub data: Holdings,
     /// How many accelerators it has.
     pub devices: usize,
     /// Of which model; empty if it does not say.
     pub model: SmolStr,
+}
+
+/// Named things that lie on a node, and their sizes in bytes, sorted by name.
+pub type Holdings = Arc<[(SmolStr, i64)]>;
+
+/// How large the thing of that name is.
+pub(crate) fn size_of(holdings: &[(SmolStr, i64)], name: &str) -> Option<i64> {
+    let at = holdings.binary_search_by(|(held, _)| held.as_str().cmp(name));
+    at.ok().map(|at| holdings[at].1)
+}
+
+/// What a node was seen to use.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// Thousandths of a core.
+    pub cpu_milli: i64,
+    /// Bytes of memory.
+    pub memory: i64,
+    /// When. Pods that started later are not in it.
+    pub at: Timestamp,
 }
 
 impl NodeFacts {
@@ -133,6 +158,7 @@ pub struct NodeRow {
     extended_used: BTreeMap<SmolStr, i64>,
     ports: Vec<HostPort>,
     pods: Vec<Arc<Running>>,
+    usage: Option<Usage>,
 }
 
 impl NodeRow {
@@ -162,6 +188,11 @@ impl NodeRow {
         devices::held(Devices::new(self.facts.devices), pods)
     }
 
+    /// What it was last seen to use, if it was.
+    pub fn usage(&self) -> Option<&Usage> {
+        self.usage.as_ref()
+    }
+
     /// The host ports that its pods hold.
     pub fn ports(&self) -> &[HostPort] {
         &self.ports
@@ -185,6 +216,10 @@ pub struct Snapshot {
     names: Index,
     budgets: Arc<Vec<Budget>>,
     lowest_priority: Option<i32>,
+    /// On how many nodes each image is.
+    images: Arc<BTreeMap<SmolStr, u32>>,
+    /// Where claims of storage can be used, by namespace and name.
+    volumes: Arc<BTreeMap<ObjectKey, NodeSelector>>,
     /// The labels of namespaces.
     namespaces: Arc<BTreeMap<SmolStr, Labels>>,
     /// How many pods have terms that mean others.
@@ -255,6 +290,22 @@ impl Snapshot {
     /// The disruption budgets, by namespace and name.
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
+    }
+
+    /// On how many nodes an image is.
+    pub fn nodes_with_image(&self, image: &str) -> u32 {
+        self.images.get(image).copied().unwrap_or(0)
+    }
+
+    /// Which nodes the storage that a claim got can be used from, as far as that is known and not
+    /// all of them.
+    pub fn volume(&self, claim: &ObjectKey) -> Option<&NodeSelector> {
+        self.volumes.get(claim)
+    }
+
+    /// Whether anything is known of where claims of storage can be used.
+    pub(crate) fn knows_volumes(&self) -> bool {
+        !self.volumes.is_empty()
     }
 
     /// The labels of a namespace; none if it is not known.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use orchestra_core::kind::pod::{Affinity, Container, ContainerPort, NodeAffinity};
-use orchestra_core::kind::{Namespace, Node, Pod, Protocol};
+use orchestra_core::kind::{Invalid, Namespace, Node, Pod, Protocol};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::{Quantity, ResourceList};
@@ -11,11 +11,12 @@ use orchestra_core::time::Timestamp;
 use orchestra_sched::fits::{Obstacle, Verdict};
 use orchestra_sched::place::plugin::{Cycle, Filter, Scorer};
 use orchestra_sched::place::preempt::choose;
-use orchestra_sched::place::score::Weights;
+use orchestra_sched::place::score::{Point, Shape, Weights};
 use orchestra_sched::place::{Pending, Profile, filter, score, scores, scores_among, verdicts};
 use orchestra_sched::snapshot::{Ledger, NodeIx, SnapshotBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 use super::{Check, Complaint, read, same};
 
@@ -31,6 +32,8 @@ pub(super) fn check_for(section: &str) -> Option<Check> {
         "pod_topology_spread_score" => pod_topology_spread_score,
         "inter_pod_affinity_filter" => inter_pod_affinity_filter,
         "inter_pod_affinity_score" => inter_pod_affinity_score,
+        "image_locality_score" => image_locality_score,
+        "requested_to_capacity_ratio_score" => requested_to_capacity_ratio,
         "least_allocated_score" => least_allocated,
         "most_allocated_score" => most_allocated,
         "preemption_select_candidate" => preemption_choice,
@@ -122,19 +125,26 @@ fn inter_pod_affinity_filter(row: &Value) -> Result<(), Complaint> {
         reasons: Vec<String>,
     }
     let nodes: Vec<Node> = part(row, "nodes")?;
-    let mut builder = builder(&nodes, &part::<Vec<Pod>>(row, "existingPods")?);
-    for namespace in part::<Vec<Namespace>>(row, "namespaces")? {
-        builder.apply_namespace(&namespace);
-    }
-    let ledger = Ledger::open(&builder.snapshot(Revision(1)));
-    let pod = Pending::of(&part(row, "pod")?, Timestamp::EPOCH);
-    let cycle = Cycle::new(&ledger, &pod, Timestamp::EPOCH);
-    let answers = verdicts(&filter::InterPodAffinity, &cycle);
     let expected: Vec<Expected> = read(&row["expect"])?;
     let expected: Vec<(String, Vec<String>)> = expected
         .into_iter()
         .map(|Expected { code, reasons }| (code, reasons))
         .collect();
+    let pod: Pod = part(row, "pod")?;
+    if selects_nonsense(&pod) {
+        // Such a pod is refused before it is ever asked where it fits.
+        let refused = format!("{:?}", Verdict::UnschedulableAndUnresolvable);
+        let codes: Vec<String> = expected.into_iter().map(|(code, _)| code).collect();
+        return same(&codes, &vec![refused; nodes.len()]);
+    }
+    let mut builder = builder(&nodes, &part::<Vec<Pod>>(row, "existingPods")?);
+    for namespace in part::<Vec<Namespace>>(row, "namespaces")? {
+        builder.apply_namespace(&namespace);
+    }
+    let ledger = Ledger::open(&builder.snapshot(Revision(1)));
+    let pod = Pending::of(&pod, Timestamp::EPOCH);
+    let cycle = Cycle::new(&ledger, &pod, Timestamp::EPOCH);
+    let answers = verdicts(&filter::InterPodAffinity, &cycle);
     let got: Vec<(String, Vec<String>)> = answers
         .into_iter()
         .map(|(_, verdict, obstacles)| {
@@ -144,6 +154,23 @@ fn inter_pod_affinity_filter(row: &Value) -> Result<(), Complaint> {
         })
         .collect();
     same(&expected, &got)
+}
+
+/// Whether the rules of pods refuse a selector among its affinity to pods.
+fn selects_nonsense(pod: &Pod) -> bool {
+    let affinity = pod.spec.affinity.as_deref();
+    let sides = affinity.into_iter().flat_map(|affinity| {
+        let sides = [&affinity.pod_affinity, &affinity.pod_anti_affinity];
+        sides.into_iter().flatten()
+    });
+    let mut invalid = Invalid::new();
+    for term in sides.flat_map(|side| &side.required) {
+        let selectors = [&term.label_selector, &term.namespace_selector];
+        for selector in selectors.into_iter().flatten() {
+            selector.validate("selector", &mut invalid);
+        }
+    }
+    !invalid.errors.is_empty()
 }
 
 fn inter_pod_affinity_score(row: &Value) -> Result<(), Complaint> {
@@ -279,7 +306,8 @@ fn least_allocated(row: &Value) -> Result<(), Complaint> {
     allocated(
         row,
         &score::LeastAllocated {
-            weights: weights(row)?,
+            weights: weights(row)?.0,
+            extended: weights(row)?.1,
         },
     )
 }
@@ -288,21 +316,52 @@ fn most_allocated(row: &Value) -> Result<(), Complaint> {
     allocated(
         row,
         &score::MostAllocated {
-            weights: weights(row)?,
+            weights: weights(row)?.0,
+            extended: weights(row)?.1,
         },
     )
 }
 
-fn weights(row: &Value) -> Result<Weights, Complaint> {
+fn image_locality_score(row: &Value) -> Result<(), Complaint> {
+    let nodes: Vec<Node> = part(row, "nodes")?;
+    expect_scores(
+        row,
+        scored(&score::ImageLocality, &nodes, &[], &part(row, "pod")?),
+    )
+}
+
+fn requested_to_capacity_ratio(row: &Value) -> Result<(), Complaint> {
+    let points: Vec<(u32, u32)> = read(&row["shape"])?;
+    let points = points
+        .into_iter()
+        .map(|(utilization, score)| Point { utilization, score });
+    let shape = Shape::new(points).map_err(|error| Complaint::Unreadable(error.to_string()))?;
+    allocated(
+        row,
+        &score::RequestedToCapacityRatio {
+            shape,
+            weights: weights(row)?.0,
+            extended: weights(row)?.1,
+        },
+    )
+}
+
+fn weights(row: &Value) -> Result<(Weights, Vec<(SmolStr, u32)>), Complaint> {
     let said: BTreeMap<String, u32> = match row.get("weights") {
+        Some(weights) if weights.is_null() => BTreeMap::new(),
         Some(weights) => read(weights)?,
-        None => return Ok(Weights::default()),
+        None => return Ok((Weights::default(), Vec::new())),
     };
     let of = |name: &str| said.get(name).copied().unwrap_or(0);
-    Ok(Weights {
+    let extended = said
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "cpu" | "memory"))
+        .map(|(name, weight)| (name.as_str().into(), *weight));
+    let weights = Weights {
         cpu: of("cpu"),
         memory: of("memory"),
-    })
+    };
+    Ok((weights, extended.collect()))
 }
 
 fn allocated(row: &Value, scorer: &dyn Scorer) -> Result<(), Complaint> {

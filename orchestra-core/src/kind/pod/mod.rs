@@ -18,7 +18,7 @@ use smol_str::SmolStr;
 
 use super::rules::Path;
 use super::wire::{kind, part, words};
-use super::{Invalid, Resource, Scope, accelerator, gang};
+use super::{Invalid, Resource, Scope, accelerator, forecast, gang};
 use crate::meta::{Condition, ObjectMeta, condition, condition_holds};
 use crate::quantity::ResourceList;
 use crate::time::Timestamp;
@@ -468,6 +468,7 @@ impl Resource for Pod {
         let mut invalid = Invalid::new();
         self.spec.check(&mut invalid, Path::root("spec"));
         accelerator::check(&mut invalid, self);
+        forecast::check(&mut invalid, self);
         gang::check(&mut invalid, self);
         invalid.into_result()
     }

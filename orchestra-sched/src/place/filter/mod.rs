@@ -1,6 +1,7 @@
 //! Rules that turn nodes down. One a file, named as users know it.
 
 mod accelerators;
+mod data_locality;
 mod node_affinity;
 mod node_name;
 mod pod_affinity;
@@ -9,8 +10,10 @@ mod resources;
 mod taints;
 mod topology_spread;
 mod unschedulable;
+mod volumes;
 
 pub use accelerators::Accelerators;
+pub use data_locality::DataLocality;
 pub use node_affinity::NodeAffinity;
 pub use node_name::NodeName;
 pub use pod_affinity::InterPodAffinity;
@@ -19,6 +22,7 @@ pub use resources::NodeResourcesFit;
 pub use taints::TaintToleration;
 pub use topology_spread::PodTopologySpread;
 pub use unschedulable::NodeUnschedulable;
+pub use volumes::VolumeBinding;
 
 use super::plugin::Cycle;
 use crate::fits::Obstacle;
