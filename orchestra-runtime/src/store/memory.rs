@@ -141,7 +141,7 @@ impl fmt::Debug for MemoryStore {
 #[async_trait]
 impl StateStore for MemoryStore {
     async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        Ok(self.shared.with(|state| state.history.get(key).cloned()))
+        Ok(self.shared.with(|state| state.history.get(key)))
     }
 
     async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use orchestra_core::port::lease::LeaseId;
 use orchestra_core::port::store::{
-    Change, Cursor, Guard, Key, ListRequest, Page, Revision, StoreError, StoreErrorKind, Txn,
-    Versioned, Write,
+    Cursor, Guard, ListRequest, Page, Revision, StoreError, StoreErrorKind, Txn, Write,
 };
 use tokio::time::Instant;
 
@@ -61,10 +60,10 @@ impl State {
     }
 
     fn hold(&self, guard: &Guard) -> Result<(), StoreError> {
-        let seen = self.history.get(guard.key());
+        let seen = self.history.modified(guard.key());
         let holds = match guard {
             Guard::Absent(_) => seen.is_none(),
-            Guard::At(_, revision) => seen.is_some_and(|now| now.modified == *revision),
+            Guard::At(_, revision) => seen == Some(*revision),
             unknown => {
                 return Err(StoreError::new(StoreErrorKind::Invalid, "commit")
                     .about(guard.key().as_str())
@@ -76,7 +75,7 @@ impl State {
         }
         let error = StoreError::new(StoreErrorKind::Conflict, "commit").about(guard.key().as_str());
         Err(match seen {
-            Some(now) => error.because(format!("it was last written at {}", now.modified)),
+            Some(modified) => error.because(format!("it was last written at {modified}")),
             None => error.because("it does not exist"),
         })
     }
@@ -85,56 +84,25 @@ impl State {
     fn apply(&mut self, writes: Vec<Write>) -> Revision {
         let revision = self.history.advance();
         for write in writes {
-            match write {
-                Write::Put { key, value, lease } => self.put(key, value, lease, revision),
-                Write::Delete(key) => self.delete(key, revision),
+            let (recorded, lease) = match write {
+                Write::Put { key, value, lease } => (self.history.put(key, value, lease), lease),
+                Write::Delete(key) => match self.history.delete(&key) {
+                    Some(recorded) => (recorded, None),
+                    None => continue,
+                },
                 // `Write` may grow; what this store does not know, it was not built against.
-                _ => {}
-            }
+                _ => continue,
+            };
+            // The key that is stored, not the one that came in: however often it is written, there
+            // is one copy of its text.
+            self.leases
+                .rebind(recorded.key, recorded.lease_before, lease);
+            self.topics
+                .publish(recorded.key.as_str(), recorded.number);
         }
         self.history.trim();
         self.topics.mark(&self.history);
         revision
-    }
-
-    fn put(
-        &mut self,
-        key: Key,
-        value: orchestra_core::port::store::Value,
-        lease: Option<LeaseId>,
-        revision: Revision,
-    ) {
-        let before = self.history.get(&key);
-        // Sharing the key that is there already keeps one copy of its text however often it
-        // is written.
-        let (key, created, old_lease) = match before {
-            Some(before) => (before.key.clone(), before.created, before.lease),
-            None => (key, revision, None),
-        };
-        self.leases.rebind(&key, old_lease, lease);
-        let now = Versioned {
-            key,
-            value,
-            created,
-            modified: revision,
-            lease,
-        };
-        self.record(Change::Put(now));
-    }
-
-    fn delete(&mut self, key: Key, revision: Revision) {
-        let Some(before) = self.history.get(&key) else {
-            return;
-        };
-        let (key, old_lease) = (before.key.clone(), before.lease);
-        self.leases.rebind(&key, old_lease, None);
-        self.record(Change::Delete { key, at: revision });
-    }
-
-    fn record(&mut self, change: Change) {
-        let key = change.key().clone();
-        let number = self.history.record(change);
-        self.topics.publish(key.as_str(), number);
     }
 
     pub(super) fn list(&self, request: &ListRequest) -> Result<Page, StoreError> {
@@ -150,7 +118,7 @@ impl State {
         }
         let after = request.from.as_ref().map(|from| &from.after);
         let mut found = self.history.scan(&request.prefix, after, at);
-        let items: Vec<_> = found.by_ref().take(request.limit).cloned().collect();
+        let items: Vec<_> = found.by_ref().take(request.limit).collect();
         let more = found.next().is_some();
         let next = match items.last() {
             Some(last) if more => Some(Cursor {

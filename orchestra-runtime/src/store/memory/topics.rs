@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
-use orchestra_core::port::store::{Change, Key};
+use orchestra_core::port::store::Key;
 
 use super::history::History;
 
@@ -65,8 +65,8 @@ impl Topics {
             });
         topic.watches += 1;
         for number in (from..topic.since).rev() {
-            let under = |change: &Change| change.key().as_str().starts_with(prefix.as_str());
-            if history.entry(number).is_some_and(under) {
+            let under = |key: &Key| key.as_str().starts_with(prefix.as_str());
+            if history.key(number).is_some_and(under) {
                 topic.numbers.push_front(number);
             }
         }
@@ -166,7 +166,7 @@ impl Topics {
         let left = topic.numbers.len() - start;
         let mut count = left.min(max);
         while count > 0 && count < left {
-            let revision = |at: usize| history.entry(topic.numbers[at]).map(Change::revision);
+            let revision = |at: usize| history.revision(topic.numbers[at]);
             if revision(start + count) != revision(start + count - 1) {
                 break;
             }

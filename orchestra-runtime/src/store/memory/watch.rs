@@ -99,8 +99,7 @@ impl MemoryWatch {
         }
         let changes: Vec<_> = numbers
             .iter()
-            .filter_map(|number| history.entry(*number))
-            .cloned()
+            .filter_map(|number| history.change(*number))
             .collect();
         let more = numbers.len() >= BATCH_CHANGES_MAX;
         let (through, next) = match (numbers.last(), changes.last()) {
