@@ -176,6 +176,12 @@ impl Faults {
         plan.script.clear();
     }
 
+    /// Whether no call goes wrong as things stand: all rates are zero, and no script is left.
+    pub fn is_calm(&self) -> bool {
+        let plan = self.plan();
+        plan.script.is_empty() && plan.rates.at(0.0) == Fault::None
+    }
+
     /// What was injected so far.
     pub fn injected(&self) -> Injected {
         self.plan().injected
@@ -291,7 +297,9 @@ mod tests {
             ..Rates::NONE
         });
         assert_eq!(draw(&faults, 1), [Fault::Lost]);
+        assert!(!faults.is_calm());
         faults.heal();
+        assert!(faults.is_calm());
         assert_eq!(draw(&faults, 1), [Fault::None]);
         assert_eq!(faults.injected().total(), 3);
         assert_eq!(faults.plan().draw(&[]).0, Fault::None);

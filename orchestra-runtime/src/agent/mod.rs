@@ -46,7 +46,7 @@ use crate::loops::pod_range;
 use crate::net::address::{AddressRange, LoopbackSpan, PodAddress, PodAddresses};
 use crate::net::ports::listens;
 use crate::net::traffic::Traffic;
-use crate::probe::{ProbeWheel, WheelHandle, WheelLimits};
+use crate::probe::{Foresight, ProbeWheel, WheelHandle, WheelLimits};
 use env::ConfigError;
 use heartbeat::Heartbeat;
 use pod::Wish;
@@ -62,6 +62,8 @@ pub struct Engine {
     pub driver: Arc<dyn WorkloadDriver>,
     /// Probes them.
     pub prober: Arc<dyn Prober>,
+    /// Knows ahead how probes end, where anybody can: in a simulation.
+    pub foresight: Option<Arc<dyn Foresight>>,
 }
 
 /// How an agent behaves.
@@ -269,7 +271,10 @@ impl Agent {
             .into_iter()
             .map(|(name, engine)| {
                 let clock = parts.client.clock().clone();
-                let wheel = ProbeWheel::new(engine.prober.clone(), clock, settings.wheel);
+                let mut wheel = ProbeWheel::new(engine.prober.clone(), clock, settings.wheel);
+                if let Some(foresight) = engine.foresight {
+                    wheel = wheel.foreseeing(foresight);
+                }
                 let probes = wheel.handle();
                 wheels.push(wheel);
                 (

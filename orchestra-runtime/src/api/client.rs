@@ -59,6 +59,16 @@ impl Client {
         Self(Arc::new(parts))
     }
 
+    /// The same client over another way to the same store: what one of them has read, the other
+    /// need not read again.
+    #[cfg(feature = "sim")]
+    pub(crate) fn through(&self, store: Arc<dyn StateStore>) -> Self {
+        Self(Arc::new(Parts {
+            store,
+            ..Parts::clone(&self.0)
+        }))
+    }
+
     /// The objects of one kind, in all namespaces.
     pub fn api<K: Resource>(&self) -> Api<K> {
         Api::new(self.clone())

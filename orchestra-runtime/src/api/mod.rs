@@ -40,5 +40,7 @@ pub use params::{
     DeleteParams, FINALIZER_FOREGROUND, FINALIZER_ORPHAN, NAMESPACE_DEFAULT, NAMESPACES_BUILT_IN,
     Propagation,
 };
+#[cfg(feature = "sim")]
+pub(crate) use shelf::Shelf;
 pub use typed::{Api, Deleted};
 pub use watch::{ApiWatch, WatchEvent};

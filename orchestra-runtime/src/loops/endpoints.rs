@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use orchestra_core::int_or::IntOrString;
 use orchestra_core::kind::{Node, Pod, Resource, Service, ServicePort, ServiceType};
@@ -13,6 +14,7 @@ use orchestra_core::port::store::{Guard, Key, Write};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::{BY_NODE, Caches};
+use super::pace::Pace;
 use crate::api::Client;
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::net::address::{AddressPlan, AddressPool, LoopbackSpan};
@@ -21,6 +23,16 @@ use crate::net::ports;
 /// Where it stands in the store which service has an address: one key an address.
 const ADDRESS_PREFIX: &str = "serviceaddresses/";
 
+/// A service with so many endpoints is large.
+const LARGE_ENDPOINTS: usize = 100;
+
+/// The least time from one publication of a large service's endpoints to the next, for each of
+/// them: all are written anew whenever one changes.
+const REST_PER_ENDPOINT: Duration = Duration::from_micros(500);
+
+/// The longest rest between two publications.
+const REST_MAX: Duration = Duration::from_millis(500);
+
 /// Gives services their addresses, and publishes who answers for them.
 #[derive(Debug)]
 pub struct EndpointsLoop {
@@ -28,6 +40,7 @@ pub struct EndpointsLoop {
     caches: Caches,
     registry: Arc<dyn ServiceRegistry>,
     addresses: AddressPlan,
+    pace: Pace,
 }
 
 impl EndpointsLoop {
@@ -44,6 +57,7 @@ impl EndpointsLoop {
             caches,
             registry,
             addresses,
+            pace: Pace::new(LARGE_ENDPOINTS, REST_PER_ENDPOINT, REST_MAX),
         }
     }
 
@@ -124,6 +138,7 @@ impl Reconcile for EndpointsLoop {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
         let name = ServiceName::new(key.namespace.clone(), key.name.clone());
         let Some(service) = self.caches.services.get(key) else {
+            self.pace.forget(key);
             // Nobody answers for a service that is gone; its slices go with their owner.
             self.publish(&name, Vec::new()).await?;
             return Ok(Outcome::Settled);
@@ -139,6 +154,10 @@ impl Reconcile for EndpointsLoop {
         if service.spec.selector.is_empty() {
             return Ok(Outcome::Settled); // somebody else says who answers
         }
+        let now = self.client.now();
+        if let Some(due) = self.pace.rests_until(key, now) {
+            return Ok(Outcome::ReviewAt(due));
+        }
         let mut all: Vec<Endpoint> = self
             .caches
             .pods
@@ -148,6 +167,7 @@ impl Reconcile for EndpointsLoop {
             .filter_map(|pod| self.endpoint(&service, pod))
             .collect();
         all.sort_by_key(|endpoint| endpoint.pod);
+        self.pace.looks(key, all.len(), now);
         self.publish(&name, all).await?;
         Ok(Outcome::Settled)
     }

@@ -6,6 +6,7 @@ mod endpoints;
 mod garbage;
 mod nodes;
 mod owners;
+mod pace;
 mod placement;
 mod proxy;
 mod quota;

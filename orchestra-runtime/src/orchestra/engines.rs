@@ -67,7 +67,12 @@ impl EngineKind {
             Some(make) => make(node, driver.clone()),
             None => Arc::new(Probers::standard(driver.clone())),
         };
-        Ok((Engine { driver, prober }, made))
+        let engine = Engine {
+            driver,
+            prober,
+            foresight: None,
+        };
+        Ok((engine, made))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Looking at workloads: a prober per kind of probe, and the wheel that turns them all.
 
 mod exec;
+mod foresight;
 mod health;
 #[cfg(feature = "http")]
 mod http;
@@ -17,6 +18,7 @@ use orchestra_core::port::probe::{
 };
 
 pub use exec::ExecProber;
+pub use foresight::Foresight;
 pub use health::{ContainerHealth, ContainerState, WheelHandle, WheelStats};
 #[cfg(feature = "http")]
 pub use http::HttpProber;

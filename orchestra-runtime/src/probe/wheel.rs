@@ -14,12 +14,15 @@ use std::time::Duration;
 use orchestra_core::error::report;
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::probe::{ProbeError, ProbeTarget, Prober, Verdict};
+use orchestra_core::time::Timestamp;
 use orchestra_sched::health::tracker::{Health, HealthTracker, ProbeKind, Sample, Ticket};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::{DelayQueue, delay_queue};
 
+use super::foresight::Foresight;
 use super::health::{ContainerState, Entry, Shared, WheelHandle, Wish, lock};
 
 /// The longest that a timer is set ahead; what is due later is looked at again then.
@@ -47,6 +50,7 @@ impl Default for WheelLimits {
 pub struct ProbeWheel {
     prober: Arc<dyn Prober>,
     clock: Arc<dyn Clock>,
+    foresight: Option<Ahead>,
     limits: WheelLimits,
     shared: Arc<Shared>,
     slots: BTreeMap<u64, Slot>,
@@ -58,6 +62,13 @@ pub struct ProbeWheel {
     whose: HashMap<Id, (u64, Ticket)>,
 }
 
+/// What is known ahead, and whether it still holds.
+#[derive(Debug)]
+struct Ahead {
+    known: Arc<dyn Foresight>,
+    changes: watch::Receiver<u64>,
+}
+
 /// One container on the wheel.
 #[derive(Debug)]
 struct Slot {
@@ -66,6 +77,8 @@ struct Slot {
     target: ProbeTarget,
     attempt: Option<u32>,
     timer: Option<delay_queue::Key>,
+    /// Its probes are known to pass for a while: they are counted later, and not run.
+    passes: bool,
     /// It is in `ProbeWheel::due`.
     is_due: bool,
     /// Its probes in flight, at most one a kind.
@@ -81,6 +94,7 @@ impl ProbeWheel {
         Self {
             prober,
             clock,
+            foresight: None,
             limits,
             shared: Arc::default(),
             slots: BTreeMap::new(),
@@ -89,6 +103,14 @@ impl ProbeWheel {
             in_flight: JoinSet::new(),
             whose: HashMap::new(),
         }
+    }
+
+    /// Does not run the probes that `known` knows to pass, but counts them.
+    #[must_use]
+    pub fn foreseeing(mut self, known: Arc<dyn Foresight>) -> Self {
+        let changes = known.changes();
+        self.foresight = Some(Ahead { known, changes });
+        self
     }
 
     /// Gives containers to this wheel.
@@ -103,6 +125,7 @@ impl ProbeWheel {
                 biased;
                 () = cancel.cancelled() => break,
                 () = self.shared.wake.notified() => {}
+                () = voided(&mut self.foresight) => self.look_again(),
                 Some(done) = self.in_flight.join_next_with_id() => self.take_result(done),
                 Some(number) = poll_fn(|cx| self.timers.poll_expired(cx)) => {
                     if let Some(slot) = self.slots.get_mut(number.get_ref()) {
@@ -129,6 +152,7 @@ impl ProbeWheel {
             entry.queued.store(false, Ordering::SeqCst);
             let wishes = std::mem::take(&mut *lock(&entry.wishes));
             let number = entry.number;
+            self.catch_up(number);
             for wish in wishes {
                 self.take_wish(&entry, wish);
             }
@@ -173,20 +197,52 @@ impl ProbeWheel {
 
     /// Puts a container where its next probe wants it: among what is due, or on a timer.
     fn schedule(&mut self, number: u64) {
+        self.catch_up(number);
         let Some(slot) = self.slots.get_mut(&number) else {
             return;
         };
         if let Some(timer) = slot.timer.take() {
             self.timers.remove(&timer);
         }
-        let Some(at) = slot.tracker.poll_timeout() else {
+        let Some(mut at) = slot.tracker.poll_timeout() else {
             return;
         };
         let now = self.clock.now();
+        if at > now
+            && slot.tracker.is_steady()
+            && let Some(ahead) = &self.foresight
+            && let Some(until) = ahead.known.passes_until(&slot.target)
+            && until > at
+        {
+            slot.passes = true;
+            if until == Timestamp::MAX {
+                return;
+            }
+            at = until;
+        }
         if at > now {
             slot.timer = Some(self.timers.insert(number, at.since(now).min(TIMER_MAX)));
         } else if !std::mem::replace(&mut slot.is_due, true) {
             self.due.push_back(number);
+        }
+    }
+
+    /// Counts the probes of a container that were not run because they were known to pass.
+    fn catch_up(&mut self, number: u64) {
+        let slot = self.slots.get_mut(&number);
+        if let Some(slot) = slot.filter(|slot| slot.passes) {
+            slot.passes = false;
+            let passed = slot.tracker.pass_before(self.clock.now());
+            self.shared.begun.fetch_add(passed, Ordering::Relaxed);
+        }
+    }
+
+    /// What was known ahead may not hold any more.
+    fn look_again(&mut self) {
+        let passing = self.slots.iter().filter(|(_, slot)| slot.passes);
+        let passing: Vec<u64> = passing.map(|(number, _)| *number).collect();
+        for number in passing {
+            self.schedule(number);
         }
     }
 
@@ -280,6 +336,7 @@ impl Slot {
             },
             attempt: None,
             timer: None,
+            passes: false,
             is_due: false,
             flying: Vec::new(),
             failures: BTreeMap::new(),
@@ -316,6 +373,17 @@ impl Slot {
     }
 }
 
+/// Waits until what is known ahead may not hold any more; for ever if nothing is.
+async fn voided(ahead: &mut Option<Ahead>) {
+    let Some(Ahead { changes, .. }) = ahead else {
+        return std::future::pending().await;
+    };
+    if changes.changed().await.is_err() {
+        // Nobody will ever know better.
+        *ahead = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -324,7 +392,6 @@ mod tests {
     use orchestra_core::meta::Uid;
     use orchestra_core::port::driver::WorkloadId;
     use orchestra_core::port::probe::{ProbeErrorKind, ProbeSpec};
-    use orchestra_core::time::Timestamp;
     use orchestra_sched::health::tracker::ProbePolicy;
     use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;

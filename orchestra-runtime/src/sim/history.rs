@@ -24,14 +24,14 @@ impl History {
         Self(Mutex::new(Inner {
             kept: VecDeque::new(),
             to,
-            digest: FNV_START,
+            digest: 0,
         }))
     }
 
     pub(super) fn line(&self, after: Duration, text: fmt::Arguments<'_>) {
         let line = format!("{} {text}", elapsed(after));
         let mut inner = self.lock();
-        inner.digest = fnv(inner.digest, line.as_bytes());
+        inner.digest = sum(inner.digest, line.as_bytes());
         if let Some(to) = &mut inner.to
             && let Err(error) = writeln!(to, "{line}")
         {
@@ -68,17 +68,33 @@ impl fmt::Debug for History {
     }
 }
 
-const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
-
-fn fnv(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |sum, byte| {
+/// FNV-1a: for short texts, whose every bit must count.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
-/// A checksum of bytes, to tell values apart.
+/// A checksum of bytes behind `start`, to tell values apart: eight bytes at a time, each step
+/// reversible, so that values of one length which differ in one word never meet.
+fn sum(start: u64, bytes: &[u8]) -> u64 {
+    let step = |sum: u64, word: u64| {
+        (sum ^ word)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(29)
+    };
+    let (words, rest) = bytes.as_chunks::<8>();
+    let whole = words
+        .iter()
+        .fold(start, |sum, word| step(sum, u64::from_le_bytes(*word)));
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    step(step(whole, u64::from_le_bytes(last)), bytes.len() as u64)
+}
+
+/// A checksum of a value.
 pub(super) fn checksum(bytes: &[u8]) -> u64 {
-    fnv(FNV_START, bytes)
+    sum(0, bytes)
 }
 
 /// `hh:mm:ss.micros`, as lines of the history begin.
@@ -95,6 +111,19 @@ pub(super) fn elapsed(after: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_that_differ_anywhere_have_other_checksums() {
+        let value: Vec<u8> = (0..61).collect();
+        let whole = checksum(&value);
+        for at in 0..value.len() {
+            let mut other = value.clone();
+            other[at] ^= 1;
+            assert_ne!(checksum(&other), whole, "byte {at}");
+            assert_ne!(checksum(&value[..at]), whole);
+        }
+        assert_ne!(checksum(&[0; 8]), checksum(&[0; 16]), "length counts");
+    }
 
     #[test]
     fn the_last_lines_are_kept_and_all_count() {

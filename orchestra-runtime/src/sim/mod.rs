@@ -20,6 +20,7 @@
 //! ```
 
 mod acks;
+mod ahead;
 mod check;
 mod cluster;
 mod fault;

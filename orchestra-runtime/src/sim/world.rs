@@ -19,10 +19,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::acks::Acks;
+use super::ahead::CalmForesight;
 use super::check::{Checker, Machine};
 use super::fault::Fault;
 use super::gate::{Gate, GatedView};
-use super::history::{History, checksum};
+use super::history::{History, fnv};
 use super::oversight::{Overseen, Oversight};
 use super::process::Process;
 use super::report::Sink;
@@ -53,7 +54,6 @@ pub(super) struct World {
     base: Arc<dyn StateStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) born: Timestamp,
-    ids: Arc<Ids>,
     acks: Arc<Acks>,
     pub(super) sink: Arc<Sink>,
     pub(super) history: Arc<History>,
@@ -107,14 +107,6 @@ impl World {
         let ids = Arc::new(Ids::seeded(setup.seed));
         let (sink, acks) = (Arc::<Sink>::default(), Arc::<Acks>::default());
         let (oversight, history) = (Arc::<Oversight>::default(), Arc::new(History::new(to)));
-        let checker = Arc::new(Checker::new(
-            raw,
-            clock.clone(),
-            sink.clone(),
-            acks.clone(),
-            oversight.clone(),
-            history.clone(),
-        ));
         let died = Arc::new(Notify::new());
         let user = Wire::new(
             base.clone(),
@@ -122,13 +114,21 @@ impl World {
             acks.clone(),
             true,
         );
-        let client = Client::new(user, clock.clone(), ids.clone());
+        let client = Client::new(user, clock.clone(), ids);
+        let checker = Arc::new(Checker::new(
+            raw,
+            &client,
+            sink.clone(),
+            acks.clone(),
+            oversight.clone(),
+            history.clone(),
+        ));
 
         let line = Line::new(true, Arc::default());
         let faults = faults(setup.seed, "hub");
         let store = Arc::new(ChaosStore::new(base.clone(), faults.clone()));
         let store = Wire::new(store, line.clone(), acks.clone(), false);
-        let hub_client = Client::new(store, clock.clone(), ids.clone());
+        let hub_client = client.through(store);
         let (events, writer) = recorder(&hub_client, "agent");
         let caches = Caches::new(&hub_client);
         let mut process = Process::new(line.clone());
@@ -151,7 +151,6 @@ impl World {
             base,
             clock,
             born,
-            ids,
             acks,
             sink,
             history,
@@ -209,7 +208,7 @@ impl World {
             self.control_faults.clone(),
         ));
         let store = Wire::new(store, line.clone(), self.acks.clone(), false);
-        let client = Client::new(store, self.clock.clone(), self.ids.clone());
+        let client = self.client.through(store);
         let (events, writer) = recorder(&client, "orchestra");
         let mut settings = self.setup.control.clone();
         settings.seed = self.setup.seed;
@@ -275,7 +274,7 @@ impl World {
         let line = Line::new(state.connected, Arc::default());
         let store = Arc::new(ChaosStore::new(self.base.clone(), host.faults.clone()));
         let store = Wire::new(store, line.clone(), self.acks.clone(), false);
-        let client = Client::new(store.clone(), self.clock.clone(), self.ids.clone());
+        let client = self.client.through(store.clone());
         let checker = self.checker.clone();
         let driver = Overseen::new(
             name.clone(),
@@ -284,15 +283,21 @@ impl World {
             self.oversight.clone(),
             Arc::new(move |what| checker.complain("one-identity", what)),
         );
+        let foresight = CalmForesight::new(host.driver.clone(), host.faults.clone());
         let prober = Arc::new(SimProber::new(host.driver.clone()));
         let prober = Arc::new(ChaosProber::new(prober, host.faults.clone()));
+        let engine = Engine {
+            driver,
+            prober,
+            foresight: Some(Arc::new(foresight)),
+        };
         let view: Arc<dyn NodeView> =
             Arc::new(CachedView::new(self.hub.caches.clone(), name.clone()));
         let view = (self.setup.view_layer)(view);
         let parts = AgentParts {
             client,
             view: GatedView::new(view, host.gate.clone()),
-            engines: BTreeMap::from([(ENGINE.into(), Engine { driver, prober })]),
+            engines: BTreeMap::from([(ENGINE.into(), engine)]),
             secrets: Arc::new(StoreSecrets::new(store)),
             traffic: ServiceTraffic::new(self.hub.caches.slices.clone(), None),
             events: self.hub.events.clone(),
@@ -407,6 +412,7 @@ impl World {
         self.hub.faults.set_rates(rates);
         for host in lock(&self.hosts).values() {
             host.faults.set_rates(rates);
+            host.driver.shaken();
         }
     }
 
@@ -502,7 +508,7 @@ fn faults(seed: u64, whose: &str) -> Faults {
 
 /// A seed for one purpose.
 pub(super) fn mix(seed: u64, purpose: &str) -> u64 {
-    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ checksum(purpose.as_bytes())
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ fnv(purpose.as_bytes())
 }
 
 pub(super) fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -81,6 +81,7 @@ impl Parts {
         let engine = Engine {
             driver: driver.clone(),
             prober: Arc::new(Probers::standard(driver)),
+            foresight: None,
         };
         let parts = AgentParts {
             client: self.client.clone(),

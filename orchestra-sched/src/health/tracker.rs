@@ -258,6 +258,30 @@ impl HealthTracker {
         self.changed_from(before)
     }
 
+    /// Whether further passes would change nothing: it runs, no probe is in flight, and each that
+    /// may run has come to a success by samples of its own. Who knows that all probes up to an
+    /// instant will pass need not run them: see [`pass_before`](Self::pass_before).
+    pub fn is_steady(&self) -> bool {
+        self.running
+            && self.restart.is_none()
+            && self.probes.iter().all(|probe| !probe.in_flight)
+            && self.eligible().all(Machine::is_steady)
+    }
+
+    /// Every probe that was due before `now` was run when it was due, and passed at once. Returns
+    /// how many that were. Changes nothing unless it [is steady](Self::is_steady).
+    pub fn pass_before(&mut self, now: Timestamp) -> u64 {
+        if !self.is_steady() {
+            return 0;
+        }
+        let started = self.health().started;
+        let may_run = |probe: &&mut Machine| {
+            (started || probe.kind == ProbeKind::Startup) && !probe.finished && !probe.on_hold
+        };
+        let probes = self.probes.iter_mut().filter(may_run);
+        probes.map(|probe| probe.pass_before(now)).sum()
+    }
+
     /// The container runs, for the first time or again: everything starts anew. Returns its
     /// health if that changed.
     pub fn handle_started(&mut self, now: Timestamp) -> Option<Health> {
@@ -399,6 +423,30 @@ impl Machine {
             on_hold: false,
             finished: false,
         }
+    }
+
+    fn is_steady(&self) -> bool {
+        self.result == ProbeResult::Success
+            && self.last == Some(Sample::Pass)
+            && self.run >= self.policy.success_threshold
+            && !self.policy.period.is_zero()
+    }
+
+    fn pass_before(&mut self, now: Timestamp) -> u64 {
+        let (late, period) = (
+            now.since(self.due).as_micros(),
+            self.policy.period.as_micros(),
+        );
+        if self.due >= now || period == 0 {
+            return 0;
+        }
+        // The first at `due`, the others a period apart, the last before `now`.
+        let count = late.div_ceil(period);
+        let span = count.saturating_mul(period);
+        self.due = self.due + Duration::from_micros(u64::try_from(span).unwrap_or(u64::MAX));
+        let passed = u32::try_from(count).unwrap_or(u32::MAX);
+        self.run = self.run.saturating_add(passed);
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
 
     /// Counts a sample; returns whether the probe has failed now.
@@ -652,6 +700,60 @@ mod tests {
                     (ready || run_ends_at(end, Sample::Fail, failure)).then_some(ready)
                 });
                 prop_assert_eq!(tracker.health().ready, expected.unwrap_or(false));
+            }
+        }
+
+        /// The slow plain twin of passing ahead: run each probe when it is due.
+        #[test]
+        fn passing_ahead_is_passing_one_by_one(
+            before in proptest::collection::vec(any::<bool>(), 0..12),
+            looks in proptest::collection::vec(0_i64..50, 1..8),
+            periods in (1_u64..9, 1_u64..9),
+            delay in 0_u64..20,
+            success in 0_u32..3,
+            deleted in any::<bool>(),
+        ) {
+            let policy = |period| ProbePolicy {
+                period: Duration::from_secs(period),
+                success_threshold: success,
+                ..ProbePolicy::default()
+            };
+            let liveness = ProbePolicy {
+                initial_delay: Duration::from_secs(delay),
+                success_threshold: 1,
+                ..policy(periods.0)
+            };
+            let mut ahead = HealthTracker::new(HealthPolicy {
+                startup: Some(policy(1)),
+                liveness: Some(liveness),
+                readiness: Some(policy(periods.1)),
+            });
+            ahead.handle_started(at(0));
+            let mut now = 0;
+            for passes in before {
+                let sample = if passes { Sample::Pass } else { Sample::Fail };
+                probe(&mut ahead, now, sample);
+                now += 1;
+            }
+            if deleted {
+                ahead.handle_deleted();
+            }
+            let mut plain = ahead.clone();
+            for step in looks {
+                let (steady, until) = (ahead.is_steady(), now + step);
+                let skipped = ahead.pass_before(at(until));
+                let mut ran = 0;
+                while steady && let Some(due) = plain.poll_timeout().filter(|due| *due < at(until)) {
+                    let ticket = plain.poll_probe(due).expect("it is due");
+                    prop_assert_eq!(plain.handle_result(ticket, Sample::Pass, due), None);
+                    ran += 1;
+                }
+                prop_assert_eq!(skipped, ran);
+                prop_assert_eq!(format!("{ahead:?}"), format!("{plain:?}"));
+                now = until;
+                for tracker in [&mut ahead, &mut plain] {
+                    probe(tracker, now, Sample::Pass);
+                }
             }
         }
     }

@@ -23,7 +23,7 @@ use orchestra_core::port::driver::{
 use orchestra_core::time::Timestamp;
 use rand_pcg::Pcg64;
 use smol_str::SmolStr;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::script::{Health, Life};
 use super::table::lock;
@@ -49,6 +49,8 @@ struct Held {
     clock: Arc<dyn Clock>,
     reachable: AtomicBool,
     records: Mutex<BTreeMap<WorkloadId, Arc<Record>>>,
+    /// Counts up when something changes that no script said.
+    changes: watch::Sender<u64>,
 }
 
 impl fmt::Debug for SimDriver {
@@ -123,6 +125,7 @@ impl SimDriver {
                 clock,
                 reachable,
                 records: Mutex::default(),
+                changes: watch::Sender::default(),
             },
         }
     }
@@ -167,6 +170,7 @@ impl SimDriver {
             ran += usize::from(lock(&record.life).exit(now).is_none());
             record.change(|life| life.end_at(now, 137, Some(9), "Lost", "its node was lost"));
         }
+        self.shaken();
         ran
     }
 
@@ -174,6 +178,12 @@ impl SimDriver {
     /// runs goes on.
     pub fn set_reachable(&self, reachable: bool) {
         self.held.reachable.store(reachable, Ordering::SeqCst);
+        self.shaken();
+    }
+
+    /// What was said of the future may not hold any more.
+    pub(crate) fn shaken(&self) {
+        self.held.changes.send_modify(|count| *count += 1);
     }
 
     /// What is known now, ordered by id, whether the driver is reachable or not: for whoever checks
@@ -215,6 +225,7 @@ impl SimDriver {
         let runs = lock(&record.life).exit(now).is_none();
         if runs {
             record.change(change);
+            self.shaken();
         }
         runs
     }
@@ -345,6 +356,7 @@ impl WorkloadDriver for SimDriver {
         if let Some(record) = self.held.get(id) {
             let now = self.held.clock.now();
             record.change(|life| life.ask_to_end(now, grace));
+            self.shaken();
             self.held.ended(&record).await;
         }
         Ok(())

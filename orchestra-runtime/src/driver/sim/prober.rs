@@ -8,8 +8,12 @@ use orchestra_core::port::driver::{DriverErrorKind, ExecSource};
 use orchestra_core::port::probe::{
     ProbeError, ProbeErrorKind, ProbeSpec, ProbeTarget, Prober, Verdict,
 };
+use orchestra_core::time::Timestamp;
+use tokio::sync::watch;
 
 use super::SimDriver;
+use crate::driver::table::lock;
+use crate::probe::Foresight;
 
 /// Answers probes of every kind as the workloads of a [`SimDriver`] would: well after
 /// `answers_in`, badly before they are ready or when sick, never while they hang.
@@ -44,5 +48,18 @@ impl Prober for SimProber {
                 .about(target.workload.to_string())
                 .because(error)),
         }
+    }
+}
+
+/// It knows the script. While the driver cannot be reached it knows nothing.
+impl Foresight for SimProber {
+    fn passes_until(&self, target: &ProbeTarget) -> Option<Timestamp> {
+        let held = &self.driver.held;
+        let record = held.find(&target.workload, "exec").ok()?;
+        lock(&record.life).well_until(held.clock.now())
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.driver.held.changes.subscribe()
     }
 }

@@ -352,6 +352,16 @@ impl Life {
         }
     }
 
+    /// Until when every look finds it well, and takes no time; `None` if the next may not.
+    pub(super) fn well_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let runs = self.since <= now && self.exit(now).is_none();
+        if !runs || !self.answers_in.is_zero() || !matches!(self.health(now), Health::Well) {
+            return None;
+        }
+        let ends = [self.ends_at(), self.hangs_from, self.sick_from];
+        Some(ends.into_iter().flatten().min().unwrap_or(Timestamp::MAX))
+    }
+
     /// Changes what it uses from `now` on.
     pub(super) fn uses(&mut self, now: Timestamp, cpu_milli: u64, memory_bytes: u64) {
         self.cpu_micros = self.usage(now).cpu_micros;

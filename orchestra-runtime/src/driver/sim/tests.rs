@@ -220,3 +220,104 @@ async fn many_workloads_are_cheap_and_their_fate_does_not_depend_on_order() {
     }
     assert!(histories[0] == histories[1]);
 }
+
+/// Counts the probes that are really run.
+#[derive(Debug)]
+struct Counting(SimProber, std::sync::atomic::AtomicU64);
+
+#[async_trait]
+impl Prober for Counting {
+    async fn probe(
+        &self,
+        target: &ProbeTarget,
+        spec: &ProbeSpec,
+    ) -> Result<Verdict, orchestra_core::port::probe::ProbeError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.probe(target, spec).await
+    }
+}
+
+/// What a probed workload of that image goes through while it is disturbed, how many probes
+/// counted as begun, and how many were run.
+async fn probed(image: &str, foreseen: bool) -> (Vec<String>, u64, u64) {
+    use crate::probe::{ProbeWheel, WatchedProbe, WatchedProbes, WheelLimits};
+    use orchestra_sched::health::tracker::ProbePolicy;
+
+    let driver = driver();
+    let clock = driver.held.clock.clone();
+    let prober = Arc::new(Counting(SimProber::new(driver.clone()), 0.into()));
+    let mut wheel = ProbeWheel::new(prober.clone(), clock, WheelLimits::default());
+    if foreseen {
+        wheel = wheel.foreseeing(Arc::new(SimProber::new(driver.clone())));
+    }
+    let handle = wheel.handle();
+    let turning = tokio::spawn(wheel.run(tokio_util::sync::CancellationToken::new()));
+    let probe = |period| WatchedProbe {
+        spec: ProbeSpec::Tcp {
+            host: None,
+            port: 80,
+        },
+        policy: ProbePolicy {
+            period: s(period),
+            ..ProbePolicy::default()
+        },
+    };
+    let probes = WatchedProbes {
+        startup: None,
+        liveness: Some(probe(7)),
+        readiness: Some(probe(10)),
+    };
+    let workload = want(1, image, 0);
+    let health = handle.watch(workload.id.clone(), probes);
+    let began = Instant::now();
+    let story = async {
+        driver.ensure(&workload).await.unwrap();
+        health.on_started(None, 0);
+        let millis = Duration::from_millis;
+        tokio::time::sleep(millis(41_500)).await;
+        driver.set_healthy(&workload.id, false);
+        tokio::time::sleep(millis(15_000)).await;
+        driver.set_healthy(&workload.id, true);
+        tokio::time::sleep(millis(100_000)).await;
+        driver.set_reachable(false);
+        tokio::time::sleep(millis(30_000)).await;
+        driver.set_reachable(true);
+        tokio::time::sleep(millis(7_200_000)).await;
+        health.on_deleted();
+        tokio::time::sleep(millis(100_000)).await;
+        driver.crash(&workload.id);
+        tokio::time::sleep(millis(100_300)).await;
+    };
+    let mut watched = health.subscribe();
+    let watching = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        // It ends with the wheel and the container's health, who hold the sender.
+        while watched.changed().await.is_ok() {
+            let state = watched.borrow_and_update().clone();
+            seen.push(format!("{:?} {state:?}", began.elapsed()));
+        }
+        seen
+    });
+    story.await;
+    drop(health);
+    tokio::time::sleep(s(1)).await;
+    let stats = handle.stats();
+    turning.abort();
+    drop(handle);
+    let seen = watching.await.unwrap();
+    (seen, stats.begun, prober.1.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_that_are_known_to_pass_are_counted_and_change_nothing() {
+    for image in ["well", "slow", "job", "flaky", "sick", "hangs"] {
+        let (plain, begun, ran) = probed(image, false).await;
+        let (foreseen, also_begun, ran_foreseen) = probed(image, true).await;
+        assert_eq!(plain, foreseen, "{image}");
+        assert_eq!((begun, begun), (also_begun, ran), "{image}");
+        assert!(plain.len() > 1, "{image}: {plain:?}");
+        if image == "well" {
+            assert!(ran > 1_500 && ran_foreseen < 40, "{ran} {ran_foreseen}");
+        }
+    }
+}

@@ -19,6 +19,7 @@ use orchestra_sched::rollout::{RolloutAction, RolloutStep};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::{BY_OWNER, Caches};
+use super::pace::Pace;
 use crate::api::{ApiError, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
 use crate::events::Recorder;
@@ -50,7 +51,10 @@ const LOSSES_FORGOTTEN: Duration = Duration::from_secs(600);
 const LARGE_PODS: usize = 500;
 
 /// The least time from one pass over a large deployment to the next, for each of its pods.
-const REST_PER_POD: Duration = Duration::from_micros(2);
+const REST_PER_POD: Duration = Duration::from_micros(5);
+
+/// The longest rest between two passes over a large deployment.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Brings deployments closer to what they ask for.
 #[derive(Debug)]
@@ -60,8 +64,7 @@ pub struct DeploymentLoop {
     events: Recorder,
     /// The deployments whose pods came to a bad end of late.
     failing: Mutex<BTreeMap<ObjectKey, Losses>>,
-    /// When each large deployment was last looked at.
-    looked: Mutex<BTreeMap<ObjectKey, Timestamp>>,
+    pace: Pace,
 }
 
 impl DeploymentLoop {
@@ -72,7 +75,7 @@ impl DeploymentLoop {
             caches,
             events,
             failing: Mutex::default(),
-            looked: Mutex::default(),
+            pace: Pace::new(LARGE_PODS, REST_PER_POD, REST_MAX),
         }
     }
 }
@@ -109,17 +112,19 @@ impl Reconcile for DeploymentLoop {
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
         let Some(deployment) = self.caches.deployments.get(key) else {
+            self.pace.forget(key);
             return Ok(Outcome::Settled);
         };
         if deployment.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::Settled);
         }
         let now = self.client.now();
-        let uid = deployment.metadata.uid.to_smolstr();
-        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
-        if let Some(due) = self.rest(key, pods.len(), now) {
+        if let Some(due) = self.pace.rests_until(key, now) {
             return Ok(Outcome::ReviewAt(due));
         }
+        let uid = deployment.metadata.uid.to_smolstr();
+        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
+        self.pace.looks(key, pods.len(), now);
         let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
         // The name of a revision may be taken by one that lost its owner.
         let name_taken = |name: SmolStr| {
@@ -138,6 +143,9 @@ impl Reconcile for DeploymentLoop {
         tracing::debug!(deployment = %key, phase = ?step.phase, note = %step.note, "rollout step");
 
         let more = self.carry_out(&pass, &step).await?;
+        if more {
+            self.pace.forget(key);
+        }
         Ok(match step.wake_at {
             _ if more => Outcome::ReviewAt(now),
             Some(at) => Outcome::ReviewAt(at),
@@ -213,25 +221,6 @@ impl DeploymentLoop {
             }
         }
         Ok(refused)
-    }
-
-    /// A large deployment is not looked at again for every pod that changes, but once in a while
-    /// that grows with its size: when its next pass may be, if that is still ahead.
-    fn rest(&self, key: &ObjectKey, pods: usize, now: Timestamp) -> Option<Timestamp> {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if pods < LARGE_PODS {
-            looked.remove(key);
-            return None;
-        }
-        let pods = u32::try_from(pods).unwrap_or(u32::MAX);
-        let due = looked
-            .get(key)
-            .map(|at| *at + REST_PER_POD.saturating_mul(pods));
-        if let Some(due) = due.filter(|due| *due > now) {
-            return Some(due);
-        }
-        looked.insert(key.clone(), now);
-        None
     }
 
     /// Commits a step, a part of it at a time. Each part depends on the deployment as it was read

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use orchestra_core::codec::{self, CodecError};
+use orchestra_core::codec;
+use orchestra_core::error::report;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, EndpointSlice, Node, Pod, Resource, Service,
 };
@@ -13,8 +14,7 @@ use orchestra_core::port::store::{Change, Key, Revision, Versioned};
 use orchestra_core::quantity::{Quantity, ResourceList};
 use smol_str::SmolStr;
 
-use super::super::history::checksum;
-use crate::api::object_key;
+use crate::api::{Shelf, object_key};
 
 /// All objects of one kind.
 pub(super) type Objects<K> = BTreeMap<ObjectKey, Arc<K>>;
@@ -64,14 +64,19 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Takes over one change.
-    pub(super) fn apply(&mut self, change: &Change) -> Result<Changed, CodecError> {
+    /// Takes over one change, whose value has that checksum. Every value is read from its bytes, and
+    /// must be what `shelf` says was written. Fails in words.
+    pub(super) fn apply(
+        &mut self,
+        change: &Change,
+        sum: u64,
+        shelf: &Shelf,
+    ) -> Result<Changed, String> {
         let key = change.key();
         self.touched.insert(key.clone(), change.revision());
         match change {
             Change::Put(now) => {
-                let state = (now.modified, checksum(&now.value));
-                self.stored.insert(key.clone(), state);
+                self.stored.insert(key.clone(), (now.modified, sum));
             }
             Change::Delete { .. } => {
                 self.stored.remove(key);
@@ -83,25 +88,25 @@ impl Mirror {
         };
         let plural = key.as_str().split('/').next().unwrap_or_default();
         Ok(match plural {
-            Pod::PLURAL => match take(&mut self.pods, key, now)? {
+            Pod::PLURAL => match take(&mut self.pods, key, now, shelf)? {
                 Some(delta) => {
                     self.account(&delta);
                     Changed::Pod(delta)
                 }
                 None => Changed::Other,
             },
-            Node::PLURAL => take(&mut self.nodes, key, now)?.map_or(Changed::Other, Changed::Node),
-            Deployment::PLURAL => {
-                take(&mut self.deployments, key, now)?.map_or(Changed::Other, Changed::Deployment)
+            Node::PLURAL => {
+                take(&mut self.nodes, key, now, shelf)?.map_or(Changed::Other, Changed::Node)
             }
-            ControllerRevision::PLURAL => {
-                take(&mut self.revisions, key, now)?.map_or(Changed::Other, Changed::Revision)
-            }
+            Deployment::PLURAL => take(&mut self.deployments, key, now, shelf)?
+                .map_or(Changed::Other, Changed::Deployment),
+            ControllerRevision::PLURAL => take(&mut self.revisions, key, now, shelf)?
+                .map_or(Changed::Other, Changed::Revision),
             Service::PLURAL => {
-                take(&mut self.services, key, now)?.map_or(Changed::Other, Changed::Service)
+                take(&mut self.services, key, now, shelf)?.map_or(Changed::Other, Changed::Service)
             }
             EndpointSlice::PLURAL => {
-                take(&mut self.slices, key, now)?;
+                take(&mut self.slices, key, now, shelf)?;
                 Changed::Slice
             }
             _ => Changed::Other,
@@ -227,14 +232,25 @@ fn take<K: Resource>(
     objects: &mut Objects<K>,
     key: &Key,
     now: Option<&Versioned>,
-) -> Result<Option<Delta<K>>, CodecError> {
+    shelf: &Shelf,
+) -> Result<Option<Delta<K>>, String> {
     let Some(key) = object_key::<K>(key) else {
         return Ok(None);
     };
-    let new = now.map(codec::decode::<K>).transpose()?.map(Arc::new);
+    let new = now.map(|now| read::<K>(now, shelf)).transpose()?;
     let old = match &new {
         Some(new) => objects.insert(key.clone(), new.clone()),
         None => objects.remove(&key),
     };
     Ok(Some(Delta { key, old, new }))
+}
+
+/// The object in `stored`, which must be what was written.
+fn read<K: Resource>(stored: &Versioned, shelf: &Shelf) -> Result<Arc<K>, String> {
+    let read = codec::decode::<K>(stored).map_err(|error| report(&error).to_string())?;
+    match shelf.get::<K>(&stored.key, stored.modified) {
+        Some(written) if *written == read => Ok(written),
+        Some(_) => Err(format!("{} does not read as it was written", stored.key)),
+        None => Ok(Arc::new(read)),
+    }
 }

@@ -20,6 +20,7 @@ use super::acks::Acks;
 use super::history::{History, checksum};
 use super::oversight::Oversight;
 use super::report::{Sink, Violation};
+use crate::api::Client;
 use mirror::Mirror;
 
 pub(super) use rest::Machine;
@@ -30,6 +31,7 @@ const STALE_MAX: Duration = Duration::from_secs(60);
 /// Follows the log of commits and checks each.
 pub(super) struct Checker {
     store: Arc<dyn StateStore>,
+    client: Client,
     clock: Arc<dyn Clock>,
     born: Timestamp,
     sink: Arc<Sink>,
@@ -69,15 +71,17 @@ impl std::fmt::Debug for Checker {
 impl Checker {
     pub(super) fn new(
         store: Arc<dyn StateStore>,
-        clock: Arc<dyn Clock>,
+        client: &Client,
         sink: Arc<Sink>,
         acks: Arc<Acks>,
         oversight: Arc<Oversight>,
         history: Arc<History>,
     ) -> Self {
+        let clock = client.clock().clone();
         let born = clock.now();
         Self {
             store,
+            client: client.clone(),
             clock,
             born,
             sink,
@@ -148,15 +152,19 @@ impl Checker {
             .then(|| state.mirror.nodes.clone());
         let mut all = Vec::with_capacity(changes.len());
         for change in changes {
-            let changed = match state.mirror.apply(change) {
+            let sum = match change {
+                Change::Put(now) => checksum(&now.value),
+                Change::Delete { .. } => 0,
+            };
+            let changed = match state.mirror.apply(change, sum, self.client.shelf()) {
                 Ok(changed) => changed,
-                Err(error) => {
-                    self.complain("readable", report(&error).to_string());
+                Err(why) => {
+                    self.complain("readable", why);
                     continue;
                 }
             };
             let what = match change {
-                Change::Put(now) => format!("{:08x}", checksum(&now.value) as u32),
+                Change::Put(_) => format!("{:08x}", sum as u32),
                 Change::Delete { .. } => "deleted".to_owned(),
             };
             self.history.line(

@@ -97,8 +97,7 @@ impl State {
             // is one copy of its text.
             self.leases
                 .rebind(recorded.key, recorded.lease_before, lease);
-            self.topics
-                .publish(recorded.key.as_str(), recorded.number);
+            self.topics.publish(recorded.key.as_str(), recorded.number);
         }
         self.history.trim();
         self.topics.mark(&self.history);
