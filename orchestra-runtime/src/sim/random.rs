@@ -148,9 +148,11 @@ fn script() -> SimScript {
         .starts_after(between(0, 20))
         .ready_after(between(0, 40));
     let flaky = Behavior::runs().crashes(3, between(0, 60), 1);
-    let stubborn = Behavior::runs()
-        .ignores_term_for(between(0, 45))
-        .answers_in(between(0, 2));
+    let stubborn = Behavior::runs().ignores_term_for(between(0, 45));
+    // Later lives answer within the second that a probe has, or they would be restarted for ever.
+    let halting = stubborn.clone().answers_in(between(0, 2));
+    let millis = |n| Duration::from_millis(n);
+    let stubborn = stubborn.answers_in(Span::between(millis(0), millis(900)));
     SimScript::new()
         .when(Match::any().image("slow"), slow)
         .when(Match::any().image("flaky"), flaky)
@@ -162,6 +164,7 @@ fn script() -> SimScript {
             Match::any().image("sickly").attempts(0..1),
             Behavior::runs().sick_after(between(5, 300)),
         )
+        .when(Match::any().image("stubborn").attempts(0..2), halting)
         .when(Match::any().image("stubborn"), stubborn)
         .when(
             Match::any().image("broken"),
