@@ -130,7 +130,7 @@ impl ControlPlane {
             settings.addresses,
         );
         let nodes = Controller::new(nodes, clock.clone()).meter(meter.clone());
-        NodesLoop::feed(&caches, nodes.queue());
+        nodes.reconciler().feed(nodes.queue());
 
         let garbage = GarbageLoop::new(client.clone(), caches.clone());
         let garbage = Controller::new(garbage, clock.clone()).meter(meter.clone());

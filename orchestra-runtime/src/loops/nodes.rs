@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use orchestra_core::error::Retry;
 use orchestra_core::kind::{Node, Pod, Resource, Taint, TaintEffect};
@@ -18,6 +19,7 @@ use orchestra_sched::health::zones::{
 use smol_str::SmolStr;
 
 use super::caches::{BY_NODE, Caches};
+use super::pace::Pace;
 use crate::agent::{LEASE_NAMESPACE, NODE_NOT_READY};
 use crate::api::{ApiError, Client, DeleteParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
@@ -29,6 +31,15 @@ const RANGE_PREFIX: &str = "podranges/";
 
 /// Pods told to go, or taken out of their services, in one commit.
 const PODS_PER_COMMIT_MAX: usize = 60;
+
+/// So many nodes are many.
+const LARGE_NODES: usize = 100;
+
+/// The least time from one look at all lost nodes to the next, for each node there is.
+const REST_PER_NODE: Duration = Duration::from_micros(100);
+
+/// The longest rest between two looks at all lost nodes.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// Watches over nodes.
 #[derive(Debug)]
@@ -42,6 +53,10 @@ pub struct NodesLoop {
     /// When this controller began to look: silence before that was not heard.
     since: Timestamp,
     memory: Mutex<Memory>,
+    /// What is to be looked at: set once it is fed.
+    queue: OnceLock<Queue<ObjectKey>>,
+    /// How often all lost nodes are looked at.
+    pace: Pace,
 }
 
 /// What is known beyond the store. Lost with the controller, which then waits once more.
@@ -75,22 +90,22 @@ impl NodesLoop {
             addresses,
             since,
             memory: Mutex::default(),
+            queue: OnceLock::new(),
+            pace: Pace::new(LARGE_NODES, REST_PER_NODE, REST_MAX),
         }
     }
 
     /// Adds to `queue` every node that a change of a node, a lease or a pod may concern.
-    pub fn feed(caches: &Caches, queue: &Queue<ObjectKey>) {
+    pub fn feed(&self, queue: &Queue<ObjectKey>) {
+        let caches = &self.caches;
+        self.queue.get_or_init(|| queue.clone());
         crate::control::enqueue_changed(&caches.nodes, queue);
-        let (nodes, adds) = (caches.nodes.downgrade(), queue.clone());
+        let adds = queue.clone();
         caches.nodes.on_change(move |event| {
             let ready = |node: &Option<Arc<Node>>| node.as_ref().map(|node| node.is_ready());
-            if ready(&event.old) != ready(&event.new)
-                && let Some(nodes) = nodes.upgrade()
-            {
+            if ready(&event.old) != ready(&event.new) {
                 // How fast nodes may be emptied depends on how many are lost.
-                for other in nodes.list().iter().filter(|node| !node.is_ready()) {
-                    adds.add(other.key());
-                }
+                adds.add(all_lost());
             }
         });
         let adds = queue.clone();
@@ -113,6 +128,24 @@ impl NodesLoop {
                 }
             }
         });
+    }
+
+    /// Has all lost nodes looked at again. One look serves many changes: among ten thousand nodes
+    /// that begin together, each would else look at all the others.
+    fn spread(&self) -> Outcome {
+        let now = self.client.now();
+        let key = all_lost();
+        if let Some(due) = self.pace.rests_until(&key, now) {
+            return Outcome::ReviewAt(due);
+        }
+        let nodes = self.caches.nodes.list();
+        self.pace.looks(&key, nodes.len(), now);
+        if let Some(queue) = self.queue.get() {
+            for lost in nodes.iter().filter(|node| !node.is_ready()) {
+                queue.add(lost.key());
+            }
+        }
+        Outcome::Settled
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -169,6 +202,11 @@ impl NodesLoop {
     }
 }
 
+/// Stands for all lost nodes in the queue: no node has no name.
+fn all_lost() -> ObjectKey {
+    ObjectKey::cluster("")
+}
+
 impl Reconcile for NodesLoop {
     type Key = ObjectKey;
 
@@ -177,6 +215,9 @@ impl Reconcile for NodesLoop {
     }
 
     async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, PassError> {
+        if *key == all_lost() {
+            return Ok(self.spread());
+        }
         let Some(node) = self.caches.nodes.get(key) else {
             self.memory().heard.remove(&key.name);
             return Ok(Outcome::Settled);
