@@ -1,6 +1,6 @@
 //! The cluster as the log of commits tells it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub(super) struct Mirror {
     /// What the pods bound to each node take, those that have ended left out.
     pub(super) used: BTreeMap<SmolStr, Used>,
     /// Pods by their controlling owner.
-    pub(super) owned: BTreeMap<Uid, BTreeSet<ObjectKey>>,
+    pub(super) owned: BTreeMap<Uid, BTreeMap<ObjectKey, Arc<Pod>>>,
 }
 
 impl Mirror {
@@ -135,28 +135,25 @@ impl Mirror {
                 .and_then(|pod| pod.metadata.controller().map(|owner| owner.uid))
         };
         let (before, after) = (owner(&delta.old), owner(&delta.new));
-        if before != after {
-            if let Some(before) = before
-                && let Some(owned) = self.owned.get_mut(&before)
-            {
-                owned.remove(&delta.key);
-                if owned.is_empty() {
-                    self.owned.remove(&before);
-                }
+        if before != after
+            && let Some(before) = before
+            && let Some(owned) = self.owned.get_mut(&before)
+        {
+            owned.remove(&delta.key);
+            if owned.is_empty() {
+                self.owned.remove(&before);
             }
-            if let Some(after) = after {
-                self.owned
-                    .entry(after)
-                    .or_default()
-                    .insert(delta.key.clone());
-            }
+        }
+        if let (Some(after), Some(pod)) = (after, &delta.new) {
+            let owned = self.owned.entry(after).or_default();
+            owned.insert(delta.key.clone(), pod.clone());
         }
     }
 
     /// The pods that `owner` controls.
     pub(super) fn pods_of(&self, owner: Uid) -> impl Iterator<Item = &Arc<Pod>> {
-        let keys = self.owned.get(&owner).into_iter().flatten();
-        keys.filter_map(|key| self.pods.get(key))
+        let owned = self.owned.get(&owner);
+        owned.into_iter().flat_map(BTreeMap::values)
     }
 
     /// What a key of the store looks like to a person.

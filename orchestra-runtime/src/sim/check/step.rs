@@ -283,38 +283,46 @@ impl Checker {
             deployment.spec.replicas.unwrap_or(1),
         );
         let bounds = bounds(deployment);
-        let (mut active, mut available) = (0_u32, 0_u32);
-        for pod in state.mirror.pods_of(uid) {
-            if pod.is_terminating() || pod.is_terminal() {
-                continue;
+        // Counted only where it is asked for: most commits change one pod of many.
+        let mirror = &state.mirror;
+        let active = || {
+            let pods = mirror.pods_of(uid);
+            pods.filter(|pod| !pod.is_terminating() && !pod.is_terminal())
+        };
+        let min_ready = deployment.spec.min_ready_seconds;
+        let available = || {
+            let available = active().filter(|pod| pod.is_available(min_ready, now));
+            u32::try_from(available.count()).unwrap_or(u32::MAX)
+        };
+        if look.grew {
+            let active = u32::try_from(active().count()).unwrap_or(u32::MAX);
+            if active > bounds.most {
+                let what = format!(
+                    "deployments {key} was given pod number {active}, and may have {} at most",
+                    bounds.most
+                );
+                self.complain("surge", what);
             }
-            active += 1;
-            available += u32::from(pod.is_available(deployment.spec.min_ready_seconds, now));
-        }
-        if look.grew && active > bounds.most {
-            let what = format!(
-                "deployments {key} was given pod number {active}, and may have {} at most",
-                bounds.most
-            );
-            self.complain("surge", what);
         }
         match state.steady.get(&uid) {
             Some(steady) if *steady == wanted => {
-                let min_ready = deployment.spec.min_ready_seconds;
                 let took = look.lost.iter().any(|pod| pod.is_available(min_ready, now));
-                if own && took && available < bounds.available {
-                    let what = format!(
-                        "a step of deployments {key} left {available} available, and must leave \
-                         {} of {wanted}",
-                        bounds.available
-                    );
-                    self.complain("availability", what);
+                if own && took {
+                    let available = available();
+                    if available < bounds.available {
+                        let what = format!(
+                            "a step of deployments {key} left {available} available, and must \
+                             leave {} of {wanted}",
+                            bounds.available
+                        );
+                        self.complain("availability", what);
+                    }
                 }
             }
             _ => {
                 let past = |at: Option<&Timestamp>| at.is_none_or(|at| now >= *at + STALE_MAX);
                 let calm = past(state.losses.get(&uid)) && past(state.fault.as_ref());
-                if calm && available >= wanted {
+                if calm && available() >= wanted {
                     state.steady.insert(uid, wanted);
                 } else {
                     state.steady.remove(&uid);
