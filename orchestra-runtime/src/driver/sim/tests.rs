@@ -252,20 +252,21 @@ async fn probed(image: &str, foreseen: bool) -> (Vec<String>, u64, u64) {
     }
     let handle = wheel.handle();
     let turning = tokio::spawn(wheel.run(tokio_util::sync::CancellationToken::new()));
-    let probe = |period| WatchedProbe {
+    let probe = |period, failure_threshold| WatchedProbe {
         spec: ProbeSpec::Tcp {
             host: None,
             port: 80,
         },
         policy: ProbePolicy {
             period: s(period),
+            failure_threshold,
             ..ProbePolicy::default()
         },
     };
     let probes = WatchedProbes {
         startup: None,
-        liveness: Some(probe(7)),
-        readiness: Some(probe(10)),
+        liveness: Some(probe(7, 3)),
+        readiness: Some(probe(10, 1)),
     };
     let workload = want(1, image, 0);
     let health = handle.watch(workload.id.clone(), probes);
@@ -276,7 +277,7 @@ async fn probed(image: &str, foreseen: bool) -> (Vec<String>, u64, u64) {
         let millis = Duration::from_millis;
         tokio::time::sleep(millis(41_500)).await;
         driver.set_healthy(&workload.id, false);
-        tokio::time::sleep(millis(15_000)).await;
+        tokio::time::sleep(millis(10_000)).await;
         driver.set_healthy(&workload.id, true);
         tokio::time::sleep(millis(100_000)).await;
         driver.set_reachable(false);
