@@ -2,12 +2,23 @@
 //!
 //! Explanations are data; `Display` renders them for people.
 
+mod remedy;
+mod report;
+mod scores;
+
 use std::fmt;
 
 use smol_str::SmolStr;
 
+pub use remedy::{REMEDIES_MAX, Remedy};
+pub use report::Report;
+pub use scores::{NodeScores, Part, RUNNERS_UP_MAX, Ranking, placement};
+
 use crate::fits::{Obstacle, write_amount, write_share, write_taint};
 use crate::place::Changes;
+use crate::place::plugin::Cycle;
+use crate::snapshot::NodeIx;
+use remedy::Remedies;
 
 /// How many reasons an explanation tells apart; nodes with others are counted together.
 pub const REASONS_MAX: usize = 16;
@@ -27,6 +38,11 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// Nodes that turned the pod down for still other reasons.
     pub others: usize,
+    /// What each rule that turned nodes down said: who turned down most first, equals by name.
+    pub rules: Vec<RuleVerdict>,
+    /// The smallest changes that would let the pod run, the smallest first: at most
+    /// [`REMEDIES_MAX`].
+    pub remedies: Vec<Remedy>,
     /// Whether waiting is enough.
     pub outlook: Outlook,
     /// Which kinds of change could help. Another plan before one of them finds the same.
@@ -40,6 +56,19 @@ pub enum Outlook {
     NotNow,
     /// On none, whichever pods came or left: a node or the pod itself has to change.
     Never,
+}
+
+/// How many nodes a rule turned down.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RuleVerdict {
+    /// The rule.
+    pub rule: &'static str,
+    /// How many nodes it turned down, by itself or with others.
+    pub nodes: usize,
+    /// How many no other rule turned down.
+    pub alone: usize,
+    /// How many it would turn down whichever pods left them.
+    pub lasting: usize,
 }
 
 /// One reason, and the nodes that have it.
@@ -68,12 +97,18 @@ impl Explanation {
     pub fn is_helped_by(&self, changes: Changes) -> bool {
         self.helped_by.meet(changes)
     }
+
+    /// All of it, line by line.
+    pub fn report(&self) -> Report<'_> {
+        Report(self)
+    }
 }
 
 /// Puts an [`Explanation`] together, node by node.
 #[derive(Debug)]
 pub(crate) struct Account {
     explanation: Explanation,
+    remedies: Remedies,
 }
 
 impl Account {
@@ -85,16 +120,21 @@ impl Account {
                 fit: 0,
                 reasons: Vec::new(),
                 others: 0,
+                rules: Vec::new(),
+                remedies: Vec::new(),
                 outlook: Outlook::Never,
                 helped_by,
             },
+            remedies: Remedies::default(),
         }
     }
 
     /// Takes in a node: what each rule found there, of the rules that found something.
-    pub(crate) fn node(&mut self, name: &SmolStr, found: &[Vec<Obstacle>]) {
+    pub(crate) fn node(&mut self, cycle: &Cycle<'_>, node: NodeIx, found: &[Vec<Obstacle>]) {
+        let name = cycle.snapshot().node(node).name();
         let whole = &mut self.explanation;
         whole.nodes += 1;
+        let whole_by_one = found.len() == 1;
         let Some(first) = found.first() else {
             whole.fit += 1;
             whole.outlook = Outlook::NotNow;
@@ -103,6 +143,11 @@ impl Account {
         if !found.iter().flatten().any(Obstacle::lasts) {
             whole.outlook = Outlook::NotNow;
         }
+        for found in found {
+            self.verdict(found, whole_by_one);
+        }
+        let demand = &cycle.pod.demand;
+        self.remedies.node(name, found, cycle.ledger, node, demand);
         let mut counted = false;
         for obstacle in first {
             let helped_by = &mut self.explanation.helped_by;
@@ -112,6 +157,26 @@ impl Account {
         if !counted {
             self.explanation.others += 1;
         }
+    }
+
+    fn verdict(&mut self, found: &[Obstacle], alone: bool) {
+        let Some(rule) = found.first().map(Obstacle::rule) else {
+            return;
+        };
+        let rules = &mut self.explanation.rules;
+        let at = rules.iter().position(|known| known.rule == rule);
+        let at = at.unwrap_or_else(|| {
+            rules.push(RuleVerdict {
+                rule,
+                nodes: 0,
+                alone: 0,
+                lasting: 0,
+            });
+            rules.len() - 1
+        });
+        rules[at].nodes += 1;
+        rules[at].alone += usize::from(alone);
+        rules[at].lasting += usize::from(found.iter().any(Obstacle::lasts));
     }
 
     fn count(&mut self, name: &SmolStr, obstacle: &Obstacle) -> bool {
@@ -160,6 +225,10 @@ impl Account {
         self.explanation
             .reasons
             .sort_by_cached_key(|reason| (std::cmp::Reverse(reason.nodes), reason.to_string()));
+        self.explanation
+            .rules
+            .sort_by_key(|rule| (std::cmp::Reverse(rule.nodes), rule.rule));
+        self.explanation.remedies = self.remedies.close();
         self.explanation
     }
 }

@@ -107,6 +107,20 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// Its filters, in the order in which they are asked.
+    pub fn filters(&self) -> impl Iterator<Item = &dyn Filter> {
+        self.filters.iter().map(|filter| &**filter)
+    }
+
+    /// Its scorers and their weights, in the order in which they were added.
+    pub fn scorers(&self) -> impl Iterator<Item = (&dyn Scorer, u32)> {
+        self.scorers
+            .iter()
+            .map(|(scorer, weight)| (&**scorer, *weight))
+    }
+}
+
 impl Default for Profile {
     /// The rules and weights that Kubernetes' users know.
     fn default() -> Self {
@@ -683,7 +697,7 @@ fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]
         })
         .collect();
     let mut account = Account::new();
-    for (node, row) in cycle.snapshot().nodes() {
+    for (node, _) in cycle.snapshot().nodes() {
         let mut found: Vec<Vec<Obstacle>> = asked
             .iter()
             .filter(|(_, fits, _)| !fits[node.row()])
@@ -691,7 +705,7 @@ fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]
             .collect();
         let refused = refusals.iter().filter(|(refused, _)| *refused == node);
         found.extend(refused.map(|(_, obstacle)| vec![obstacle.clone()]));
-        account.node(row.name(), &found);
+        account.node(cycle, node, &found);
     }
     account.close()
 }

@@ -21,6 +21,7 @@ use smol_str::SmolStr;
 
 use super::{Changes, Pending, Plan};
 use crate::explain::{Explanation, Outlook};
+use crate::fits::Obstacle;
 use crate::snapshot::{NodeIx, PodId, Snapshot};
 
 /// How many nodes are told apart among the changes since the last turn; with more, a change is
@@ -383,7 +384,8 @@ fn could_help(
     let amounts_only = why.others == 0
         && !changes.meet(Changes::NODE_ADDED.with(Changes::POD_ITSELF))
         && why.reasons.iter().all(|reason| {
-            !reason.obstacle.helped_by().meet(changes) || reason.obstacle.missing().is_some()
+            !reason.obstacle.helped_by().meet(changes)
+                || matches!(reason.obstacle, Obstacle::Lacks { .. })
         });
     match snapshot.find(node) {
         Some(node) if amounts_only => could_hold(snapshot, node, pod),
