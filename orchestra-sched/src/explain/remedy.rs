@@ -218,6 +218,8 @@ fn write_cure(f: &mut fmt::Formatter<'_>, obstacle: &Obstacle) -> fmt::Result {
                 "without the pod in {key} {domain} that wants no {pods} near"
             )
         }
+        Obstacle::Volume { claim } => write!(f, "within reach of claim {claim}"),
+        Obstacle::Data { name } => write!(f, "with data {name}"),
         Obstacle::Other { rule, .. } => write!(f, "once {rule} lets it"),
     }
 }
