@@ -46,6 +46,8 @@
 
 pub mod balance;
 pub mod budget;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod explain;
 pub mod fits;
 pub mod fixture;

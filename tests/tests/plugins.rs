@@ -1,0 +1,257 @@
+//! What is shipped passes the suites for schedulers and plugins, and planted bugs do not.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use orchestra_core::conformance::Report;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::conformance;
+use orchestra_sched::fits::Obstacle;
+use orchestra_sched::place::plugin::{
+    Cycle, EachRow, Filter, PodFields, Reach, Scale, Score, Scorer,
+};
+use orchestra_sched::place::{
+    Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler, filter, score,
+};
+use orchestra_sched::snapshot::{NodeIx, Rows, Snapshot};
+
+#[test]
+fn the_shipped_scheduler_keeps_its_contract() {
+    for seed in 1..4 {
+        let fresh = || Arc::new(Framework::default()) as Arc<dyn Scheduler>;
+        conformance::scheduler::run(fresh, seed).assert_passed();
+        let (fast, plain) = (Framework::default(), Framework::default().unshared());
+        conformance::scheduler::twins(&fast, &plain, seed).assert_passed();
+    }
+}
+
+#[test]
+fn the_shipped_plugins_keep_their_contract() {
+    let filters: [&dyn Filter; 9] = [
+        &filter::NodeUnschedulable,
+        &filter::NodeName,
+        &filter::TaintToleration,
+        &filter::NodeAffinity,
+        &filter::NodePorts,
+        &filter::NodeResourcesFit,
+        &filter::Accelerators,
+        &filter::PodTopologySpread,
+        &filter::InterPodAffinity,
+    ];
+    for one in filters {
+        conformance::plugin::filter(one, 1).assert_passed();
+    }
+    let scorers: [&dyn Scorer; 6] = [
+        &score::TaintToleration,
+        &score::NodeAffinity,
+        &score::PodTopologySpread,
+        &score::InterPodAffinity,
+        &score::LeastAllocated::default(),
+        &score::BalancedAllocation,
+    ];
+    for one in scorers {
+        conformance::plugin::scorer(one, 1).assert_passed();
+    }
+}
+
+fn failed(report: &Report) -> Vec<&'static str> {
+    report.failed().map(|check| check.name).collect()
+}
+
+/// A scorer with a planted bug.
+fn scorer(
+    depends: PodFields,
+    reach: Reach,
+    f: impl Fn(&Cycle<'_>, &Rows<'_>, usize) -> Score + Send + Sync + 'static,
+) -> Vec<&'static str> {
+    let planted = EachRow::new("planted", depends, reach, Scale::AsIs, f);
+    failed(&conformance::plugin::scorer(&planted, 1))
+}
+
+#[test]
+fn scorers_that_depend_on_more_than_they_declare_are_caught() {
+    const UNDECLARED: [&str; 1] = ["fields_not_declared_do_not_matter"];
+    let by_priority = |cycle: &Cycle<'_>| u32::try_from(cycle.pod.priority.clamp(0, 100)).unwrap();
+    assert_eq!(
+        scorer(PodFields::REQUESTS, Reach::Fixed, move |cycle, _, _| {
+            by_priority(cycle)
+        }),
+        UNDECLARED
+    );
+    assert_eq!(
+        scorer(PodFields::PRIORITY, Reach::Fixed, move |cycle, _, _| {
+            by_priority(cycle)
+        }),
+        [""; 0]
+    );
+    let by_time = |cycle: &Cycle<'_>| (cycle.now.since(Timestamp::EPOCH).as_secs() / 3_600) as u32;
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Fixed, move |cycle, _, _| by_time(
+            cycle
+        )),
+        UNDECLARED
+    );
+    let by_name = |cycle: &Cycle<'_>| cycle.pod.id.key.name.len() as u32;
+    assert_eq!(
+        scorer(PodFields::LABELS, Reach::Fixed, move |cycle, _, _| by_name(
+            cycle
+        )),
+        UNDECLARED
+    );
+    let free = |rows: &Rows<'_>, i: usize| (rows.cpu_free[i].clamp(0, 10_000) / 100) as u32;
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Fixed, move |_, rows, i| free(
+            rows, i
+        )),
+        ["placements_beyond_its_reach_do_not_matter"]
+    );
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Node, move |_, rows, i| free(
+            rows, i
+        )),
+        [""; 0]
+    );
+    let others = |cycle: &Cycle<'_>| cycle.snapshot().len() as u32;
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Fixed, move |cycle, _, _| others(
+            cycle
+        )),
+        ["other_nodes_do_not_matter"]
+    );
+    let whole = |rows: &Rows<'_>| rows.len() as u32;
+    let alone = scorer(PodFields::NONE, Reach::Node, move |_, rows, _| whole(rows));
+    assert!(
+        alone.contains(&"one_row_alone_is_answered_alike"),
+        "{alone:?}"
+    );
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Fixed, |_, _, _| 101),
+        ["scores_are_in_range"]
+    );
+    let calls = AtomicUsize::new(0);
+    let ever_more = move |_: &Cycle<'_>, _: &Rows<'_>, _: usize| {
+        (calls.fetch_add(1, Ordering::Relaxed) % 100) as u32
+    };
+    let impure = scorer(PodFields::ALL, Reach::Cluster, ever_more);
+    assert_eq!(impure, ["equal_questions_get_equal_answers"]);
+    let panics = scorer(PodFields::ALL, Reach::Cluster, |_, _, _| panic!("planted"));
+    assert!(
+        panics.contains(&"equal_questions_get_equal_answers"),
+        "{panics:?}"
+    );
+}
+
+/// A filter that turns down by one rule and explains by another, or sets what others cleared.
+#[derive(Debug)]
+struct Planted {
+    silent: bool,
+    sets: bool,
+}
+
+impl Filter for Planted {
+    fn name(&self) -> &'static str {
+        "Planted"
+    }
+
+    fn depends(&self) -> PodFields {
+        PodFields::NONE
+    }
+
+    fn reach(&self, _: &Cycle<'_>) -> Reach {
+        Reach::Fixed
+    }
+
+    fn filter(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &mut [bool]) {
+        for (node, fits) in rows.nodes().zip(fits) {
+            match cycle.snapshot().node(node).name().ends_with('1') {
+                true => *fits = false,
+                false if self.sets => *fits = true,
+                false => {}
+            }
+        }
+    }
+
+    fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {
+        let turns_down = cycle.snapshot().node(node).name().ends_with('1');
+        let obstacle = Obstacle::Other {
+            rule: "Planted",
+            note: "it ends with 1".into(),
+            curable: false,
+            helped_by: Changes::NONE,
+        };
+        Vec::from_iter((turns_down && !self.silent).then_some(obstacle))
+    }
+}
+
+#[test]
+fn filters_that_say_one_thing_and_do_another_are_caught() {
+    let found = |silent, sets| failed(&conformance::plugin::filter(&Planted { silent, sets }, 1));
+    assert_eq!(found(false, false), [""; 0]);
+    assert_eq!(found(true, false), ["says_why_exactly_where_it_turns_down"]);
+    assert_eq!(found(false, true), ["only_ever_clears"]);
+}
+
+/// A scheduler that spoils the plans of a good one.
+struct Spoiled<F>(Framework, F);
+
+impl<F> std::fmt::Debug for Spoiled<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Spoiled")
+    }
+}
+
+impl<F: Fn(&Snapshot, &mut Plan) + Send + Sync> Scheduler for Spoiled<F> {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
+        let mut plan = self.0.plan(snapshot, pending, inputs);
+        (self.1)(snapshot, &mut plan);
+        plan
+    }
+}
+
+fn spoiled(
+    profile: fn() -> Profile,
+    spoil: impl Fn(&Snapshot, &mut Plan) + Clone + Send + Sync + 'static,
+) -> Vec<&'static str> {
+    let fresh =
+        || Arc::new(Spoiled(Framework::new(profile()), spoil.clone())) as Arc<dyn Scheduler>;
+    failed(&conformance::scheduler::run(fresh, 1))
+}
+
+#[test]
+fn schedulers_that_break_their_contract_are_caught() {
+    let usual: fn() -> Profile = Profile::default;
+    assert_eq!(spoiled(usual, |_, _| {}), [""; 0]);
+    let forgets = spoiled(usual, |_, plan| drop(plan.unplaced.pop()));
+    assert_eq!(forgets, ["each_pod_is_in_the_plan_once"]);
+    let twice = spoiled(usual, |_, plan| {
+        plan.placed.extend(plan.placed.last().cloned())
+    });
+    assert!(twice.contains(&"each_pod_is_in_the_plan_once"), "{twice:?}");
+    let careless = spoiled(Profile::empty, |_, _| {});
+    assert!(careless.contains(&"what_is_placed_fits"), "{careless:?}");
+    let elsewhere = spoiled(usual, |snapshot, plan| {
+        if let (Some(placed), Some((_, node))) = (plan.placed.first_mut(), snapshot.nodes().last())
+        {
+            placed.node = node.name().clone();
+        }
+    });
+    assert!(elsewhere.contains(&"what_is_placed_fits"), "{elsewhere:?}");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let moody = spoiled(usual, move |_, plan| {
+        if calls.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            plan.placed.reverse();
+        }
+    });
+    assert!(
+        moody.contains(&"equal_inputs_give_equal_plans"),
+        "{moody:?}"
+    );
+}
+
+#[test]
+fn a_fast_path_that_is_wrong_is_told_from_its_twin() {
+    let plain = Framework::default().unshared();
+    let wrong = Framework::new(Profile::default().scorer(score::MostAllocated::default(), 3));
+    let found = failed(&conformance::scheduler::twins(&wrong, &plain, 1));
+    assert_eq!(found, ["both_plan_alike"]);
+}
