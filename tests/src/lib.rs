@@ -7,6 +7,11 @@ pub mod facts;
 #[doc = include_str!("../../docs/ports.md")]
 pub struct PortsGuide;
 
+/// The blocks of the guide to schedulers, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/scheduler.md")]
+pub struct SchedulerGuide;
+
 /// The block of the guide to simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/simulation.md")]

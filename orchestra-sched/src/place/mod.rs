@@ -51,6 +51,7 @@ mod ask;
 mod changes;
 mod counts;
 pub(crate) mod domains;
+mod each_node;
 pub mod filter;
 mod framework;
 mod hold;

@@ -6,6 +6,8 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
+pub use super::each_node::EachNode;
+
 use super::Pending;
 pub use super::domains::DomainRule;
 pub use super::kernel::Kernel;
