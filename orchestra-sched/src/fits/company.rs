@@ -34,21 +34,24 @@ impl<'a> PodAffinity<'a> {
         if !affinity.is_empty() {
             let near = ledger.company(affinity);
             let or_first = meets_all(snapshot, affinity, demand);
-            rules.extend((0..affinity.len()).map(|nth| DomainRule {
-                domains: Arc::clone(near.domains(nth)),
-                source: Source::Company(near.number, nth),
-                bound: Bound::Peopled { or_first },
-                nowhere: false,
-            }));
+            let rule = |nth: usize| {
+                Some(DomainRule {
+                    domains: Arc::clone(near.domains(nth)?),
+                    source: Source::Company(near.number, nth),
+                    bound: Bound::Peopled { or_first },
+                    nowhere: false,
+                })
+            };
+            rules.extend((0..affinity.len()).filter_map(rule));
         }
         for term in anti {
             let away = ledger.company(std::slice::from_ref(term));
-            rules.push(DomainRule {
-                domains: Arc::clone(away.domains(0)),
+            rules.extend(away.domains(0).map(|domains| DomainRule {
+                domains: Arc::clone(domains),
                 source: Source::Company(away.number, 0),
                 bound: Bound::Empty,
                 nowhere: true,
-            });
+            }));
         }
         let others = ledger.others();
         rules.extend(

@@ -62,12 +62,21 @@ enum Limit {
 
 impl Now {
     /// `None` if it is no longer counted.
-    fn of(ledger: &Ledger, source: Source, bound: Bound) -> Option<Self> {
+    fn of(ledger: &Ledger, domains: &Arc<Domains>, source: Source, bound: Bound) -> Option<Self> {
         let counts = match source {
             Source::Spread(number, nth) => Counts::Spread(ledger.spreading_numbered(number)?, nth),
             Source::Company(number, nth) => Counts::Company(ledger.company_numbered(number)?, nth),
             Source::Repelled(nth) => Counts::Repelled(ledger.others(), nth),
         };
+        let counted = match &counts {
+            Counts::Spread(all, nth) => &all.counts.get(*nth)?.domains,
+            Counts::Company(all, nth) => all.domains(*nth)?,
+            Counts::Repelled(all, nth) => all.domains(*nth)?,
+        };
+        // A number of another ledger's counts may be anything's here.
+        if !Arc::ptr_eq(counted, domains) {
+            return None;
+        }
         let limit = match (bound, &counts) {
             (Bound::Empty, _) => Limit::AtMost(0),
             (Bound::Above { least, min_domains }, Counts::Spread(all, nth)) => {
@@ -160,7 +169,7 @@ impl Field {
             if coarse {
                 cells *= domains + 1;
             }
-            let Some(now) = Now::of(ledger, rule.source, rule.bound) else {
+            let Some(now) = Now::of(ledger, &rule.domains, rule.source, rule.bound) else {
                 continue;
             };
             field.rules.push(Watched {
@@ -242,7 +251,7 @@ impl Field {
         }
         let (mut cells, mut moved) = (false, Vec::new());
         for rule in &mut self.rules {
-            let now = Now::of(ledger, rule.source, rule.bound)?;
+            let now = Now::of(ledger, &rule.domains, rule.source, rule.bound)?;
             if std::mem::replace(&mut rule.limit, now.limit) == now.limit {
                 for node in changed {
                     if let Some(domain) = rule.domains.of(*node) {

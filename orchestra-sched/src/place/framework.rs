@@ -222,6 +222,10 @@ impl Scheduler for Framework {
         let mut order: Vec<usize> = (0..pending.len()).collect();
         order.sort_by(|&a, &b| pending[a].before(&pending[b]));
         let mut ledger = Ledger::open(snapshot);
+        let mut memory = self.recall();
+        if let Some(memory) = &mut memory {
+            memory.hand_over(&mut ledger);
+        }
         pending.iter().for_each(|pod| ledger.expect(&pod.demand));
         let meant = ledger.has_terms();
         let fields = self.fields();
@@ -231,7 +235,7 @@ impl Scheduler for Framework {
         for &group in &group_of {
             left[group] += 1;
         }
-        let (faults, mut memory) = (Faults::default(), self.recall());
+        let faults = Faults::default();
         if let Some(memory) = &mut memory {
             memory.begin(fields, meant);
         }
@@ -294,7 +298,7 @@ impl Scheduler for Framework {
         let placed = chosen.into_iter().map(|(at, choice)| Placement {
             pending: at,
             pod: pending[at].id.clone(),
-            node: snapshot.node(choice.node).name().clone(),
+            node: snapshot.name(choice.node).clone(),
             devices: choice.devices,
             score: choice.score,
         });
@@ -445,6 +449,7 @@ impl Run<'_> {
             }
             (None, None) => Sweep::new(&ask, self.log.len()),
         };
+        repeats |= sweep.is_prepared();
         if repeats {
             sweep.prepare(&ask);
         }
@@ -647,6 +652,7 @@ impl Run<'_> {
                 memory.keep(pod, fingerprint, self.now, snapshot, &self.log, sweep);
             }
         }
+        memory.keep_counts(self.ledger);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What plans learned of shapes of pods, kept for the plans to come.
 
+use std::sync::Arc;
+
 use orchestra_core::time::Timestamp;
 
 use super::Pending;
@@ -9,7 +11,8 @@ use super::plugin::PodFields;
 use super::share::alike;
 use super::sketch::Sketch;
 use super::sweep::Sweep;
-use crate::snapshot::{Ledger, Mark, NodeIx, Snapshot};
+use crate::snapshot::relations::Counts;
+use crate::snapshot::{Ledger, Mark, NodeIx, NodeRow, Pages, Snapshot};
 
 /// How many fingerprints of shapes are remembered.
 const SEEN: usize = 1_024;
@@ -22,6 +25,8 @@ const SEEN: usize = 1_024;
 pub(super) struct Memory {
     /// Least recently used first.
     kept: Vec<Kept>,
+    /// What was counted of the company of pods.
+    counted: Option<Counted>,
     /// For shapes that are new, and whether it is as of the snapshot of the plan in the making.
     sketch: Option<Sketch>,
     sketched: bool,
@@ -31,6 +36,14 @@ pub(super) struct Memory {
     /// The fields by which shapes differ, for the plan in the making.
     fields: PodFields,
     meant: bool,
+}
+
+/// Counts, and what they are as of.
+#[derive(Debug)]
+struct Counted {
+    mark: Mark,
+    rows: Pages<Arc<NodeRow>>,
+    counts: Counts,
 }
 
 #[derive(Debug)]
@@ -49,6 +62,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             kept: Vec::new(),
+            counted: None,
             sketch: None,
             sketched: false,
             seen: vec![(0, 0); SEEN],
@@ -68,6 +82,48 @@ impl Memory {
     pub(super) fn begin(&mut self, fields: PodFields, meant: bool) {
         (self.fields, self.meant) = (fields, meant);
         self.sketched = false;
+    }
+
+    /// Hands what was counted before to `ledger`, which is new, brought up to date.
+    pub(super) fn hand_over(&mut self, ledger: &mut Ledger) {
+        let Some(Counted { mark, rows, counts }) = self.counted.take() else {
+            return;
+        };
+        let snapshot = ledger.snapshot().clone();
+        let history = snapshot.history();
+        let few = |count: usize| count <= 16 + snapshot.len() / 8;
+        if !history.count_since(&mark).is_some_and(few) || !history.same_nodes(&mark) {
+            return;
+        }
+        let mut changed: Vec<NodeIx> = history.since(&mark).into_iter().flatten().collect();
+        changed.sort_unstable();
+        changed.dedup();
+        let mut moved = Vec::new();
+        for node in changed {
+            let before = rows.get(node.row()).map_or(&[][..], |row| row.pods());
+            let now = snapshot.node(node).pods();
+            for at in 0..before.len().max(now.len()) {
+                let (old, new) = (before.get(at), now.get(at));
+                if let (Some(old), Some(new)) = (old, new)
+                    && Arc::ptr_eq(old, new)
+                {
+                    continue;
+                }
+                moved.extend(old.map(|old| (node, Arc::clone(old), -1)));
+                moved.extend(new.map(|new| (node, Arc::clone(new), 1)));
+            }
+        }
+        ledger.take_over(counts, moved.into_iter());
+    }
+
+    /// Keeps what a plan's ledger counted.
+    pub(super) fn keep_counts(&mut self, ledger: Ledger) {
+        let (mark, rows) = (
+            ledger.snapshot().history().mark(),
+            ledger.snapshot().node_rows().clone(),
+        );
+        let counts = ledger.into_counts();
+        self.counted = counts.map(|counts| Counted { mark, rows, counts });
     }
 
     /// Rough columns of the cluster with what the plan placed so far.

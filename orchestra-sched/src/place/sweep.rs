@@ -275,6 +275,11 @@ impl Sweep {
         self.field = Some(field);
     }
 
+    /// Whether the best is quick to find.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.field.is_some()
+    }
+
     fn prepare_if_by_domain(&mut self, ask: &Ask<'_>) {
         if !self.by_domain.is_empty() {
             self.prepare(ask);
@@ -315,6 +320,11 @@ impl Sweep {
             disturbed |= self.refresh(ask, node, false);
         }
         self.rescale(disturbed);
+        self.follow(ask, changed);
+    }
+
+    /// Takes in what the rules on domains say after pods came to or left the rows in `changed`.
+    fn follow(&mut self, ask: &Ask<'_>, changed: &[NodeIx]) {
         if self.by_domain.is_empty() {
             return;
         }
@@ -351,18 +361,17 @@ impl Sweep {
         if self.salt != ask.salt {
             (self.salt, self.field) = (ask.salt, None);
         }
-        if !self.by_domain.is_empty() {
-            self.field = None;
-        }
         // A row that is gone may have had the largest.
         let mut disturbed = self.rows != rows;
         if disturbed {
             self.resize(rows);
         }
-        for node in changed.filter(|node| node.row() < rows) {
+        let changed: Vec<NodeIx> = changed.filter(|node| node.row() < rows).collect();
+        for &node in &changed {
             disturbed |= self.refresh(ask, node, !same_nodes);
         }
         self.rescale(disturbed);
+        self.follow(ask, &changed);
         true
     }
 

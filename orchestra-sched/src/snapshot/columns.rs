@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::demand::Demand;
 use super::devices::Devices;
 use super::{NodeFacts, NodeIx, name_hash};
@@ -13,6 +15,7 @@ pub(crate) struct Capacity {
     pub(crate) cpu_inverse: Vec<u64>,
     pub(crate) memory: Vec<i64>,
     pub(crate) memory_inverse: Vec<u64>,
+    pub(crate) names: Vec<SmolStr>,
     /// Settles ties between nodes of equal score: a hash of the name.
     pub(crate) name_hash: Vec<u64>,
     /// How many nodes carry a taint that only scores.
@@ -27,6 +30,7 @@ impl Capacity {
         self.cpu_inverse.push(0);
         self.memory.push(0);
         self.memory_inverse.push(0);
+        self.names.push(facts.name.clone());
         self.name_hash.push(name_hash(&facts.name));
         self.set(self.cpu.len() - 1, &NodeFacts::default(), facts);
     }
@@ -49,6 +53,7 @@ impl Capacity {
         self.cpu_inverse.swap_remove(at);
         self.memory.swap_remove(at);
         self.memory_inverse.swap_remove(at);
+        self.names.swap_remove(at);
         self.name_hash.swap_remove(at);
     }
 }

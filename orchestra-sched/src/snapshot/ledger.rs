@@ -7,7 +7,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 
 use super::columns::{Load, Rows};
 use super::demand::{Demand, HostPort};
-use super::relations::{Book, Company, Others, PodTerm, Spreading};
+use super::relations::{Book, Company, Counts, Others, PodTerm, Spreading};
 use super::{NodeIx, Running, Snapshot};
 
 /// A snapshot with placements on top, and pods taken off, that nobody else sees.
@@ -271,6 +271,21 @@ impl Ledger {
     /// Where the pods are that meet all of `terms`.
     pub(crate) fn company(&self, terms: &[PodTerm]) -> Arc<Company> {
         self.book.company(&self.snapshot, terms)
+    }
+
+    /// What has been counted of the company of pods, for a later ledger.
+    pub(crate) fn into_counts(self) -> Option<Counts> {
+        self.book.into_counts(&self.snapshot)
+    }
+
+    /// Takes over what was counted as of another snapshot of the same nodes, given the pods that
+    /// came (1) and left (−1) since. Nothing may have been placed here yet.
+    pub(crate) fn take_over(
+        &mut self,
+        counts: Counts,
+        changed: impl Iterator<Item = (NodeIx, Arc<Running>, i64)>,
+    ) {
+        self.book.take_over(counts, &self.snapshot, changed);
     }
 
     /// The spread counts of that number, while they are kept.

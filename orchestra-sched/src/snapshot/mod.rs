@@ -33,7 +33,7 @@ pub use relations::{HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, SpreadRule};
 use crate::budget::Budget;
 use columns::{Capacity, Load};
 pub(crate) use history::{History, Mark};
-use pages::Pages;
+pub(crate) use pages::Pages;
 
 /// A node's row in one snapshot. Means nothing in another, and is never stored.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -319,9 +319,19 @@ impl Snapshot {
         self.reaching
     }
 
+    /// What is and runs on each node, without the columns.
+    pub(crate) fn node_rows(&self) -> &Pages<Arc<NodeRow>> {
+        &self.rows
+    }
+
     /// Which rows changed when.
     pub(crate) fn history(&self) -> &History {
         &self.history
+    }
+
+    /// The name of a node, without a look at the node.
+    pub(crate) fn name(&self, node: NodeIx) -> &SmolStr {
+        &self.capacity.names[node.row()]
     }
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {

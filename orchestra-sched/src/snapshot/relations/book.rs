@@ -6,13 +6,19 @@ use smol_str::SmolStr;
 
 use super::terms::Others;
 use super::{Company, Domains, PodTerm, Spreading};
-use crate::snapshot::{Demand, NodeIx, Snapshot};
+use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
 
 /// How many counts of each kind are kept; the oldest is counted again.
 const COUNTS_KEPT_MAX: usize = 64;
 
 /// How far back a charge is looked for when it is given back.
 const UNDO_MAX: usize = 64;
+
+/// With more moves than this, counts are not handed on.
+const MOVES_MAX: usize = 256;
+
+/// With more terms than this, most of them perhaps of pods long gone, counts are not handed on.
+const TERMS_MAX: usize = 4_096;
 
 /// Counts of pods by domain, made when first asked for and kept right from then on.
 #[derive(Debug, Default)]
@@ -47,6 +53,10 @@ struct Kept {
     /// The pod that last came or left, and who counts it; void once another count is made.
     last: Option<Touched>,
 }
+
+/// What was counted for one ledger.
+#[derive(Debug)]
+pub(crate) struct Counts(Kept);
 
 /// A count, and the number by which it is found again.
 type Numbered<T> = (u64, Arc<T>);
@@ -93,16 +103,39 @@ impl Book {
             spreads,
         });
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if !kept.spreadings.is_empty() || !kept.companies.is_empty() {
-            kept.shift(snapshot, node, pod, by, spreads);
+        kept.count(snapshot, node, pod, by, spreads);
+    }
+
+    /// What has been counted, for a later ledger, as of the snapshot beneath; `None` if so many pods
+    /// came or left since that counting anew is as quick.
+    pub(crate) fn into_counts(self, snapshot: &Snapshot) -> Option<Counts> {
+        let mut kept = self
+            .kept
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let terms = kept.others.as_ref().map_or(0, |others| others.len());
+        if kept.domains.is_empty() || self.moves.len() > MOVES_MAX || terms > TERMS_MAX {
+            return None;
         }
-        if let (Some(others), Some(relations)) = (&mut kept.others, pod.relations.as_deref())
-            && relations.reaches_others()
-        {
-            let known = &mut kept.domains;
-            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
-            Arc::make_mut(others).shift_pod(pod, relations, node, by, &mut domains);
+        for one in &self.moves {
+            kept.count(snapshot, one.node, &one.pod, -one.by, one.spreads);
         }
+        Some(Counts(kept))
+    }
+
+    /// Takes over what was counted as of another snapshot of the same nodes, with the pods that
+    /// changed since.
+    pub(crate) fn take_over(
+        &mut self,
+        counts: Counts,
+        snapshot: &Snapshot,
+        changed: impl Iterator<Item = (NodeIx, Arc<Running>, i64)>,
+    ) {
+        let mut kept = counts.0;
+        for (node, running, by) in changed {
+            kept.count(snapshot, node, &running.demand, by, !running.terminating);
+        }
+        self.kept = Mutex::new(kept);
     }
 
     /// Adds a move, or strikes out the one that it takes back.
@@ -230,6 +263,27 @@ impl Book {
 }
 
 impl Kept {
+    /// A pod comes to a node (`by` 1) or leaves it (−1).
+    fn count(
+        &mut self,
+        snapshot: &Snapshot,
+        node: NodeIx,
+        pod: &Arc<Demand>,
+        by: i64,
+        spreads: bool,
+    ) {
+        if !self.spreadings.is_empty() || !self.companies.is_empty() {
+            self.shift(snapshot, node, pod, by, spreads);
+        }
+        if let (Some(others), Some(relations)) = (&mut self.others, pod.relations.as_deref())
+            && relations.reaches_others()
+        {
+            let known = &mut self.domains;
+            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
+            Arc::make_mut(others).shift_pod(pod, relations, node, by, &mut domains);
+        }
+    }
+
     /// A number that no count had before.
     fn number(&mut self) -> u64 {
         self.last = None;

@@ -15,7 +15,7 @@ use orchestra_core::meta::Labels;
 use orchestra_core::selector::{LabelSelector, LabelSelectorRequirement, SelectorOperator};
 use smol_str::SmolStr;
 
-pub(crate) use book::Book;
+pub(crate) use book::{Book, Counts};
 pub(crate) use domains::{Domains, NOWHERE};
 pub(crate) use spread::{SpreadCount, Spreading};
 pub(crate) use terms::{Company, Others, meets_all};

@@ -88,8 +88,8 @@ impl Company {
     }
 
     /// The `nth` term's domains.
-    pub(crate) fn domains(&self, nth: usize) -> &Arc<Domains> {
-        &self.columns[nth].0
+    pub(crate) fn domains(&self, nth: usize) -> Option<&Arc<Domains>> {
+        self.columns.get(nth).map(|(domains, _)| domains)
     }
 
     /// Whether no such pod is in any domain.
@@ -252,6 +252,12 @@ impl Others {
             });
             self.terms.len() - 1
         })
+    }
+
+    /// The `nth` term's domains, if it is known to keep pods away.
+    pub(crate) fn domains(&self, nth: usize) -> Option<&Arc<Domains>> {
+        let term = self.terms.get(nth)?;
+        (term.repels.len() == term.domains.len()).then_some(&term.domains)
     }
 
     /// By domain: how many pods have the `nth` term as required anti-affinity.
