@@ -35,16 +35,30 @@
 //! | `models=T4|P100` | | wants one of these models |
 //! | `share=330` | | wants so many thousandths of each, 1000 if not said |
 //! | `priority=5` | | has |
+//! | `image=shop:7=300Mi`, `image=shop:7` | has, of that size | runs |
+//! | `data=orders=120Gi`, `data=orders` | has, so much of it | wants near |
+//! | `namespace=team` | | is there, not in `default` |
+//! | `spread=zone:1:app=web` | | with a skew of at most 1 among pods `app=web` |
+//! | `near=zone:app=db`, `apart=host:app=web` | | must, and must not, be near such pods |
+//! | `prefer-spread=`, `prefer-near=`, `prefer-apart=` | | the same, if possible |
+//!
+//! `zone` and `host` stand for the labels that name a node's zone and the node; any other label may
+//! stand there too.
 
 use std::str::FromStr;
 
 use orchestra_core::kind::accelerator;
-use orchestra_core::kind::pod::{Container, ContainerPort, Toleration};
-use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
+use orchestra_core::kind::pod::{
+    Container, ContainerPort, PodAffinityTerm, Toleration, TopologySpreadConstraint,
+    WeightedPodAffinityTerm, WhenUnsatisfiable,
+};
+use orchestra_core::kind::{ContainerImage, Node, Pod, Taint, TaintEffect, locality};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
+use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::place::Pending;
 use crate::snapshot::{Snapshot, SnapshotBuilder};
@@ -173,6 +187,23 @@ fn node<'a>(name: &str, words: &[&'a str]) -> Result<Node, Wrong<'a>> {
                 let (key, value) = pair(word, label)?;
                 node.label(key, value)
             }
+            ("image", Some(image)) => {
+                let (name, size) = sized(word, image)?;
+                node.status.images.push(ContainerImage {
+                    names: vec![name.into()],
+                    size_bytes: size.as_int(),
+                });
+                node
+            }
+            ("data", Some(data)) => {
+                let (name, size) = sized(word, data)?;
+                let annotations = &mut node.metadata.annotations;
+                let known = annotations
+                    .entry(locality::DATA_ANNOTATION.into())
+                    .or_default();
+                *known = format_smolstr!("{known},{name}={size}");
+                node
+            }
             ("taint", Some(taint)) => {
                 let (key, value, effect) = taint_parts(word, taint)?;
                 let effect =
@@ -197,6 +228,22 @@ fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
     for &word in words {
         match split(word) {
             ("on", Some(node)) => pod = pod.on_node(node),
+            ("namespace", Some(namespace)) => pod = pod.namespace(namespace),
+            ("image", Some(image)) => main.image = image.into(),
+            ("data", Some(name)) => {
+                let annotations = &mut pod.metadata.annotations;
+                let known = annotations
+                    .entry(locality::WANTS_ANNOTATION.into())
+                    .or_default();
+                *known = format_smolstr!("{known},{name}");
+            }
+            ("spread" | "prefer-spread", Some(rule)) => {
+                let rule = spread(word, rule)?;
+                pod.spec.topology_spread_constraints.push(rule);
+            }
+            ("near" | "apart" | "prefer-near" | "prefer-apart", Some(term)) => {
+                relate(&mut pod, word, term)?;
+            }
             ("priority", Some(priority)) => {
                 let priority = priority.parse().map_err(|_| (word, "is no whole number"))?;
                 pod = pod.priority(priority);
@@ -249,6 +296,72 @@ fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
         }
     }
     Ok(pod.container(main))
+}
+
+/// A name and an amount behind its last `=`.
+fn sized<'a>(word: &'a str, text: &'a str) -> Result<(&'a str, Quantity), Wrong<'a>> {
+    let (name, size) = text
+        .rsplit_once('=')
+        .ok_or((word, "has no size; write name=300Mi"))?;
+    Ok((name, quantity(word, size)?))
+}
+
+fn topology(key: &str) -> SmolStr {
+    match key {
+        "zone" => Node::ZONE_LABEL.into(),
+        "host" => Node::HOSTNAME_LABEL.into(),
+        other => other.into(),
+    }
+}
+
+fn selector<'a>(word: &'a str, text: &str) -> Result<Option<LabelSelector>, Wrong<'a>> {
+    let selector = text
+        .parse()
+        .map_err(|_| (word, "selects no pods; write for instance app=web"))?;
+    Ok(Some(selector))
+}
+
+fn spread<'a>(word: &'a str, rule: &str) -> Result<TopologySpreadConstraint, Wrong<'a>> {
+    let wrong = (word, "is no spread; write spread=zone:1:app=web");
+    let (key, rest) = rule.split_once(':').ok_or(wrong)?;
+    let (skew, pods) = rest.split_once(':').ok_or(wrong)?;
+    Ok(TopologySpreadConstraint {
+        max_skew: skew.parse().map_err(|_| wrong)?,
+        topology_key: topology(key),
+        when_unsatisfiable: if word.starts_with("prefer-") {
+            WhenUnsatisfiable::ScheduleAnyway
+        } else {
+            WhenUnsatisfiable::DoNotSchedule
+        },
+        label_selector: selector(word, pods)?,
+        ..TopologySpreadConstraint::default()
+    })
+}
+
+/// Adds an affinity or anti-affinity; a preferred one weighs 100.
+fn relate<'a>(pod: &mut Pod, word: &'a str, term: &str) -> Result<(), Wrong<'a>> {
+    let wrong = (word, "names no pods; write near=zone:app=db");
+    let (key, pods) = term.split_once(':').ok_or(wrong)?;
+    let term = PodAffinityTerm {
+        topology_key: topology(key),
+        label_selector: selector(word, pods)?,
+        ..PodAffinityTerm::default()
+    };
+    let affinity = pod.spec.affinity.get_or_insert_default();
+    let (kind, _) = split(word);
+    let side = match kind.trim_start_matches("prefer-") {
+        "near" => affinity.pod_affinity.get_or_insert_default(),
+        _ => affinity.pod_anti_affinity.get_or_insert_default(),
+    };
+    if kind.starts_with("prefer-") {
+        side.preferred.push(WeightedPodAffinityTerm {
+            weight: 100,
+            pod_affinity_term: term,
+        });
+    } else {
+        side.required.push(term);
+    }
+    Ok(())
 }
 
 fn split(word: &str) -> (&str, Option<&str>) {
@@ -307,6 +420,11 @@ mod tests {
             ("\n# nothing\nnode a taint=k=v", 3, "taint=k=v"),
             ("pod a port=70000", 1, "port=70000"),
             ("pod a closed", 1, "closed"),
+            ("pod a spread=zone:x:app=a", 1, "spread=zone:x:app=a"),
+            ("pod a near=zone", 1, "near=zone"),
+            ("pod a apart=zone:a b", 1, "b"),
+            ("pod a apart=zone:=", 1, "apart=zone:="),
+            ("node a image=shop", 1, "image=shop"),
         ] {
             let error = text.parse::<Cluster>().expect_err(text);
             assert_eq!((error.line, error.word.as_str()), (line, word), "{error}");

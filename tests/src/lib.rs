@@ -12,6 +12,11 @@ pub struct PortsGuide;
 #[doc = include_str!("../../docs/scheduler.md")]
 pub struct SchedulerGuide;
 
+/// The block of the page on placement rules, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/placement.md")]
+pub struct PlacementRules;
+
 /// The block of the guide to simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/simulation.md")]

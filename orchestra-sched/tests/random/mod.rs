@@ -5,7 +5,7 @@ use orchestra_core::kind::pod::{
     PodAffinityTerm, PodPhase, Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
     WhenUnsatisfiable,
 };
-use orchestra_core::kind::{Node, Pod, Protocol, Taint, TaintEffect};
+use orchestra_core::kind::{ContainerImage, Node, Pod, Protocol, Taint, TaintEffect};
 use orchestra_core::meta::Uid;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::{
@@ -72,28 +72,39 @@ fn node_body() -> impl Strategy<Value = Node> {
     });
     let labels = vec((0..2usize, 0..3usize), 0..3);
     let amounts = (0i64..5, 0i64..6, 0i64..4, 0i64..3, weighted(0.8, 0i64..6));
+    let images = vec((0usize..3, 0i64..3), 0..2);
     (
+        images,
         amounts,
         labels,
         vec(taint, 0..3),
         proptest::bool::weighted(0.1),
     )
-        .prop_map(|((cpu, memory, disk, gpu, pods), labels, taints, closed)| {
-            let mut node = Node::new("n")
-                .resource("cpu", Quantity::from_milli(cpu * 500))
-                .resource("memory", Quantity::from_bytes(memory << 28))
-                .resource("ephemeral-storage", Quantity::from_bytes(disk << 20))
-                .resource(GPU, Quantity::from_int(gpu));
-            if let Some(pods) = pods {
-                node = node.resource("pods", Quantity::from_int(pods));
-            }
-            for (key, value) in labels {
-                node = node.label(["l0", "l1"][key], ["1", "2", "x"][value]);
-            }
-            node.spec.taints = taints;
-            node.spec.unschedulable = closed;
-            node
-        })
+        .prop_map(
+            |(images, (cpu, memory, disk, gpu, pods), labels, taints, closed)| {
+                let mut node = Node::new("n")
+                    .resource("cpu", Quantity::from_milli(cpu * 500))
+                    .resource("memory", Quantity::from_bytes(memory << 28))
+                    .resource("ephemeral-storage", Quantity::from_bytes(disk << 20))
+                    .resource(GPU, Quantity::from_int(gpu));
+                if let Some(pods) = pods {
+                    node = node.resource("pods", Quantity::from_int(pods));
+                }
+                for (key, value) in labels {
+                    node = node.label(["l0", "l1"][key], ["1", "2", "x"][value]);
+                }
+                node.status.images = images
+                    .into_iter()
+                    .map(|(name, size)| ContainerImage {
+                        names: vec![["i:latest", "big:1", "big:2"][name].into()],
+                        size_bytes: (size * 700) << 20,
+                    })
+                    .collect();
+                node.spec.taints = taints;
+                node.spec.unschedulable = closed;
+                node
+            },
+        )
 }
 
 fn pod_body() -> impl Strategy<Value = Pod> {
@@ -103,9 +114,10 @@ fn pod_body() -> impl Strategy<Value = Pod> {
             weighted(0.8, 0i64..5),
             weighted(0.2, 0i64..3),
             weighted(0.2, 0i64..2),
+            0usize..3,
         );
-        amounts.prop_map(|(cpu, memory, disk, gpu)| {
-            let mut container = Container::new("c", "i");
+        amounts.prop_map(|(cpu, memory, disk, gpu, image)| {
+            let mut container = Container::new("c", ["i", "big:1", "big:2"][image]);
             let requests = &mut container.resources.requests;
             requests.extend(cpu.map(|n| ("cpu".into(), Quantity::from_milli(n * 100))));
             requests.extend(memory.map(|n| ("memory".into(), Quantity::from_bytes(n << 26))));

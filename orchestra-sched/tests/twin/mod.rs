@@ -57,6 +57,32 @@ impl Twin {
         })
     }
 
+    /// How much of the pod's images is on the node, each the less the fewer nodes have it.
+    fn images(&self, node: &Node, pod: &Pod) -> u64 {
+        let containers = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+        let containers: Vec<_> = containers.collect();
+        let size = |node: &Node, image: &str| {
+            let mut images = node.status.images.iter();
+            let held = images.find(|held| held.names.iter().any(|name| name == image));
+            held.map(|held| held.size_bytes)
+        };
+        let mut sum = 0;
+        for container in &containers {
+            let image = match container.image.contains(':') {
+                true => container.image.to_string(),
+                false => format!("{}:latest", container.image),
+            };
+            let having = self
+                .nodes
+                .iter()
+                .filter(|(node, _)| size(node, &image).is_some());
+            let share = having.count() as f64 / self.nodes.len() as f64;
+            sum += (size(node, &image).unwrap_or(0) as f64 * share) as i64;
+        }
+        let (least, most) = (23 << 20, (1_000 << 20) * containers.len() as i64);
+        (100 * (sum.clamp(least, most) - least) / (most - least)) as u64
+    }
+
     /// The highest score, and the nodes that have it.
     pub(crate) fn best(&self, pod: &Pod) -> (u64, Vec<&str>) {
         let fitting: Vec<&(Node, Vec<Pod>)> = self
@@ -99,6 +125,7 @@ impl Twin {
                     + 2 * share(wishes[i], &wishes)
                     + 2 * spreads[i]
                     + 2 * companies[i]
+                    + self.images(node, pod)
                     + least(node, pods, pod)
                     + balanced(node, pods, pod)
             })
