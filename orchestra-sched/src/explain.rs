@@ -43,6 +43,8 @@ pub struct Explanation {
     /// The smallest changes that would let the pod run, the smallest first: at most
     /// [`REMEDIES_MAX`].
     pub remedies: Vec<Remedy>,
+    /// The gang that is short of places, if it is for its gang that the pod has none.
+    pub gang: Option<GangShort>,
     /// Whether waiting is enough.
     pub outlook: Outlook,
     /// Which kinds of change could help. Another plan before one of them finds the same.
@@ -56,6 +58,21 @@ pub enum Outlook {
     NotNow,
     /// On none, whichever pods came or left: a node or the pod itself has to change.
     Never,
+}
+
+/// A gang that found too few places, so that none of its pods was placed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GangShort {
+    /// Its name.
+    pub name: SmolStr,
+    /// How many of its pods have to have a node.
+    pub min: usize,
+    /// How many run already.
+    pub running: usize,
+    /// How many there are, those included.
+    pub members: usize,
+    /// For how many there are places, those that run included.
+    pub places: usize,
 }
 
 /// How many nodes a rule turned down.
@@ -122,6 +139,7 @@ impl Account {
                 others: 0,
                 rules: Vec::new(),
                 remedies: Vec::new(),
+                gang: None,
                 outlook: Outlook::Never,
                 helped_by,
             },
@@ -269,6 +287,9 @@ impl fmt::Display for Explanation {
     /// One line, such as `0/5 nodes fit: 3 lack cpu (nearest node-2 misses 500m), 2 have untolerated
     /// taint dedicated=gpu`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gang) = &self.gang {
+            write!(f, "{gang}; ")?;
+        }
         if self.nodes == 0 {
             return f.write_str("there are no nodes; add one");
         }
@@ -282,6 +303,22 @@ impl fmt::Display for Explanation {
             write!(f, "{separator}{} for other reasons", self.others)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for GangShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            min,
+            members,
+            places,
+            ..
+        } = self;
+        if members < min {
+            return write!(f, "gang {name} has {members} of {min} pods");
+        }
+        write!(f, "gang {name} has places for {places} of {min} pods")
     }
 }
 

@@ -1,6 +1,8 @@
 //! The scheduler that is shipped: a profile of plugins, asked as seldom as their declarations
 //! allow.
 
+mod gang;
+
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use orchestra_core::kind::accelerator::DeviceSet;
@@ -9,7 +11,7 @@ use rand::Rng as _;
 use smol_str::SmolStr;
 
 use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained, panicked};
-use super::hold::{self, Held};
+use super::hold;
 use super::memory::Memory;
 use super::plugin::Cycle;
 use super::plugin::{DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer};
@@ -17,9 +19,10 @@ use super::preempt::{Preemption, Search};
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
-use crate::explain::{Account, Explanation};
+use crate::explain::{Account, Explanation, GangShort};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
+use gang::Taken;
 
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
 /// asked again. Each takes some 40 bytes a node.
@@ -221,6 +224,7 @@ impl Scheduler for Framework {
     fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
         let mut order: Vec<usize> = (0..pending.len()).collect();
         order.sort_by(|&a, &b| pending[a].before(&pending[b]));
+        let gangs = gang::gather(&mut order, pending, snapshot);
         let mut ledger = Ledger::open(snapshot);
         let mut memory = self.recall();
         if let Some(memory) = &mut memory {
@@ -257,6 +261,7 @@ impl Scheduler for Framework {
             room: None,
             bare: None,
             holds: 0,
+            gang_holds: false,
         };
         run.open();
         let mut plan = Plan {
@@ -265,29 +270,41 @@ impl Scheduler for Framework {
         };
         let mut chosen: Vec<(usize, Choice)> = Vec::with_capacity(pending.len());
         let mut lost: Vec<Lost> = Vec::new();
-        for (&at, &group) in order.iter().zip(&group_of) {
+        let (mut gangs, mut notes) = (gangs.iter().peekable(), Vec::new());
+        let mut before = (0, 0);
+        for (place, (&at, &group)) in order.iter().zip(&group_of).enumerate() {
+            let gang = gangs.peek().copied().filter(|gang| gang.from <= place);
+            if gang.is_some_and(|gang| gang.from == place) {
+                before = (chosen.len(), lost.len());
+            }
             left[group] -= 1;
             match run.place(&pending[at], group, left[group] > 0) {
                 Ok(choice) => chosen.push((at, choice)),
                 Err(refusals) => {
                     run.settle();
-                    let before = run.log.len();
-                    match run.make_room(at, &pending[at], group) {
-                        Some(Room::Made(preemption)) => plan.preemptions.push(preemption),
-                        None => {}
-                        Some(Room::Kept(node)) => plan.held.push(Held {
-                            pending: at,
-                            pod: pending[at].id.clone(),
-                            node: snapshot.node(node).name().clone(),
-                        }),
-                    }
+                    let room = match gang {
+                        // Only once it is known what the whole gang misses.
+                        Some(_) => None,
+                        None => run.make_room(at, &pending[at], group),
+                    };
                     lost.push(Lost {
                         pending: at,
                         group,
                         refusals,
-                        has_room: run.log.len() > before,
+                        has_room: room.is_some(),
+                        gang: None,
                     });
+                    run.note_room(room, at, pending, &mut plan);
                 }
+            }
+            if let Some(gang) = gang.filter(|gang| gang.to == place + 1) {
+                let taken = Taken {
+                    chosen: &mut chosen,
+                    lost: &mut lost,
+                    before,
+                };
+                run.close_gang(gang, pending, taken, &mut plan, &mut notes);
+                gangs.next();
             }
         }
         if !lost.is_empty() {
@@ -303,12 +320,16 @@ impl Scheduler for Framework {
             score: choice.score,
         });
         plan.placed = placed.collect();
+        // By gang: what it misses, and what is in its members' way.
+        let whys = notes.into_iter().map(|note| (note, Vec::new()));
+        let mut whys: Vec<(GangShort, Vec<(usize, Arc<Explanation>)>)> = whys.collect();
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
         for Lost {
             pending: at,
             group,
             refusals,
             has_room,
+            gang,
         } in lost
         {
             let ledger = match has_room {
@@ -318,7 +339,18 @@ impl Scheduler for Framework {
             };
             let cycle = Cycle::new(ledger, &pending[at], inputs.now);
             let fresh = || Arc::new(explain(&self.profile, &cycle, &refusals));
-            let why = if refusals.is_empty() {
+            let why = if let Some(gang) = gang {
+                let (note, whys) = &mut whys[gang];
+                let known = whys.iter().find(|(other, _)| *other == group);
+                let known = known.map(|(_, why)| Arc::clone(why));
+                known.unwrap_or_else(|| {
+                    let mut why = explain(&self.profile, &cycle, &refusals);
+                    why.gang = Some(note.clone());
+                    let why = Arc::new(why);
+                    whys.push((group, Arc::clone(&why)));
+                    why
+                })
+            } else if refusals.is_empty() {
                 Arc::clone(shared[group][usize::from(has_room)].get_or_insert_with(fresh))
             } else {
                 fresh()
@@ -342,11 +374,14 @@ struct Lost {
     refusals: Vec<(NodeIx, Obstacle)>,
     /// Room is held for it.
     has_room: bool,
+    /// The gang of the plan that is short of places, if it is for its gang that it has none.
+    gang: Option<usize>,
 }
 
 /// Where a pod goes.
 struct Choice {
     node: NodeIx,
+    group: usize,
     devices: DeviceSet,
     score: u32,
 }
@@ -379,6 +414,8 @@ struct Run<'a> {
     bare: Option<Ledger>,
     /// For how many pods that were passed too often room is kept.
     holds: usize,
+    /// Whether a gang keeps room that it does not fill.
+    gang_holds: bool,
 }
 
 /// What can be had for a pod that found no node.
@@ -484,6 +521,7 @@ impl Run<'_> {
             sweep.readmit(node, key);
         }
         let chosen = chosen.map(|(node, score)| Choice {
+            group,
             node,
             devices: self.profile.choose_devices(&own, self.faults, node),
             score,
@@ -509,28 +547,46 @@ impl Run<'_> {
     /// Holds room for a pod that found no node: where room is being made for it, or where others can
     /// be evicted, or else, if it was passed too often, where least is missing.
     fn make_room(&mut self, at: usize, pod: &Pending, group: usize) -> Option<Room> {
-        let (node, room) = match self.evict_for(at, pod, group) {
-            Some((node, Some(made))) => (node, Room::Made(made)),
-            Some((node, None)) => (node, Room::Kept(node)),
-            None => {
-                let most = hold::holds_max(self.ledger.snapshot().len());
-                if !pod.overdue || self.holds == most {
-                    return None;
-                }
-                let cycle = Cycle::new(&self.ledger, pod, self.now);
-                let node = hold::node(self.profile, &cycle)?;
-                self.holds += 1;
-                if let Some(room) = &mut self.room {
-                    room.put(node, &pod.demand);
-                }
-                (node, Room::Kept(node))
-            }
-        };
-        // Here victims still count: nobody who comes later gets room that is not there yet.
+        if let Some((_, room)) = self.room_by_eviction(at, pod, group) {
+            return Some(room);
+        }
+        let most = hold::holds_max(self.ledger.snapshot().len());
+        if !pod.overdue || self.holds == most {
+            return None;
+        }
+        let node = self.hold(pod)?;
+        self.holds += 1;
+        Some(Room::Kept(node))
+    }
+
+    /// Keeps the room of the node where least is missing.
+    fn hold(&mut self, pod: &Pending) -> Option<NodeIx> {
+        let cycle = Cycle::new(&self.ledger, pod, self.now);
+        let node = hold::node(self.profile, &cycle)?;
+        if let Some(room) = &mut self.room {
+            room.put(node, &pod.demand);
+        }
+        self.keep_room(node, pod);
+        Some(node)
+    }
+
+    /// Where others leave for the pod, or can be evicted for it.
+    fn room_by_eviction(
+        &mut self,
+        at: usize,
+        pod: &Pending,
+        group: usize,
+    ) -> Option<(NodeIx, Room)> {
+        let (node, made) = self.evict_for(at, pod, group)?;
+        self.keep_room(node, pod);
+        Some((node, made.map_or(Room::Kept(node), Room::Made)))
+    }
+
+    /// Here victims still count: nobody who comes later gets room that is not there yet.
+    fn keep_room(&mut self, node: NodeIx, pod: &Pending) {
         self.bare.get_or_insert_with(|| self.ledger.clone());
         self.ledger.charge(node, &pod.demand);
         self.log.push(node);
-        Some(room)
     }
 
     /// Whether the pod can be on `node` without the company of those for whom room is held: they are
@@ -600,6 +656,7 @@ impl Run<'_> {
             let before = self.log.len();
             lost.retain_mut(|lost| {
                 if lost.has_room
+                    || lost.gang.is_some()
                     || !worth_it[lost.group]
                     || refused_at[lost.group] == Some(self.log.len())
                 {

@@ -190,6 +190,7 @@ impl SnapshotBuilder {
         }
         let running = Arc::new(running);
         *self.priorities.entry(running.priority).or_default() += 1;
+        self.count_in_gang(&running, 1);
         self.pods
             .insert(running.id.clone(), (node.into(), Arc::clone(&running)));
         match self.current.find(node) {
@@ -204,6 +205,7 @@ impl SnapshotBuilder {
         let Some((node, running)) = self.pods.remove(id) else {
             return Changes::NONE;
         };
+        self.count_in_gang(&running, -1);
         if let Some(count) = self.priorities.get_mut(&running.priority) {
             *count -= 1;
             if *count == 0 {
@@ -219,6 +221,21 @@ impl SnapshotBuilder {
             }
         }
         Changes::POD_REMOVED
+    }
+
+    fn count_in_gang(&mut self, running: &Running, by: isize) {
+        let demand = &running.demand;
+        let gang = demand.labels.get(orchestra_core::kind::gang::LABEL);
+        let Some(gang) = gang.filter(|_| !running.terminating) else {
+            return;
+        };
+        let gangs = Arc::make_mut(&mut self.current.gangs);
+        let gang = (demand.namespace.clone(), gang.clone());
+        let size = gangs.get(&gang).copied().unwrap_or(0);
+        match size.saturating_add_signed(by) {
+            0 => gangs.remove(&gang),
+            size => gangs.insert(gang, size),
+        };
     }
 
     /// Makes a disruption budget what it is now.

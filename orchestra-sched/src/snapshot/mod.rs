@@ -216,6 +216,7 @@ pub struct Snapshot {
     names: Index,
     budgets: Arc<Vec<Budget>>,
     lowest_priority: Option<i32>,
+    gangs: Arc<BTreeMap<(SmolStr, SmolStr), usize>>,
     /// On how many nodes each image is.
     images: Arc<BTreeMap<SmolStr, u32>>,
     /// Where claims of storage can be used, by namespace and name.
@@ -285,6 +286,12 @@ impl Snapshot {
     /// The lowest priority among the pods that run; `None` if none do.
     pub fn lowest_priority(&self) -> Option<i32> {
         self.lowest_priority
+    }
+
+    /// How many pods of a gang run, those left out that have been told to end.
+    pub fn gang_size(&self, namespace: &SmolStr, name: &SmolStr) -> usize {
+        let gang = (namespace.clone(), name.clone());
+        self.gangs.get(&gang).copied().unwrap_or(0)
     }
 
     /// The disruption budgets, by namespace and name.

@@ -22,7 +22,7 @@ pub(super) fn by_importance(pods: &mut [Arc<Running>]) {
 }
 
 /// The filters that evictions on a node can change, for one shape of pod.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Checks {
     /// Of [`Reach::Node`].
     pub(super) by_node: Vec<usize>,

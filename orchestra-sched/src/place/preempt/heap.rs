@@ -50,7 +50,7 @@ impl PartialOrd for Bid {
 }
 
 /// Bids by row. A bid that was replaced stays in the heap until it comes to the top.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bids {
     heap: BinaryHeap<Reverse<Bid>>,
     now: Vec<Option<Cost>>,

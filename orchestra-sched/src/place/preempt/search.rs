@@ -19,7 +19,7 @@ use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, NodeRow, Running, Snapsho
 const MEMOS_MAX: usize = 16;
 
 /// What one plan knows of where room can be made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::place) struct Search {
     now: Timestamp,
     snapshot: Snapshot,
@@ -38,7 +38,7 @@ pub(in crate::place) struct Search {
 }
 
 /// The answers for one shape of pod.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Memo {
     group: usize,
     priority: i32,
@@ -93,6 +93,12 @@ impl Search {
         devices: DeviceSet,
     ) {
         self.after.charge_devices(node, demand, devices);
+        self.log.push(node);
+    }
+
+    /// Takes back that the plan placed a pod.
+    pub(in crate::place) fn unplaced(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+        self.after.refund(node, demand);
         self.log.push(node);
     }
 
