@@ -18,7 +18,7 @@ use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Sc
 use crate::snapshot::{Ledger, Rows, Snapshot};
 
 /// How many clusters each check looks at.
-const WORLDS: u64 = 120;
+const WORLDS: u64 = 60;
 
 /// What both kinds of plugin have: a pure answer for each row.
 trait Plugin {

@@ -13,7 +13,7 @@ use crate::place::{Pending, Plan, Scheduler};
 use crate::snapshot::Ledger;
 
 /// How many clusters each check looks at.
-const WORLDS: u64 = 200;
+const WORLDS: u64 = 100;
 
 /// Tests a scheduler. `fresh` gives one that has planned nothing yet; `seed` draws the clusters,
 /// and repeats them.
