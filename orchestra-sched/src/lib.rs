@@ -8,6 +8,7 @@
 //! * [`health`], [`budget`]: what is well, when to try again, what can be spared.
 //! * [`order`]: what starts before what. [`balance`]: who answers.
 //! * [`rng`]: seeded chance, one stream for each purpose.
+//! * `trace` (feature `trace`): workload traces in, placement quality out.
 //! * [`fixture`]: clusters written as a few lines of text, for tests.
 //!
 //! ```
@@ -58,4 +59,6 @@ pub mod rebalance;
 pub mod rng;
 pub mod rollout;
 pub mod snapshot;
+#[cfg(feature = "trace")]
+pub mod trace;
 pub mod whatif;

@@ -57,6 +57,7 @@ mod framework;
 mod hold;
 mod kernel;
 mod memory;
+pub mod packing;
 pub mod plugin;
 pub mod preempt;
 pub mod queue;

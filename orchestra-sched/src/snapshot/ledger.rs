@@ -196,6 +196,12 @@ impl Ledger {
         self.evicted.get(&node).map_or(&[], Vec::as_slice)
     }
 
+    /// What was placed on `node` here that asks for accelerators, and which it got.
+    pub fn devices_given(&self, node: NodeIx) -> impl Iterator<Item = (&Demand, DeviceSet)> {
+        let taken = self.devices_taken.get(&node).into_iter().flatten();
+        taken.map(|(demand, set)| (&**demand, *set))
+    }
+
     /// How much of an extended resource is free on `node`; below zero where it has shrunk.
     pub fn extended_free(&self, node: NodeIx, resource: &str) -> i64 {
         let row = self.snapshot.node(node);

@@ -1,0 +1,75 @@
+//! Allocation and fragmentation against the load that came.
+
+use std::error::Error;
+use std::path::Path;
+
+use orchestra_sched::trace::{Outcome, Point};
+use plotters::prelude::*;
+
+/// The width and height of each of the two charts.
+const CHART: (u32, u32) = (760, 460);
+
+/// Draws one chart above the other, one line a policy.
+pub fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
+    let root = SVGBackend::new(path, (CHART.0, 2 * CHART.1)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (above, below) = root.split_vertically(CHART.1);
+    lines(&above, "devices in use, %", outcomes, Outcome::used_percent)?;
+    lines(
+        &below,
+        "devices in fragments, %",
+        outcomes,
+        Outcome::fragment_percent,
+    )?;
+    root.present()?;
+    Ok(())
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn lines(
+    area: &Area<'_>,
+    title: &str,
+    outcomes: &[Outcome],
+    of: fn(&Outcome, &Point) -> f64,
+) -> Result<(), Box<dyn Error>> {
+    let all = || {
+        outcomes
+            .iter()
+            .flat_map(|one| one.points.iter().map(move |at| (one, at)))
+    };
+    let right = all()
+        .map(|(one, at)| one.load_percent(at))
+        .fold(1.0, f64::max);
+    let top = all().map(|(one, at)| of(one, at)).fold(1.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(44)
+        .build_cartesian_2d(0.0..right, 0.0..top * 1.02)?;
+    chart
+        .configure_mesh()
+        .x_desc("load that came, % of all devices")
+        .light_line_style(WHITE)
+        .draw()?;
+    for (nth, one) in outcomes.iter().enumerate() {
+        let colour = Palette99::pick(nth).to_rgba();
+        let every = (one.points.len() / 400).max(1);
+        let points = one
+            .points
+            .iter()
+            .step_by(every)
+            .map(|at| (one.load_percent(at), of(one, at)));
+        chart
+            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
+            .label(one.policy.as_str())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.8))
+        .draw()?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! How well each policy packs the openb traces, and how fast.
+//!
+//! ```text
+//! cargo bench -p orchestra-sched --features trace --bench packing -- FOLDER [POLICY,POLICY …] [FAMILY]
+//! ```
+//!
+//! `FOLDER` holds `nodes/openb_node_list_gpu_node.csv`, `arrivals/FAMILY_sSEED.csv`,
+//! `base/openb_pod_list_FAMILY.csv` and, if it has them, `nodes/tie_rank_FAMILY_sSEED.csv`. Without one
+//! it plays a small trace that it makes up. Not a timed test: the figures are how full the devices got.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use orchestra_sched::trace::{Policies, Trace, play};
+
+const ALL: &str = "best-fit,dot-product,fgd,first-fit,orchestra";
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    let names = args.get(1).map_or(ALL, String::as_str);
+    let names: Vec<&str> = names.split(',').collect();
+    let mut means: BTreeMap<(String, &str), Vec<[f64; 4]>> = BTreeMap::new();
+    for (family, set, trace) in traces(args.first().map(Path::new), args.get(2)) {
+        for name in &names {
+            let policy = Policies::known().make(name, &trace).unwrap();
+            let began = Instant::now();
+            let outcome = play(&trace, &policy, 1, |_| {});
+            let micros = began.elapsed().as_micros() / trace.pods.len().max(1) as u128;
+            let used = |load| outcome.allocated_at(load).unwrap_or_default();
+            let fragments = |load| outcome.fragmented_at(load).unwrap_or_default();
+            let figures = [used(100), used(130), fragments(100), fragments(130)];
+            println!(
+                "{set:16} {name:15} used {:.2} {:.2}  fragments {:.2} {:.2}  spurned {}  {micros} us a pod",
+                figures[0], figures[1], figures[2], figures[3], outcome.spurned
+            );
+            means
+                .entry((family.clone(), name))
+                .or_default()
+                .push(figures);
+        }
+    }
+    for ((family, name), sets) in means {
+        let mean = |at: usize| sets.iter().map(|set| set[at]).sum::<f64>() / sets.len() as f64;
+        println!(
+            "mean of {:2} {family:14} {name:15} used {:.2} {:.2}  fragments {:.2} {:.2}",
+            sets.len(),
+            mean(0),
+            mean(1),
+            mean(2),
+            mean(3)
+        );
+    }
+}
+
+/// Every set of the folder, by name: its family, its name and the trace.
+fn traces(folder: Option<&Path>, only: Option<&String>) -> Vec<(String, String, Trace)> {
+    let Some(folder) = folder else {
+        return vec![("made up".into(), "made up".into(), Trace::generated(1))];
+    };
+    let read = |path: String| fs::read_to_string(folder.join(path));
+    let files = fs::read_dir(folder.join("arrivals")).unwrap();
+    let mut sets: Vec<String> = files
+        .filter_map(|file| Some(file.ok()?.path().file_stem()?.to_str()?.to_owned()))
+        .filter(|set| only.is_none_or(|only| set.starts_with(only.as_str())))
+        .collect();
+    sets.sort();
+    let nodes = read("nodes/openb_node_list_gpu_node.csv".into()).unwrap();
+    let load = |set: String| {
+        let family = set
+            .rsplit_once("_s")
+            .map_or(&*set, |(family, _)| family)
+            .to_owned();
+        let pods = read(format!("arrivals/{set}.csv")).unwrap();
+        let workload = read(format!("base/openb_pod_list_{family}.csv")).unwrap();
+        let trace = Trace::openb(&nodes, &pods).unwrap();
+        let mut trace = trace.with_workload(&workload).unwrap();
+        if let Ok(ranks) = read(format!("nodes/tie_rank_{set}.csv")) {
+            trace = trace.with_ranks(&ranks).unwrap();
+        }
+        (family, set, trace)
+    };
+    sets.into_iter().map(load).collect()
+}

@@ -1,0 +1,149 @@
+//! Policies by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use smol_str::SmolStr;
+
+use super::Trace;
+use crate::place::packing::{
+    BestFit, DotProduct, Fgd, GpuClustering, GpuPacking, Largest, Orchestra, Target,
+};
+use crate::place::plugin::{DeviceChoice, Scorer};
+
+/// What wins among nodes of equal score.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ties {
+    /// The same order for every pod: the ranks of the trace, or else an order drawn from the seed.
+    Ranked,
+    /// Any of them, drawn from the seed for each pod.
+    Drawn,
+}
+
+/// How a pod's node is chosen among those it fits on.
+#[derive(Debug)]
+pub struct Policy {
+    /// What it is called.
+    pub name: SmolStr,
+    /// Ranks the nodes, the highest first; without it all are equal.
+    pub scorer: Option<Box<dyn Scorer>>,
+    /// Says which devices; without it, the tightest.
+    pub devices: Option<Box<dyn DeviceChoice>>,
+    /// What wins among equals.
+    pub ties: Ties,
+}
+
+impl Policy {
+    /// All nodes alike: the first in order that fits.
+    pub fn first_fit(name: impl Into<SmolStr>) -> Self {
+        Self {
+            name: name.into(),
+            scorer: None,
+            devices: None,
+            ties: Ties::Ranked,
+        }
+    }
+
+    /// The highest score wins.
+    pub fn scored(name: impl Into<SmolStr>, scorer: impl Scorer + 'static) -> Self {
+        Self {
+            scorer: Some(Box::new(scorer)),
+            ..Self::first_fit(name)
+        }
+    }
+
+    /// With a choice of devices.
+    #[must_use]
+    pub fn devices(mut self, devices: impl DeviceChoice + 'static) -> Self {
+        self.devices = Some(Box::new(devices));
+        self
+    }
+}
+
+type Make = Box<dyn Fn(&Trace) -> Policy + Send + Sync>;
+
+/// The policies there are. A policy is made for a trace: it may learn from its nodes and workload.
+pub struct Policies {
+    by_name: BTreeMap<SmolStr, Make>,
+}
+
+/// There is no such policy.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no policy {name:?}; choose among {known}")]
+pub struct UnknownPolicy {
+    /// What was asked for.
+    pub name: String,
+    /// What there is.
+    pub known: String,
+}
+
+impl Policies {
+    /// Those that are shipped: `best-fit`, `dot-product`, `fgd`, `first-fit`, `gpu-clustering`,
+    /// `gpu-packing`, `orchestra` and `random`.
+    pub fn known() -> Self {
+        let largest = |trace: &Trace| Largest::among(&trace.nodes);
+        let none = Self {
+            by_name: BTreeMap::new(),
+        };
+        none.with("best-fit", move |trace| {
+            let largest = largest(trace);
+            Policy::scored("best-fit", BestFit { largest })
+        })
+        .with("dot-product", move |trace| {
+            let largest = largest(trace);
+            Policy::scored("dot-product", DotProduct { largest })
+        })
+        .with("fgd", |trace| {
+            let fgd = Fgd::new(Target::of(&trace.workload));
+            Policy::scored("fgd", fgd.clone()).devices(fgd)
+        })
+        .with("first-fit", |_| Policy::first_fit("first-fit"))
+        .with("gpu-clustering", |_| {
+            Policy::scored("gpu-clustering", GpuClustering)
+        })
+        .with("gpu-packing", |_| Policy::scored("gpu-packing", GpuPacking))
+        .with("orchestra", |trace| {
+            let orchestra = Orchestra::new(&trace.workload, &trace.nodes);
+            Policy::scored("orchestra", orchestra.clone()).devices(orchestra)
+        })
+        .with("random", |_| Policy {
+            ties: Ties::Drawn,
+            ..Policy::first_fit("random")
+        })
+    }
+
+    /// With one more, or with another of that name.
+    #[must_use]
+    pub fn with(
+        mut self,
+        name: impl Into<SmolStr>,
+        make: impl Fn(&Trace) -> Policy + Send + Sync + 'static,
+    ) -> Self {
+        self.by_name.insert(name.into(), Box::new(make));
+        self
+    }
+
+    /// Their names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(SmolStr::as_str)
+    }
+
+    /// The policy of that name, made for a trace.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, with the names there are.
+    pub fn make(&self, name: &str, trace: &Trace) -> Result<Policy, UnknownPolicy> {
+        let make = self.by_name.get(name).ok_or_else(|| UnknownPolicy {
+            name: name.to_owned(),
+            known: self.names().collect::<Vec<_>>().join(", "),
+        })?;
+        Ok(make(trace))
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}

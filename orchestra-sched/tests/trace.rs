@@ -1,0 +1,388 @@
+//! Games on small traces: against a plain twin, and what tables that cannot be read say.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
+use orchestra_sched::trace::{Outcome, Policies, Policy, Trace, play};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+const MODELS: [&str; 3] = ["T4", "P100", "G2"];
+
+#[derive(Clone, Debug)]
+struct PlainNode {
+    cpu: i64,
+    memory: i64,
+    devices: Vec<i64>,
+    model: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct PlainPod {
+    cpu: i64,
+    memory: i64,
+    count: i64,
+    milli: i64,
+    spec: &'static str,
+}
+
+impl PlainPod {
+    fn takes(&self, model: &str) -> bool {
+        self.spec.is_empty() || self.spec.split('|').any(|wanted| wanted == model)
+    }
+}
+
+impl PlainNode {
+    fn fits(&self, pod: &PlainPod) -> bool {
+        let free = self
+            .devices
+            .iter()
+            .filter(|&&free| free >= pod.milli)
+            .count() as i64;
+        self.cpu >= pod.cpu
+            && self.memory >= pod.memory
+            && (pod.count == 0 || (free >= pod.count && pod.takes(self.model)))
+    }
+
+    /// Every set of devices that would do, lowest numbers first.
+    fn sets(&self, pod: &PlainPod) -> Vec<Vec<usize>> {
+        let fitting: Vec<usize> = (0..self.devices.len())
+            .filter(|&at| self.devices[at] >= pod.milli)
+            .collect();
+        match pod.count {
+            0 => vec![vec![]],
+            1 if pod.milli < 1_000 => fitting.into_iter().map(|at| vec![at]).collect(),
+            count => vec![fitting.into_iter().take(count as usize).collect()],
+        }
+    }
+
+    fn with(&self, pod: &PlainPod, set: &[usize]) -> Self {
+        let mut node = self.clone();
+        node.cpu -= pod.cpu;
+        node.memory -= pod.memory;
+        for &at in set {
+            node.devices[at] -= pod.milli;
+        }
+        node
+    }
+
+    /// The tightest device for a share, the first free ones for others.
+    fn usual(&self, pod: &PlainPod) -> Vec<usize> {
+        let sets = self.sets(pod);
+        let tight = |set: &&Vec<usize>| set.first().map(|&at| self.devices[at]);
+        sets.iter().min_by_key(tight).unwrap().clone()
+    }
+
+    fn idle(&self) -> i64 {
+        self.devices.iter().sum()
+    }
+}
+
+/// The commonest kinds up to 95 % of the pods, with their shares.
+fn target(pods: &[PlainPod]) -> Vec<(PlainPod, f64)> {
+    let mut counts: BTreeMap<(i64, i64, i64, String), (usize, PlainPod)> = BTreeMap::new();
+    for pod in pods {
+        let mut spec: Vec<&str> = pod.spec.split('|').collect();
+        spec.sort_unstable();
+        let key = (pod.cpu, pod.milli, pod.count, spec.join("|"));
+        counts.entry(key).or_insert((0, *pod)).0 += 1;
+    }
+    let mut order: Vec<_> = counts.into_iter().collect();
+    order.sort_by(|a, b| (b.1.0, &b.0).cmp(&(a.1.0, &a.0)));
+    let (mut seen, mut kinds) = (0, Vec::new());
+    for (_, (count, pod)) in order {
+        if seen as f64 >= 0.95 * pods.len() as f64 {
+            break;
+        }
+        seen += count;
+        kinds.push((pod, count as f64));
+    }
+    kinds
+        .into_iter()
+        .map(|(pod, count)| (pod, count / seen as f64))
+        .collect()
+}
+
+fn fragment(node: &PlainNode, target: &[(PlainPod, f64)]) -> f64 {
+    let of = |kind: &PlainPod| {
+        let runs = kind.count > 0
+            && node.cpu >= kind.cpu
+            && kind.takes(node.model)
+            && node
+                .devices
+                .iter()
+                .filter(|&&free| free >= kind.milli)
+                .count() as i64
+                >= kind.count;
+        let lost = node
+            .devices
+            .iter()
+            .filter(|&&free| !runs || free < kind.milli);
+        lost.sum::<i64>() as f64
+    };
+    target.iter().map(|(kind, share)| share * of(kind)).sum()
+}
+
+/// A score in hundredths, rounded down, and the devices.
+fn plain_score(
+    policy: &str,
+    node: &PlainNode,
+    pod: &PlainPod,
+    most: (f64, f64),
+    target: &[(PlainPod, f64)],
+) -> (i64, Vec<usize>) {
+    // What is a whole number but for rounding is one.
+    let floor = |score: f64| (score + 1e-9).floor() as i64;
+    let asked = (pod.count * pod.milli) as f64;
+    match policy {
+        "best-fit" => {
+            let left = node.with(pod, &node.usual(pod));
+            let part = left.cpu as f64 / most.0 / 2.0 + left.idle() as f64 / most.1 / 2.0;
+            (floor((1.0 - part) * 100.0), node.usual(pod))
+        }
+        "dot-product" => {
+            let dot = node.cpu as f64 * pod.cpu as f64 / most.0 / most.0
+                + node.idle() as f64 * asked / most.1 / most.1;
+            (floor((1.0 - dot / 2.0) * 100.0), node.usual(pod))
+        }
+        "fgd" => {
+            let before = fragment(node, target);
+            let score = |set: &Vec<usize>| {
+                let growth = fragment(&node.with(pod, set), target) - before;
+                floor(100.0 / (1.0 + (growth / 1_000.0).exp()))
+            };
+            let mut best: Option<(i64, Vec<usize>)> = None;
+            for set in node.sets(pod) {
+                if best.as_ref().is_none_or(|(other, _)| score(&set) > *other) {
+                    best = Some((score(&set), set));
+                }
+            }
+            best.unwrap()
+        }
+        _ => (0, node.usual(pod)),
+    }
+}
+
+/// Rows `pod,node,gpus` as a plain look at every node for every pod gives them.
+fn plain_game(policy: &str, nodes: &[PlainNode], pods: &[PlainPod]) -> Vec<String> {
+    let most = (
+        nodes.iter().map(|node| node.cpu).max().unwrap_or(0).max(1) as f64,
+        nodes.iter().map(PlainNode::idle).max().unwrap_or(0).max(1) as f64,
+    );
+    let target = target(pods);
+    let mut nodes = nodes.to_vec();
+    let mut rows = Vec::new();
+    for pod in pods {
+        let mut best: Option<(i64, usize, Vec<usize>)> = None;
+        for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.fits(pod)) {
+            let (score, set) = plain_score(policy, node, pod, most, &target);
+            if best.as_ref().is_none_or(|(other, _, _)| score > *other) {
+                best = Some((score, at, set));
+            }
+        }
+        rows.push(match best {
+            None => "unscheduled".to_owned(),
+            Some((_, at, set)) => {
+                nodes[at] = nodes[at].with(pod, &set);
+                let set: Vec<String> = set.iter().map(usize::to_string).collect();
+                format!("n{at} {}", set.join("-"))
+            }
+        });
+    }
+    rows
+}
+
+fn rows(outcome: &Outcome) -> Vec<String> {
+    let row = |place: &Option<orchestra_sched::trace::Place>| match place {
+        None => "unscheduled".to_owned(),
+        Some(place) => format!("{} {}", place.node, place.devices),
+    };
+    outcome.places.iter().map(row).collect()
+}
+
+fn trace(nodes: &[PlainNode], pods: &[PlainPod]) -> Trace {
+    let mut node_table = String::from("sn,cpu_milli,memory_mib,gpu,model\n");
+    let mut ranks = String::from("sn,tie_rank\n");
+    for (at, node) in nodes.iter().enumerate() {
+        let (devices, model) = (node.devices.len(), node.model);
+        let _ = writeln!(
+            node_table,
+            "n{at},{},{},{devices},{model}",
+            node.cpu, node.memory
+        );
+        let _ = writeln!(ranks, "n{at},{at}");
+    }
+    let mut pod_table = String::from("name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\n");
+    for (at, pod) in pods.iter().enumerate() {
+        let PlainPod {
+            cpu,
+            memory,
+            count,
+            milli,
+            spec,
+        } = pod;
+        let _ = writeln!(pod_table, "p{at},{cpu},{memory},{count},{milli},{spec}");
+    }
+    Trace::openb(&node_table, &pod_table)
+        .unwrap()
+        .with_ranks(&ranks)
+        .unwrap()
+}
+
+fn nodes() -> impl Strategy<Value = Vec<PlainNode>> {
+    let node = (1i64..20, 1i64..20, 0usize..5, 0usize..3);
+    let node = node.prop_map(|(cpu, memory, devices, model)| PlainNode {
+        cpu: cpu * 1_000,
+        memory: memory * 1_000,
+        devices: vec![1_000; devices],
+        model: MODELS[model],
+    });
+    vec(node, 0..6)
+}
+
+fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
+    let milli = prop_oneof![Just(1_000i64), Just(470), Just(810), 1i64..1_000];
+    let pod = (0i64..6, 0i64..6, 0i64..4, milli, 0usize..8);
+    let pod = pod.prop_map(|(cpu, memory, count, milli, spec)| PlainPod {
+        cpu: cpu * 700,
+        memory: memory * 900,
+        count,
+        milli: match count {
+            0 => 0,
+            1 => milli,
+            _ => 1_000,
+        },
+        spec: match (count, spec) {
+            (1.., 0) => "T4",
+            (1.., 1) => "P100|G2",
+            _ => "",
+        },
+    });
+    vec(pod, 0..50)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn games_are_what_a_plain_look_at_every_node_gives(nodes in nodes(), pods in pods()) {
+        let trace = trace(&nodes, &pods);
+        for name in ["first-fit", "best-fit", "dot-product", "fgd"] {
+            let policy = Policies::known().make(name, &trace).unwrap();
+            let outcome = play(&trace, &policy, 1, |_| {});
+            prop_assert_eq!(rows(&outcome), plain_game(name, &nodes, &pods), "{}", name);
+            prop_assert_eq!(outcome.spurned, 0);
+        }
+    }
+
+    /// Whatever the policy: nothing beyond capacity, nobody left out who fitted, the account right,
+    /// and the same again with the same seed.
+    #[test]
+    fn every_policy_keeps_the_rules(nodes in nodes(), pods in pods(), seed in 0u64..4) {
+        let trace = trace(&nodes, &pods);
+        for name in Policies::known().names() {
+            let policy = Policies::known().make(name, &trace).unwrap();
+            let outcome = play(&trace, &policy, seed, |_| {});
+            let mut left = nodes.clone();
+            let mut used = 0;
+            for (pod, place) in pods.iter().zip(&outcome.places) {
+                let Some(place) = place else {
+                    prop_assert!(!left.iter().any(|node| node.fits(pod)), "{} spurns {:?}", name, pod);
+                    continue;
+                };
+                let at: usize = place.node[1..].parse().unwrap();
+                let set: Vec<usize> = place.devices.iter().collect();
+                prop_assert!(left[at].fits(pod) && set.len() as i64 == pod.count, "{}", name);
+                left[at] = left[at].with(pod, &set);
+                prop_assert!(left[at].devices.iter().all(|&free| free >= 0), "{}", name);
+                used += pod.count * pod.milli;
+            }
+            prop_assert_eq!(outcome.points.last().map_or(0, |point| point.used_milli), used);
+            prop_assert_eq!(&outcome, &play(&trace, &policy, seed, |_| {}));
+        }
+    }
+}
+
+/// A scorer that looks at the whole cluster, and one that looks at which pod it is, are asked anew for
+/// every pod.
+#[test]
+fn what_looks_further_is_asked_each_time() {
+    let trace = Trace::generated(3);
+    let by = |reach, depends| {
+        let scorer = EachRow::new("Free", depends, reach, Scale::AsIs, |_, rows, i| {
+            (rows.devices[i].free_milli() / 100) as u32
+        });
+        play(&trace, &Policy::scored("free", scorer), 1, |_| {})
+    };
+    let row = by(Reach::Node, PodFields::REQUESTS);
+    assert_eq!(row, by(Reach::Cluster, PodFields::REQUESTS));
+    assert_eq!(row, by(Reach::Node, PodFields::ALL));
+}
+
+#[test]
+fn tables_that_cannot_be_read_say_where() {
+    const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model\nn0,1000,1000,1,T4\n";
+    const PODS: &str = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec\np0,1,1,1,500,\n";
+    let nodes = |row: &str| {
+        Trace::openb(&format!("{NODES}{row}"), PODS)
+            .unwrap_err()
+            .to_string()
+    };
+    let pods = |row: &str| {
+        Trace::openb(NODES, &format!("{PODS}{row}"))
+            .unwrap_err()
+            .to_string()
+    };
+    let ranks = |text: &str| {
+        let trace = Trace::openb(NODES, PODS).unwrap();
+        trace.with_ranks(text).unwrap_err().to_string()
+    };
+    let said = [
+        nodes("n1,x,1000,1,T4"),
+        nodes("n1,1000,-5,1,T4"),
+        nodes("n1,1000,1000,17,T4"),
+        nodes("n0,1000,1000,1,T4"),
+        nodes("n1,1000,1000"),
+        pods("\np1,1,1,1.5,500,"),
+        pods("p1,1,1,1,0,"),
+        pods(",1,1,1,500,"),
+        pods("p1,1,99999999999999999999,1,500,"),
+        Trace::openb("", PODS).unwrap_err().to_string(),
+        Trace::openb("sn,cpu_milli\n", PODS)
+            .unwrap_err()
+            .to_string(),
+        ranks("sn,tie_rank\nn7,1"),
+        ranks("sn,tie_rank\nn0,first"),
+    ];
+    let expected = [
+        r#"nodes, line 3, column 2 (cpu_milli): "x" is no whole number from 0 to 9007199254740992"#,
+        r#"nodes, line 3, column 3 (memory_mib): "-5" is no whole number from 0 to 8589934592"#,
+        r#"nodes, line 3, column 4 (gpu): "17" is no whole number from 0 to 16"#,
+        r#"nodes, line 3, column 1 (sn): "n0" is no name of its own; name each node once"#,
+        r#"nodes, line 3: "n1,1000,1000" has 3 fields; write 5, as many as the header"#,
+        r#"pods, line 4, column 4 (num_gpu): "1.5" is no whole number from 0 to 4294967295"#,
+        r#"pods, line 3, column 5 (gpu_milli): "0" of a device is nothing; write 1 to 1000"#,
+        r#"pods, line 3, column 1 (name): "" is no name of its own; name each pod once"#,
+        r#"pods, line 3, column 3 (memory_mib): "99999999999999999999" is no whole number from 0 to 8589934592"#,
+        r#"nodes, line 1: "" is no header; begin with the names of the columns"#,
+        r#"nodes, line 1: "sn,cpu_milli" lacks a column memory_mib; add it"#,
+        r#"tie ranks, line 2, column 1 (sn): "n7" is no node of this trace"#,
+        r#"tie ranks, line 2, column 2 (tie_rank): "first" is no whole number from 0 to 4294967295"#,
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn an_unknown_policy_is_told_what_there_is() {
+    let error = Policies::known()
+        .make("bestfit", &Trace::generated(1))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no policy \"bestfit\"; choose among best-fit, dot-product, fgd, first-fit, \
+         gpu-clustering, gpu-packing, orchestra, random"
+    );
+}
