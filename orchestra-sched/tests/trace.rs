@@ -277,6 +277,11 @@ proptest! {
             prop_assert_eq!(outcome.spurned, 0);
         }
     }
+}
+
+proptest! {
+    // Tables that take a while to compute, for each.
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     /// Whatever the policy: nothing beyond capacity, nobody left out who fitted, the account right,
     /// and the same again with the same seed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::bins::PARTS;
 
 /// Losses up to which a coming pod is as likely as not to go elsewhere, in thousandths of a device.
-const PATIENCE_MILLI: i64 = 300;
+const PATIENCE_MILLI: i64 = 200;
 /// One over the chance that no further pod comes, at each step.
 const ENDS_ONE_IN: u64 = 10_000;
 /// Binary digits of a weight.
