@@ -53,11 +53,9 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usiz
                 uid: Uid(nth as u128 + 1),
                 key: ObjectKey::cluster(pod.name.clone()),
             },
-            priority: 0,
             arrived: Timestamp::from_secs(nth as i64),
             demand: Arc::clone(&pod.demand),
-            preempts: false,
-            nominated: None,
+            ..Pending::default()
         };
         let place = board.arrive(&pending);
         match &place {
@@ -157,9 +155,7 @@ impl<'a> Board<'a> {
         let running = Running {
             id: pod.id.clone(),
             demand,
-            priority: pod.priority,
-            started: None,
-            terminating: false,
+            ..Running::default()
         };
         self.builder.set_pod(name, running);
         for answers in self.answers.values_mut() {
