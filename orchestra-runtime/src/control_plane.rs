@@ -17,7 +17,8 @@ use crate::api::Client;
 use crate::control::Controller;
 use crate::events::Recorder;
 use crate::loops::{
-    Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop, QuotaLoop,
+    BudgetLoop, Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop,
+    QuotaLoop,
 };
 use crate::net::address::AddressPlan;
 use crate::net::slices::SliceRegistry;
@@ -72,6 +73,7 @@ pub struct ControlPlane {
     nodes: Controller<NodesLoop>,
     garbage: Controller<GarbageLoop>,
     quotas: Controller<QuotaLoop>,
+    budgets: Controller<BudgetLoop>,
 }
 
 impl ControlPlane {
@@ -137,8 +139,12 @@ impl ControlPlane {
         GarbageLoop::feed(&caches, garbage.queue());
 
         let quotas = QuotaLoop::new(client.clone(), caches.clone());
-        let quotas = Controller::new(quotas, clock).meter(meter.clone());
+        let quotas = Controller::new(quotas, clock.clone()).meter(meter.clone());
         QuotaLoop::feed(&caches, quotas.queue());
+
+        let budgets = BudgetLoop::new(client.clone(), caches.clone());
+        let budgets = Controller::new(budgets, clock).meter(meter.clone());
+        BudgetLoop::feed(&caches, budgets.queue());
 
         Self {
             caches,
@@ -149,6 +155,7 @@ impl ControlPlane {
             nodes,
             garbage,
             quotas,
+            budgets,
         }
     }
 
@@ -184,6 +191,7 @@ impl ControlPlane {
                 loops.spawn(self.endpoints.run(cancel.clone()));
                 loops.spawn(self.garbage.run(cancel.clone()));
                 loops.spawn(self.quotas.run(cancel.clone()));
+                loops.spawn(self.budgets.run(cancel.clone()));
             }
         }
         while let Some(ended) = loops.join_next().await {

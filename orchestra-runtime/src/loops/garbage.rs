@@ -335,9 +335,7 @@ impl GarbageLoop {
         remain += self
             .empty_uncached::<orchestra_core::kind::Secret>(name, &mut left)
             .await?;
-        remain += self
-            .empty_uncached::<orchestra_core::kind::PodDisruptionBudget>(name, &mut left)
-            .await?;
+        remain += self.empty(&self.caches.budgets, name, &mut left).await?;
         remain += self
             .empty_uncached::<orchestra_core::kind::Event>(name, &mut left)
             .await?;

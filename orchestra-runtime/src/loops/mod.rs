@@ -1,5 +1,6 @@
 //! The controllers, one a file: read, ask sched, act.
 
+mod budget;
 mod caches;
 mod deployment;
 mod endpoints;
@@ -12,6 +13,7 @@ mod proxy;
 mod quota;
 pub(crate) mod unready;
 
+pub use budget::BudgetLoop;
 pub use caches::{BY_NODE, BY_OWNER, BY_READY_POD, BY_SERVICE, Caches};
 pub use deployment::{DeploymentLoop, MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL};
 pub use endpoints::EndpointsLoop;

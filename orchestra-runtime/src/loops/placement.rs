@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::error::report;
+use orchestra_core::kind::gang::Gang;
 use orchestra_core::kind::{Pod, accelerator};
 use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
 use orchestra_core::port::store::{Guard, Key, Revision, Write};
@@ -223,9 +224,19 @@ impl PlacementLoop {
     async fn place(&self, plan: &Plan, seen: u64, now: Timestamp) -> Option<Timestamp> {
         let mut landed = Revision(0);
         let mut retry = None;
-        for some in plan.placed.chunks(PODS_PER_COMMIT_MAX) {
+        for some in self.batches(&plan.placed) {
             match self.bind(some, seen, now).await {
                 Ok(at) => landed = landed.max(at),
+                Err(error) if self.are_gang(some) => {
+                    // Together or not at all.
+                    tracing::debug!(error = %report(&error), "a gang's placement did not land");
+                    let pods: Vec<PodId> = some.iter().map(|one| one.pod.clone()).collect();
+                    let mut state = self.state();
+                    for one in some {
+                        state.fences.remove(&one.node);
+                    }
+                    retry = retry.or(state.queue.failed(&pods, now));
+                }
                 Err(error) => {
                     // One that changed meanwhile spoils the commit for all: each by itself then.
                     for one in some {
@@ -254,6 +265,25 @@ impl PlacementLoop {
             self.caches.pods.wait_through(landed).await;
         }
         retry
+    }
+
+    /// What is written in one commit: the pods of a gang, as long as they are few enough, and runs of
+    /// others.
+    fn batches<'a>(&self, placed: &'a [Placement]) -> Vec<&'a [Placement]> {
+        let state = self.state();
+        let gang = |placement: &Placement| {
+            let pod = state.pods.get(&placement.pod)?;
+            Some((pod.metadata.namespace.clone(), Gang::of(pod)?.name))
+        };
+        let runs = placed.chunk_by(|one, other| gang(one) == gang(other));
+        runs.flat_map(|run| run.chunks(PODS_PER_COMMIT_MAX))
+            .collect()
+    }
+
+    fn are_gang(&self, placed: &[Placement]) -> bool {
+        let state = self.state();
+        let mut pods = placed.iter().filter_map(|one| state.pods.get(&one.pod));
+        pods.any(|pod| Gang::of(pod).is_some())
     }
 
     async fn bind(

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use orchestra_core::kind::pod::PodPhase;
-use orchestra_core::kind::{Event, Pod};
+use orchestra_core::kind::{Event, Pod, PodDisruptionBudget, gang};
 use orchestra_core::meta::condition;
 use orchestra_runtime::driver::sim::{Behavior, Match, SimScript};
 use serde_json::{Value, json};
 
-use crate::world::{Host, World, key, pod, seconds};
+use crate::world::{Host, World, key, of, pod, seconds};
 
 /// A pod that asks so many cores of the node's 64.
 fn asks(cpu: u32, priority: i32) -> Value {
@@ -136,6 +136,74 @@ async fn a_restart_between_nomination_and_the_end_evicts_nobody_else() {
         PodPhase::Running
     );
     assert!(get(&world, "low-2").is_none());
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_counted_and_spared() {
+    let world = full_world().await;
+    let budget: PodDisruptionBudget = of(json!({
+        "metadata": {"name": "keep", "namespace": "default"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "low-2"}}},
+    }));
+    world.create(budget).await;
+    seconds(1).await;
+    let counted = world.orchestra.caches().budgets.get(&key("keep")).unwrap();
+    assert_eq!(
+        (counted.status.expected_pods, counted.status.current_healthy),
+        (1, 1)
+    );
+    assert_eq!(counted.status.disruptions_allowed, 0);
+    // The later start would have to leave, were it not for the budget.
+    world.create(pod("high", asks(30, 100))).await;
+    world.ready("high").await;
+    assert!(get(&world, "low-1").is_none() && get(&world, "low-2").is_some());
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gang_is_placed_once_all_of_it_can_be() {
+    let world = Host::new(&["a"], SimScript::new()).start().await;
+    world.create(pod("other", asks(20, 0))).await;
+    world.ready("other").await;
+    let member = |n: u32| {
+        let mut pod = pod(&format!("train-{n}"), asks(16, 0));
+        pod.metadata
+            .labels
+            .insert(gang::LABEL.into(), "train".into());
+        let annotations = &mut pod.metadata.annotations;
+        annotations.insert(gang::MIN_ANNOTATION.into(), "3".into());
+        pod
+    };
+    for n in 0..2 {
+        world.create(member(n)).await;
+    }
+    seconds(10).await;
+    let why = |name: &str| {
+        let pod = get(&world, name).unwrap();
+        let told = condition(&pod.status.conditions, Pod::SCHEDULED).cloned();
+        (
+            pod.node_name().is_some(),
+            told.map(|told| told.message).unwrap_or_default(),
+        )
+    };
+    let (placed, message) = why("train-0");
+    assert!(
+        !placed && message.starts_with("gang train has 2 of 3 pods; "),
+        "{message}"
+    );
+    // The last one comes, and there is room for two of them.
+    world.create(member(2)).await;
+    seconds(10).await;
+    let (placed, message) = why("train-2");
+    assert!(
+        !placed && message.starts_with("gang train has places for 2 of 3 pods; "),
+        "{message}"
+    );
+    world.delete::<Pod>("other").await;
+    for n in 0..3 {
+        world.ready(&format!("train-{n}")).await;
+    }
     world.orchestra.stop().await;
 }
 
