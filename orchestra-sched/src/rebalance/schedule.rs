@@ -15,6 +15,7 @@ const LOG_BITS: u32 = 16;
 pub(super) struct Schedule {
     logs: Vec<i64>,
     hottest: i64,
+    octaves: u32,
     temperature: i64,
     /// By process: what the room is worth that it goes on holding where it came from.
     held: Vec<i64>,
@@ -24,10 +25,11 @@ pub(super) struct Schedule {
 
 const SHARE_BITS: u32 = 20;
 
-/// The temperature starts at the mean difference of a change over 2^this.
+/// The temperature starts at the mean difference of a change over 2^this, where resources are
+/// transient. Hotter, changes that gain little would take the room that others need.
 const HOTTEST_SHIFT: u32 = 6;
-/// How often the temperature is halved on the way.
-const TEMPERATURE_OCTAVES: u32 = 15;
+/// How often the temperature is halved on the way from the mean difference.
+const TEMPERATURE_OCTAVES: u32 = 14;
 /// How often the price of held room is halved on the way.
 const HELD_OCTAVES: u32 = 10;
 /// When that price is dropped, in millionths.
@@ -36,9 +38,14 @@ const HELD_UNTIL: u32 = 800_000;
 impl Schedule {
     /// `difference` is how much a change of the assignment changes the cost, on average.
     pub(super) fn new(model: &Model, difference: i64) -> Self {
+        let shift = match model.transient.contains(&true) {
+            true => HOTTEST_SHIFT,
+            false => 0,
+        };
         let mut schedule = Self {
             logs: negative_logs(),
-            hottest: difference >> HOTTEST_SHIFT,
+            hottest: difference >> shift,
+            octaves: TEMPERATURE_OCTAVES + shift / 4,
             temperature: 0,
             held: held(model),
             share: 0,
@@ -50,7 +57,7 @@ impl Schedule {
     /// `progress` is in millionths.
     pub(super) fn set_progress(&mut self, progress: u32) {
         self.temperature = match progress < PROGRESS_DONE {
-            true => halved(self.hottest, TEMPERATURE_OCTAVES, progress, PROGRESS_DONE),
+            true => halved(self.hottest, self.octaves, progress, PROGRESS_DONE),
             false => 0,
         };
         self.share = match progress < HELD_UNTIL {

@@ -12,6 +12,16 @@ use crate::rng::PlanRng;
 /// How many differences are sampled to find the first temperature.
 const SAMPLES: usize = 2_000;
 
+/// On machines with about so many processes changes are tried before others have their turn: so few
+/// that what is known of them stays in a processor's cache.
+const FOCUS_PROCESSES: usize = 2_000;
+
+/// On how many machines at least.
+const FOCUS_MACHINES_MIN: usize = 20;
+
+/// How many changes are tried for each process on them.
+const FOCUS_STEPS: u64 = 20;
+
 /// A search for a cheaper assignment, that can be stopped and gone on with at any step.
 ///
 /// Same model, same seed and same calls: same answer, on every machine.
@@ -30,8 +40,13 @@ pub struct Search<'a> {
     state: State<'a>,
     rng: Pcg64,
     schedule: Schedule,
-    /// By neighbourhood: its machines.
+    /// All machines; changes are tried on the first `focused` of them for now.
+    focus: Vec<u32>,
+    focused: usize,
+    /// By neighbourhood: those of them in it.
     nearby: Vec<Vec<u32>>,
+    /// How many more changes until others have their turn.
+    focus_left: u64,
     best: Vec<u32>,
     best_cost: i64,
     /// What moved since the best was found; too long to be of use once it is longer than `best`.
@@ -44,17 +59,16 @@ impl<'a> Search<'a> {
     pub fn new(model: &'a Model, rng: PlanRng) -> Self {
         let state = State::new(model, &model.origin);
         let mut rng = rng.stream("rebalance");
-        let mut nearby = vec![Vec::new(); model.hoods];
-        for (machine, &hood) in model.hood.iter().enumerate() {
-            nearby[hood as usize].push(machine as u32);
-        }
         Self {
             best: state.at.clone(),
             best_cost: state.cost,
             schedule: Schedule::new(model, mean_difference(&state, &mut rng)),
             state,
             rng,
-            nearby,
+            focused: focused(model),
+            focus: (0..model.machines as u32).collect(),
+            nearby: vec![Vec::new(); model.hoods],
+            focus_left: 0,
             changed: Vec::new(),
             steps: 0,
         }
@@ -74,9 +88,15 @@ impl<'a> Search<'a> {
             return;
         }
         for _ in 0..steps {
+            if self.focus_left == 0 {
+                self.look_elsewhere();
+            }
+            self.focus_left -= 1;
             let draw = self.rng.next_u64();
             let allowed = self.schedule.allowed(draw as usize & (LOGS - 1));
-            let p = below(draw, model.processes);
+            let Some(p) = self.someone(draw) else {
+                continue;
+            };
             let to = self.somewhere(p);
             if to == self.state.at[p] {
                 continue;
@@ -108,16 +128,48 @@ impl<'a> Search<'a> {
         self.steps
     }
 
-    /// A random machine; mostly of the same neighbourhood where the service has dependencies, as
+    /// Puts other machines into focus, at random.
+    fn look_elsewhere(&mut self) {
+        let all = self.focus.len();
+        let some = self.focused;
+        if some < all {
+            for at in 0..some {
+                let other = at + below(self.rng.next_u64(), all - at);
+                self.focus.swap(at, other);
+            }
+        }
+        self.nearby.iter_mut().for_each(Vec::clear);
+        let mut processes = 0;
+        for &machine in &self.focus[..some] {
+            self.nearby[self.state.model.hood[machine as usize] as usize].push(machine);
+            processes += self.state.on(machine).len() as u64;
+        }
+        self.focus_left = (processes * FOCUS_STEPS).max(1);
+    }
+
+    /// A random process on a machine in focus; `None` if the machine is empty.
+    fn someone(&mut self, draw: u64) -> Option<usize> {
+        if self.focused == self.focus.len() {
+            return Some(below(draw, self.state.at.len()));
+        }
+        let on = self.state.on(self.focus[below(draw, self.focused)]);
+        let p = on.get(below(self.rng.next_u64(), on.len()))?;
+        Some(*p as usize)
+    }
+
+    /// A random machine in focus; mostly of the same neighbourhood where the service has dependencies, as
     /// others hardly ever allow it.
     fn somewhere(&mut self, p: usize) -> u32 {
         let model = self.state.model;
         let draw = self.rng.next_u64();
         if model.hood_row[model.service[p] as usize] == NONE || draw & 15 == 0 {
-            return below(draw, model.machines) as u32;
+            return self.focus[below(draw, self.focused)];
         }
         let nearby = &self.nearby[model.hood[self.state.at[p] as usize] as usize];
-        nearby[below(draw, nearby.len())]
+        nearby
+            .get(below(draw, nearby.len()))
+            .copied()
+            .unwrap_or(self.state.at[p])
     }
 
     fn try_shift(&mut self, p: usize, to: u32, allowed: i64) {
@@ -165,6 +217,18 @@ impl<'a> Search<'a> {
             }
         } else if self.changed.len() > 2 * self.best.len() {
             self.changed.truncate(self.best.len() + 1);
+        }
+    }
+}
+
+/// How many machines are in focus at a time. Where resources are transient it is all of them: room for
+/// newcomers is scarce then, and should go to who needs it most anywhere.
+fn focused(model: &Model) -> usize {
+    let all = model.machines;
+    match model.transient.contains(&true) {
+        true => all,
+        false => {
+            (FOCUS_PROCESSES * all / model.processes.max(1)).clamp(FOCUS_MACHINES_MIN.min(all), all)
         }
     }
 }

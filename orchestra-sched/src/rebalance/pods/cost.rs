@@ -74,7 +74,7 @@ impl Costs {
 
     pub(super) fn share(&self, node: NodeIx) -> Share {
         let Node { used, total, .. } = &self.nodes[node.row()];
-        let [cpu, memory] = [0, 1].map(|r| share(used[r], total[r]) * 100 >> SHARE_BITS);
+        let [cpu, memory] = [0, 1].map(|r| (share(used[r], total[r]) * 100) >> SHARE_BITS);
         Share {
             cpu_percent: cpu as u32,
             memory_percent: memory as u32,
@@ -114,7 +114,9 @@ impl Costs {
         let of = |r: usize| {
             let share = share(node.used[r] + more[r], node.total[r]);
             let size = (i128::from(node.total[r]) << 20) / self.mean[r];
-            ((share * share >> SHARE_BITS) * size.min(1 << 40) >> 20) * 1_000_000 >> SHARE_BITS
+            let square = (share * share) >> SHARE_BITS;
+            let sized = (square * size.min(1 << 40)) >> 20;
+            (sized * 1_000_000) >> SHARE_BITS
         };
         (of(0) + of(1)).min(i128::from(i64::MAX >> 8)) as i64
     }
