@@ -1,7 +1,7 @@
 //! Batches: what a placement costs in CPU time of one thread, by the size of the cluster; and what a
 //! large cluster weighs. Each scheduler is a new one, so that nothing is known beforehand.
 //!
-//! `cargo bench -p orchestra-sched --bench throughput`
+//! `cargo bench -p orchestra-sched --bench throughput [-- NODES…]`
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -29,13 +29,18 @@ const INPUTS: PlanInputs = PlanInputs {
 };
 
 fn main() {
+    let args = std::env::args().filter_map(|arg| arg.parse().ok());
+    let mut sizes: Vec<usize> = args.collect();
+    if sizes.is_empty() {
+        sizes = vec![1_000, 5_000, 15_000, 100_000];
+    }
     println!("| batch of {PODS} pods | nodes | CPU a pod | pods a CPU second |");
     println!("|---|---|---|---|");
-    for nodes in [1_000, 5_000, 15_000, 100_000] {
+    for &nodes in &sizes {
         let (snapshot, pending) = cluster(nodes, |_, pod| pod);
         measure("basic", nodes, &snapshot, &pending);
     }
-    for nodes in [1_000, 5_000, 15_000, 100_000] {
+    for &nodes in &sizes {
         let (snapshot, pending) = cluster(nodes, |n, pod| {
             let app = format!("app-{}", n / 1_000);
             spread_and_apart(pod.label("app", &*app), &app)
@@ -49,9 +54,9 @@ fn main() {
     }
 }
 
-/// The median of seven.
+/// The median of 21.
 fn measure(name: &str, nodes: usize, snapshot: &Snapshot, pending: &[Pending]) {
-    let mut times: Vec<Duration> = (0..7)
+    let mut times: Vec<Duration> = (0..21)
         .map(|_| {
             let scheduler = Framework::default();
             let before = cpu();
@@ -62,7 +67,7 @@ fn measure(name: &str, nodes: usize, snapshot: &Snapshot, pending: &[Pending]) {
         })
         .collect();
     times.sort_unstable();
-    let each = times[3].as_nanos() as f64 / PODS as f64;
+    let each = times[10].as_nanos() as f64 / PODS as f64;
     println!("| {name} | {nodes} | {each:.0} ns | {:.0} |", 1e9 / each);
 }
 

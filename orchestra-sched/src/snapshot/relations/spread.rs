@@ -70,10 +70,16 @@ impl Spreading {
                 here: Vec::new(),
             })
             .collect();
-        for (node, row) in snapshot.nodes().filter(|(node, _)| complete(node.row())) {
-            let facts = row.facts();
-            let wrong_node = fits::node_affinity(facts, &demand).is_some();
-            let tainted = fits::taints(facts, &demand).is_some();
+        // Nodes are looked at only where a policy asks something of them.
+        let asks_nodes = rules.iter().any(|rule| rule.honors_affinity)
+            && (!demand.node_selector.is_empty() || demand.node_affinity.is_some());
+        let asks_taints =
+            rules.iter().any(|rule| rule.honors_taints) && snapshot.hard_tainted() > 0;
+        for row in (0..snapshot.len()).filter(|row| complete(*row)) {
+            let node = NodeIx::from_row(row);
+            let facts = || snapshot.node(node).facts();
+            let wrong_node = asks_nodes && fits::node_affinity(facts(), &demand).is_some();
+            let tainted = asks_taints && fits::taints(facts(), &demand).is_some();
             for (rule, count) in rules.iter().zip(&mut counts) {
                 let out = rule.honors_affinity && wrong_node || rule.honors_taints && tainted;
                 count.eligible[node.row()] = !out;
