@@ -83,6 +83,36 @@ impl Load {
         Arc::make_mut(&mut self.devices).push(Devices::new(facts.devices));
     }
 
+    /// Makes the rows of `changed` what they are in `other`, which has as many; whether there were
+    /// at most `max` of them.
+    pub(crate) fn follow(
+        &mut self,
+        other: &Self,
+        changed: impl Iterator<Item = NodeIx>,
+        max: usize,
+    ) -> bool {
+        let mut left = max;
+        for node in changed {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            let at = node.row();
+            for (mine, theirs) in [
+                (&mut self.cpu_free, &other.cpu_free),
+                (&mut self.memory_free, &other.memory_free),
+                (&mut self.storage_free, &other.storage_free),
+                (&mut self.pods_free, &other.pods_free),
+                (&mut self.cpu_scored, &other.cpu_scored),
+                (&mut self.memory_scored, &other.memory_scored),
+            ] {
+                mine[at] = theirs[at];
+            }
+        }
+        self.devices = Arc::clone(&other.devices);
+        true
+    }
+
     /// What is free moves with what there is.
     pub(crate) fn resize(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
         let grow = |free: &mut i64, old: i64, new: i64| *free = free.wrapping_add(new - old);

@@ -77,6 +77,14 @@ impl History {
         }
     }
 
+    /// The moment before the last change.
+    pub(crate) fn mark_before_last(&self) -> Mark {
+        Mark {
+            changes: self.changes().saturating_sub(1),
+            ..self.mark()
+        }
+    }
+
     /// The rows that changed since `mark`, one of them perhaps more than once; `None` if that is
     /// not known.
     pub(crate) fn since(&self, mark: &Mark) -> Option<impl Iterator<Item = NodeIx>> {

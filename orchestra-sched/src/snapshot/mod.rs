@@ -9,6 +9,7 @@ mod history;
 mod ledger;
 mod pages;
 pub(crate) mod relations;
+mod shapes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
