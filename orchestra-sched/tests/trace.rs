@@ -381,6 +381,37 @@ fn tables_that_cannot_be_read_say_where() {
 }
 
 #[test]
+fn a_small_trace_ends_as_it_did() {
+    let trace = Trace::generated(7);
+    let line = |name: &str| {
+        let policy = Policies::known().make(name, &trace).unwrap();
+        let outcome = play(&trace, &policy, 1, |_| {});
+        let last = outcome.points.last().unwrap();
+        format!(
+            "{name}: {:.2} % used, {:.2} % in fragments, {} of {} unplaced",
+            outcome.allocated_percent(),
+            outcome.fragment_percent(last),
+            outcome.unplaced.total(),
+            trace.pods.len()
+        )
+    };
+    let lines: Vec<String> = Policies::known().names().map(line).collect();
+    assert_eq!(
+        lines,
+        [
+            "best-fit: 93.91 % used, 6.02 % in fragments, 41 of 189 unplaced",
+            "dot-product: 93.49 % used, 6.40 % in fragments, 41 of 189 unplaced",
+            "fgd: 94.90 % used, 4.83 % in fragments, 33 of 189 unplaced",
+            "first-fit: 94.90 % used, 4.85 % in fragments, 33 of 189 unplaced",
+            "gpu-clustering: 95.05 % used, 4.71 % in fragments, 40 of 189 unplaced",
+            "gpu-packing: 95.05 % used, 4.70 % in fragments, 40 of 189 unplaced",
+            "orchestra: 95.27 % used, 4.52 % in fragments, 32 of 189 unplaced",
+            "random: 88.97 % used, 10.52 % in fragments, 32 of 189 unplaced",
+        ]
+    );
+}
+
+#[test]
 fn an_unknown_policy_is_told_what_there_is() {
     let error = Policies::known()
         .make("bestfit", &Trace::generated(1))

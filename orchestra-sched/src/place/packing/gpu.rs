@@ -3,10 +3,11 @@
 use orchestra_core::kind::accelerator::{AcceleratorAsk, WHOLE_MILLI};
 
 use crate::place::plugin::{Cycle, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
-use crate::snapshot::{Ledger, NodeIx, Rows};
+use crate::snapshot::{Devices, Ledger, NodeIx, Rows};
 
-/// Prefers devices that are in use, then free devices of nodes in use, then free nodes. Has nothing
-/// to say on pods that want no device.
+/// Prefers devices that are in use, those with least left first; then free devices of nodes in use,
+/// fewest free first; then free nodes, fewest devices first. Has nothing to say on pods that want no
+/// device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GpuPacking;
 
@@ -34,25 +35,30 @@ impl Scorer for GpuPacking {
         let Some(ask) = &cycle.pod.demand.accelerators else {
             return;
         };
-        let whole = i32::from(WHOLE_MILLI);
         for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            let free = rows.devices[i].free();
-            let in_use = free.iter().any(|&free| free < whole);
-            let shared = ask.count == 1
-                && free
-                    .iter()
-                    .any(|&free| free < whole && free >= ask.milli.into());
-            *score = match (shared, in_use) {
-                (true, _) => SCORE_MAX,
-                (false, true) => SCORE_MAX / 2,
-                (false, false) => 0,
-            };
+            *score = packed(&rows.devices[i], ask);
         }
     }
 }
 
-/// Prefers nodes that hold pods of the same device request, those with the least left among them;
-/// then nodes that hold none. Has nothing to say on pods that want no device.
+/// From 69 on for a device in use, from 50 to 66 for a node in use, below that for a free one.
+fn packed(devices: &Devices, ask: &AcceleratorAsk) -> Score {
+    let whole = i32::from(WHOLE_MILLI);
+    let used = || devices.free().iter().filter(|&&free| free < whole);
+    let shared = used().filter(|&&free| ask.count == 1 && free >= ask.milli.into());
+    if let Some(&least) = shared.min() {
+        return SCORE_MAX - least as Score / 33;
+    }
+    let free = (devices.len() - used().count()) as Score;
+    if used().next().is_some() {
+        66 - free
+    } else {
+        33 - free
+    }
+}
+
+/// Prefers nodes that hold pods of the same device request, and among equals what [`GpuPacking`] does.
+/// Has nothing to say on pods that want no device.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GpuClustering;
 
@@ -81,26 +87,22 @@ impl Scorer for GpuClustering {
             return;
         };
         for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            let node = rows.node(i);
-            let (same, any) = held(cycle.ledger, node, ask);
-            *score = match (same, any) {
-                (true, _) => SCORE_MAX,
-                (false, false) => SCORE_MAX / 2,
-                (false, true) => 0,
+            let alike = if holds_alike(cycle.ledger, rows.node(i), ask) {
+                SCORE_MAX / 2
+            } else {
+                0
             };
+            *score = alike + packed(&rows.devices[i], ask) / 2;
         }
     }
 }
 
-/// Whether a node holds a pod of that device request, and whether it holds one of any.
-fn held(ledger: &Ledger, node: NodeIx, ask: &AcceleratorAsk) -> (bool, bool) {
+/// Whether a node holds a pod of that device request.
+fn holds_alike(ledger: &Ledger, node: NodeIx, ask: &AcceleratorAsk) -> bool {
     let running = ledger.snapshot().node(node).pods().iter();
-    let asks = running
+    running
         .map(|running| &*running.demand)
         .chain(ledger.devices_given(node).map(|(demand, _)| demand))
-        .filter_map(|demand| demand.accelerators.as_ref());
-    asks.fold((false, false), |(same, _), other| {
-        let alike = (other.count, other.milli) == (ask.count, ask.milli);
-        (same || alike, true)
-    })
+        .filter_map(|demand| demand.accelerators.as_ref())
+        .any(|other| (other.count, other.milli) == (ask.count, ask.milli))
 }
