@@ -287,7 +287,7 @@ impl Field {
             fill(&mut |row, key| leaves[row] = key);
         } else {
             fill(&mut |row, key| {
-                if !self.barred.get(row).is_some_and(|barred| *barred > 0) {
+                if self.barred.get(row).is_none_or(|barred| *barred == 0) {
                     let (cell, at) = seat(&self.seats, row);
                     self.cells[cell].tournament.leaves_mut()[at] = key;
                 }
@@ -307,6 +307,12 @@ impl Field {
         } else {
             Tournament::OUT
         }
+    }
+
+    /// The key of a row, in the running or not.
+    pub(super) fn key_of(&self, row: usize) -> u64 {
+        let (cell, at) = seat(&self.seats, row);
+        self.cells[cell].tournament.key(at)
     }
 
     /// Gives a row another key. A barred row must be given none.

@@ -322,7 +322,7 @@ impl Scheduler for Framework {
         plan.placed = placed.collect();
         // By gang: what it misses, and what is in its members' way.
         let whys = notes.into_iter().map(|note| (note, Vec::new()));
-        let mut whys: Vec<(GangShort, Vec<(usize, Arc<Explanation>)>)> = whys.collect();
+        let mut whys: Vec<(GangShort, Vec<ByGroup>)> = whys.collect();
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
         for Lost {
             pending: at,
@@ -378,6 +378,9 @@ struct Lost {
     gang: Option<usize>,
 }
 
+/// Why the pods of a group find no node.
+type ByGroup = (usize, Arc<Explanation>);
+
 /// Where a pod goes.
 struct Choice {
     node: NodeIx,
@@ -421,7 +424,7 @@ struct Run<'a> {
 /// What can be had for a pod that found no node.
 enum Room {
     /// Others have to leave.
-    Made(Preemption),
+    Made(Box<Preemption>),
     /// A node that nobody who comes later gets until it has room: others are leaving it already, or
     /// the pod was passed too often.
     Kept(NodeIx),
@@ -579,7 +582,8 @@ impl Run<'_> {
     ) -> Option<(NodeIx, Room)> {
         let (node, made) = self.evict_for(at, pod, group)?;
         self.keep_room(node, pod);
-        Some((node, made.map_or(Room::Kept(node), Room::Made)))
+        let made = made.map(|made| Room::Made(Box::new(made)));
+        Some((node, made.unwrap_or(Room::Kept(node))))
     }
 
     /// Here victims still count: nobody who comes later gets room that is not there yet.
@@ -596,12 +600,15 @@ impl Run<'_> {
             return Ok(());
         };
         let cycle = Cycle::new(bare, pod, self.now);
-        let mut filters = self.profile.filters.iter();
-        let looks_around = |filter: &&Box<dyn Filter>| {
+        let mut filters = self.profile.filters.iter().map(|filter| &**filter);
+        let looks_around = |filter: &dyn Filter| {
             contain(|| filter.reach(&cycle)).unwrap_or(Reach::Cluster) == Reach::Cluster
         };
-        let found = filters.by_ref().filter(looks_around).find_map(|filter| {
-            let found = obstacles_contained(&**filter, &cycle, node, None);
+        let found = filters.find_map(|filter| {
+            let found = match looks_around(filter) {
+                true => obstacles_contained(filter, &cycle, node, None),
+                false => Vec::new(),
+            };
             found.into_iter().next()
         });
         found.map_or(Ok(()), Err)

@@ -12,6 +12,8 @@ use crate::snapshot::NodeIx;
 
 /// Bits of a key that settle ties. The rest hold the weighted score.
 const TIE_BITS: u32 = 44;
+/// The bits that settle ties.
+const TIES: u64 = (1 << TIE_BITS) - 1;
 /// A filter of more rules on domains than this is asked about every row.
 const RULES_MAX: usize = 16;
 /// Bounds looked at together.
@@ -174,7 +176,10 @@ impl Sweep {
         self.prepare_if_by_domain(ask);
         let key = match &self.field {
             Some(field) => field.key(node.row()),
-            None => self.key(ask, node.row()),
+            None => self.sum(ask, node.row()).map_or(Tournament::OUT, |sum| {
+                let hash = ask.cycle.snapshot().name_hash(node.row());
+                key(sum, hash, self.salt)
+            }),
         };
         (key != Tournament::OUT).then(|| (node, weighted_in(key)))
     }
@@ -336,7 +341,7 @@ impl Sweep {
         match flipped {
             Some(Some(rows)) => rows
                 .into_iter()
-                .for_each(|row| self.seat(ask, NodeIx::from_row(row))),
+                .for_each(|row| self.seat(ask, NodeIx::from_row(row), true)),
             Some(None) | None => self.field = None,
         }
     }
@@ -403,7 +408,7 @@ impl Sweep {
             let fixed_too = whole || fits[0] && !before;
             disturbed = self.score(ask, node, before, fixed_too);
         }
-        self.seat(ask, node);
+        self.seat(ask, node, !whole);
         disturbed
     }
 
@@ -476,30 +481,32 @@ impl Sweep {
         }
     }
 
-    /// Gives a row the key that it now has.
-    fn seat(&mut self, ask: &Ask<'_>, node: NodeIx) {
+    /// Gives a row the key that it now has; `same_node` if it is the row of the same node.
+    fn seat(&mut self, ask: &Ask<'_>, node: NodeIx, same_node: bool) {
         let Some(mut field) = self.field.take() else {
             return;
         };
         let row = node.row();
-        let key = match field.is_barred(row) {
-            true => Tournament::OUT,
-            false => self.key(ask, row),
+        let sum = match field.is_barred(row) {
+            true => None,
+            false => self.sum(ask, row),
         };
+        let key = sum.map_or(Tournament::OUT, |sum| match field.key_of(row) {
+            // The node's name settled ties before.
+            old if same_node && old != Tournament::OUT => key_with(sum, old & TIES),
+            _ => key(sum, ask.cycle.snapshot().name_hash(row), self.salt),
+        });
         field.set(row, key);
         self.field = Some(field);
     }
 
-    /// The key of a row, as things are.
-    fn key(&self, ask: &Ask<'_>, row: usize) -> u64 {
+    /// The weighted score of a row, as things are; `None` if it does not fit.
+    fn sum(&self, ask: &Ask<'_>, row: usize) -> Option<u64> {
         if !self.may(row) {
-            return Tournament::OUT;
+            return None;
         }
-        let sum = self.kernel.score(&ask.cycle.ledger.rows(), row);
-        sum.map_or(Tournament::OUT, |sum| {
-            let sum = sum + self.rest(ask, row);
-            key(sum, ask.cycle.snapshot().name_hash(row), self.salt)
-        })
+        let sum = self.kernel.score(&ask.cycle.ledger.rows(), row)?;
+        Some(sum + self.rest(ask, row))
     }
 
     /// Calls `each` with every row that fits, and its weighted score.
@@ -562,7 +569,12 @@ fn weighted(score: Score, weight: u32) -> u64 {
 
 #[inline]
 fn key(sum: u64, name_hash: u64, salt: u64) -> u64 {
-    ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | (tie(name_hash, salt) >> (64 - TIE_BITS))
+    key_with(sum, tie(name_hash, salt) >> (64 - TIE_BITS))
+}
+
+#[inline]
+fn key_with(sum: u64, tie: u64) -> u64 {
+    ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | tie
 }
 
 /// The weighted score in a key.

@@ -165,7 +165,9 @@ impl Load {
         let asked = &demand.requests;
         self.cpu_free[at] = free(self.cpu_free[at], asked.cpu_milli);
         self.memory_free[at] = free(self.memory_free[at], asked.memory);
-        self.storage_free[at] = free(self.storage_free[at], asked.storage);
+        if asked.storage != 0 {
+            self.storage_free[at] = free(self.storage_free[at], asked.storage);
+        }
         self.pods_free[at] = free(self.pods_free[at], 1);
         self.cpu_scored[at] = scored(self.cpu_scored[at], demand.scored.cpu_milli);
         self.memory_scored[at] = scored(self.memory_scored[at], demand.scored.memory);

@@ -225,7 +225,7 @@ impl Run<'_> {
     ) {
         match room {
             None => {}
-            Some(Room::Made(preemption)) => plan.preemptions.push(preemption),
+            Some(Room::Made(preemption)) => plan.preemptions.push(*preemption),
             Some(Room::Kept(node)) => plan.held.push(Held {
                 pending: at,
                 pod: pending[at].id.clone(),

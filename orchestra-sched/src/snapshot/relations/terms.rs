@@ -110,9 +110,17 @@ pub(crate) fn meets_all(snapshot: &Snapshot, terms: &[PodTerm], pod: &Demand) ->
 pub(crate) struct Others {
     terms: Vec<OthersTerm>,
     by_hash: BTreeMap<u64, Vec<usize>>,
-    /// The pod that last came or left, and its terms: anti-affinity, and the others with what each
-    /// counts in scores.
-    last: Option<(Arc<Demand>, Vec<usize>, Vec<(usize, i64)>)>,
+    /// The pod that last came or left, and its terms.
+    last: Option<(Arc<Demand>, Terms)>,
+}
+
+/// A pod's terms, by their place among all.
+#[derive(Clone, Debug)]
+struct Terms {
+    /// Its required anti-affinity.
+    repels: Vec<usize>,
+    /// The others, and what each counts in scores.
+    attracts: Vec<(usize, i64)>,
 }
 
 /// A term, and where the pods are that have it.
@@ -155,9 +163,9 @@ impl Others {
         by: i64,
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
     ) {
-        let (repels, attracts) = self.terms_of(relations, domains);
+        let terms = self.terms_of(relations, domains);
         if let Some(node) = node {
-            self.add(node, by, &repels, &attracts);
+            self.add(node, by, &terms);
         }
     }
 
@@ -171,22 +179,20 @@ impl Others {
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
     ) {
         let known = self.last.take().filter(|last| Arc::ptr_eq(&last.0, pod));
-        let (_, repels, attracts) = known.unwrap_or_else(|| {
-            let (repels, attracts) = self.terms_of(relations, domains);
-            (Arc::clone(pod), repels, attracts)
-        });
-        self.add(node, by, &repels, &attracts);
-        self.last = Some((Arc::clone(pod), repels, attracts));
+        let (_, terms) =
+            known.unwrap_or_else(|| (Arc::clone(pod), self.terms_of(relations, domains)));
+        self.add(node, by, &terms);
+        self.last = Some((Arc::clone(pod), terms));
     }
 
-    fn add(&mut self, node: NodeIx, by: i64, repels: &[usize], attracts: &[(usize, i64)]) {
-        for &at in repels {
+    fn add(&mut self, node: NodeIx, by: i64, terms: &Terms) {
+        for &at in &terms.repels {
             let term = &mut self.terms[at];
             if let Some(domain) = term.domains.of(node) {
                 term.repels[domain] += by;
             }
         }
-        for &(at, weight) in attracts {
+        for &(at, weight) in &terms.attracts {
             let term = &mut self.terms[at];
             if let Some(domain) = term.domains.of(node) {
                 term.attracts[domain] += weight * by;
@@ -199,7 +205,7 @@ impl Others {
         &mut self,
         relations: &Relations,
         domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
-    ) -> (Vec<usize>, Vec<(usize, i64)>) {
+    ) -> Terms {
         let mut repels = Vec::new();
         for term in &relations.anti_affinity {
             let at = self.find(term, domains);
@@ -222,7 +228,7 @@ impl Others {
             term.attracts.resize(term.domains.len(), 0);
             attracts.push((at, weight));
         }
-        (repels, attracts)
+        Terms { repels, attracts }
     }
 
     /// How many terms there are.
