@@ -10,7 +10,8 @@ use std::sync::Arc;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
-use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::score::{Point, Shape};
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler, score};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Running, SnapshotBuilder};
 use proptest::prelude::*;
@@ -79,6 +80,23 @@ fn profile() -> Profile {
         )
 }
 
+/// The rules that are shipped but not in the default profile.
+fn others() -> Profile {
+    let points = [(0, 0), (60, 10), (100, 2)];
+    let shape = Shape::new(points.map(|(utilization, score)| Point { utilization, score }));
+    Profile::default()
+        .scorer(score::ActualUse, 3)
+        .scorer(score::ExpectedUse::new(2), 2)
+        .scorer(score::MostAllocated::default(), 1)
+        .scorer(
+            score::RequestedToCapacityRatio {
+                extended: vec![("example.com/gpu".into(), 2)],
+                ..score::RequestedToCapacityRatio::new(shape.unwrap())
+            },
+            2,
+        )
+}
+
 fn without_cluster() -> Profile {
     Profile::default().scorer(
         EachRow::new(
@@ -112,11 +130,12 @@ proptest! {
         (nodes, pods) in random::cluster(),
         changes in proptest::collection::vec(random::change(), 1..24),
         seeds in proptest::collection::vec(0u64..2, 1..24),
-        which in 0usize..3,
+        which in 0usize..4,
     ) {
         let profile = || match which {
             0 => Profile::default(),
             1 => without_cluster(),
+            2 => others(),
             _ => profile(),
         };
         let (mut nodes, mut pods) = (nodes, pods);

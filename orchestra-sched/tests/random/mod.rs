@@ -5,7 +5,9 @@ use orchestra_core::kind::pod::{
     PodAffinityTerm, PodPhase, Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
     WhenUnsatisfiable,
 };
-use orchestra_core::kind::{ContainerImage, Node, Pod, Protocol, Taint, TaintEffect};
+use orchestra_core::kind::{
+    ContainerImage, Namespace, Node, Pod, Protocol, Taint, TaintEffect, forecast, locality,
+};
 use orchestra_core::meta::Uid;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::{
@@ -14,7 +16,7 @@ use orchestra_core::selector::{
 };
 use orchestra_core::time::Timestamp;
 use orchestra_sched::place::Changes;
-use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
+use orchestra_sched::snapshot::{PodId, SnapshotBuilder, Usage};
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -72,16 +74,16 @@ fn node_body() -> impl Strategy<Value = Node> {
     });
     let labels = vec((0..2usize, 0..3usize), 0..3);
     let amounts = (0i64..5, 0i64..6, 0i64..4, 0i64..3, weighted(0.8, 0i64..6));
-    let images = vec((0usize..3, 0i64..3), 0..2);
+    let lies_there = (vec((0usize..3, 0i64..3), 0..2), weighted(0.4, 0usize..3));
     (
-        images,
+        lies_there,
         amounts,
         labels,
         vec(taint, 0..3),
         proptest::bool::weighted(0.1),
     )
         .prop_map(
-            |(images, (cpu, memory, disk, gpu, pods), labels, taints, closed)| {
+            |((images, data), (cpu, memory, disk, gpu, pods), labels, taints, closed)| {
                 let mut node = Node::new("n")
                     .resource("cpu", Quantity::from_milli(cpu * 500))
                     .resource("memory", Quantity::from_bytes(memory << 28))
@@ -100,6 +102,11 @@ fn node_body() -> impl Strategy<Value = Node> {
                         size_bytes: (size * 700) << 20,
                     })
                     .collect();
+                if let Some(data) = data {
+                    let data = ["d0=1Gi", "d1=3Gi", "d0=2Gi,d1=1"][data].into();
+                    let annotations = &mut node.metadata.annotations;
+                    annotations.insert(locality::DATA_ANNOTATION.into(), data);
+                }
                 node.spec.taints = taints;
                 node.spec.unschedulable = closed;
                 node
@@ -157,8 +164,9 @@ fn pod_body() -> impl Strategy<Value = Pod> {
         weighted(0.2, vec(term(), 0..3)),
         vec((1i32..100, term()), 0..3),
     );
+    let notes = (weighted(0.2, 0usize..3), weighted(0.2, 0usize..24));
     (
-        weighted(0.5, relations()),
+        (weighted(0.5, relations()), notes),
         vec(container(), 1..3),
         weighted(0.3, container()),
         vec(port, 0..2),
@@ -168,7 +176,16 @@ fn pod_body() -> impl Strategy<Value = Pod> {
         (0..3i32, 0i64..3, 0..3usize),
     )
         .prop_map(
-            |(relations, containers, init, ports, tolerations, selector, affinity, rest)| {
+            |(
+                (relations, notes),
+                containers,
+                init,
+                ports,
+                tolerations,
+                selector,
+                affinity,
+                rest,
+            )| {
                 let mut pod = Pod::builder("p").namespace("default").priority(rest.0);
                 pod.metadata.creation_timestamp = Some(Timestamp::from_secs(rest.1));
                 pod = pod.label("app", ["a", "b", "c"][rest.2]);
@@ -200,6 +217,19 @@ fn pod_body() -> impl Strategy<Value = Pod> {
                         ..Affinity::default()
                     };
                     pod.spec.affinity = Some(Box::new(affinity));
+                }
+                if let Some(reads) = notes.0 {
+                    let (kind, names) = [
+                        (locality::WANTS_ANNOTATION, "d0"),
+                        (locality::WANTS_ANNOTATION, "d1,d0"),
+                        (locality::NEEDS_ANNOTATION, "d0"),
+                    ][reads];
+                    pod = pod.annotation(kind, names);
+                }
+                if let Some(peak) = notes.1 {
+                    let mut day = ["100m"; 24];
+                    day[peak] = "1500m";
+                    pod = pod.annotation(forecast::CPU_ANNOTATION, day.join(","));
                 }
                 if let Some(relations) = relations {
                     relations.give(&mut pod);
@@ -393,8 +423,14 @@ pub(crate) enum Change {
     RemovePod(usize),
     /// A pod ends.
     Finish(usize),
+    /// A pod is told to end.
+    End(usize),
     /// A pod runs there.
     Run(usize, usize),
+    /// A node is seen to use so much CPU, or not looked at.
+    Use(usize, Option<i64>),
+    /// A namespace belongs to team `a`, or to nobody.
+    Name(usize, bool),
 }
 
 /// Any change.
@@ -404,6 +440,9 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         (0usize..8).prop_map(Change::RemoveNode),
         (0usize..24).prop_map(Change::RemovePod),
         (0usize..24).prop_map(Change::Finish),
+        (0usize..24).prop_map(Change::End),
+        (0usize..8, weighted(0.8, 0i64..5)).prop_map(|(node, cpu)| Change::Use(node, cpu)),
+        (0usize..2, any::<bool>()).prop_map(|(name, team)| Change::Name(name, team)),
         (0usize..24, 0usize..8).prop_map(|(pod, node)| Change::Run(pod, node)),
     ]
 }
@@ -443,6 +482,30 @@ impl Change {
                 }
                 None => Changes::NONE,
             },
+            Self::End(n) => match pod_at(pods, *n) {
+                Some(at) => {
+                    pods[at].metadata.deletion_timestamp = Some(Timestamp::EPOCH);
+                    builder.apply_pod(&pods[at])
+                }
+                None => Changes::NONE,
+            },
+            Self::Use(node, cpu) => {
+                let usage = cpu.map(|cpu| Usage {
+                    cpu_milli: cpu * 400,
+                    memory: 1 << 26,
+                    at: Timestamp::EPOCH,
+                });
+                builder.set_usage(&format!("n{node}"), usage);
+                Changes::NONE
+            }
+            Self::Name(name, team) => {
+                let mut namespace = Namespace::new(["default", "other"][*name]);
+                if *team {
+                    let labels = &mut namespace.metadata.labels;
+                    labels.insert("team".into(), "a".into());
+                }
+                builder.apply_namespace(&namespace)
+            }
             Self::Run(n, node) => match pod_at(pods, *n) {
                 Some(at) => {
                     pods[at].spec.node_name = format!("n{node}").into();

@@ -5,7 +5,7 @@ mod relations;
 use std::collections::BTreeMap;
 
 use orchestra_core::kind::pod::PodSpec;
-use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
+use orchestra_core::kind::{Node, Pod, Taint, TaintEffect, locality};
 use orchestra_core::quantity::Quantity;
 use relations::Way;
 
@@ -105,6 +105,9 @@ impl Twin {
             .iter()
             .map(|(node, _)| preferred(node, pod))
             .collect();
+        let data: Vec<u64> = (fitting.iter())
+            .map(|(node, _)| wanted_data(node, pod))
+            .collect();
         // Where no node there is has a soft taint, or the pod no wish, the rule is not asked.
         let any_soft = self.nodes.iter().any(|(node, _)| {
             node.spec
@@ -126,6 +129,7 @@ impl Twin {
                     + 2 * spreads[i]
                     + 2 * companies[i]
                     + self.images(node, pod)
+                    + share(data[i], &data)
                     + least(node, pods, pod)
                     + balanced(node, pods, pod)
             })
@@ -203,6 +207,14 @@ fn fits(node: &Node, pods: &[Pod], pod: &Pod) -> bool {
     if !wanted(node, pod) {
         return false;
     }
+    let there = locality::data_of(node);
+    let lies_there = |name| there.iter().any(|(held, _)| held == name);
+    if !locality::names(pod, locality::NEEDS_ANNOTATION)
+        .iter()
+        .all(lies_there)
+    {
+        return false;
+    }
     let slots = node
         .status
         .allocatable
@@ -241,6 +253,17 @@ fn wanted(node: &Node, pod: &Pod) -> bool {
     let required = affinity.and_then(|affinity| affinity.required.as_ref());
     selector.all(|(key, value)| labels.get(key) == Some(value))
         && required.is_none_or(|required| required.matches(&node.metadata.name, labels))
+}
+
+/// The MiB, begun ones counting, of data on the node that the pod wants.
+fn wanted_data(node: &Node, pod: &Pod) -> u64 {
+    let wants = locality::names(pod, locality::WANTS_ANNOTATION);
+    let there = locality::data_of(node).into_iter();
+    let bytes: i64 = there
+        .filter(|(name, _)| wants.contains(name))
+        .map(|(_, size)| size)
+        .sum();
+    (bytes as u64 >> 20) + u64::from(bytes > 0)
 }
 
 fn ports(pod: &Pod) -> Vec<((u16, String), String)> {
