@@ -304,11 +304,9 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
     if declared.has(PodFields::FORECAST) {
         changed.forecast = from.forecast.clone();
     }
-    let images = if declared.has(PodFields::IMAGES) {
-        pod.images.clone()
-    } else {
-        other.images.clone()
-    };
+    if declared.has(PodFields::IMAGES) {
+        changed.images = from.images.clone();
+    }
     let (spreads, relates) = (
         declared.has(PodFields::SPREAD),
         declared.has(PodFields::POD_AFFINITY),
@@ -344,7 +342,6 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
     }
     Pending {
         demand: Arc::new(changed),
-        images,
         ..other.clone()
     }
 }

@@ -110,8 +110,6 @@ pub struct Pending {
     pub preempts: bool,
     /// The node on which room is being made or kept for it, if that is so.
     pub nominated: Option<SmolStr>,
-    /// The images of its containers, init containers included, as nodes report them: with a tag.
-    pub images: Arc<[SmolStr]>,
     /// Whether it has been passed so often that a plan that cannot place it keeps the room of a node
     /// for it. See [`queue`].
     pub overdue: bool,
@@ -122,16 +120,12 @@ pub struct Pending {
 impl Pending {
     /// A pod, arrived when it was created, or at `now` if it does not say when that was.
     pub fn of(pod: &Pod, now: Timestamp) -> Self {
-        let images = pod.spec.init_containers.iter().chain(&pod.spec.containers);
         Self {
             id: PodId::of(pod),
             priority: pod.spec.priority.unwrap_or(0),
             arrived: pod.metadata.creation_timestamp.unwrap_or(now),
             demand: Arc::new(Demand::of(pod)),
             preempts: pod.spec.preemption_policy != Some(PreemptionPolicy::Never),
-            images: images
-                .map(|container| score::normalized(&container.image))
-                .collect(),
             nominated: Some(pod.status.nominated_node_name.clone()).filter(|node| !node.is_empty()),
             overdue: false,
             gang: Gang::of(pod),

@@ -68,7 +68,6 @@ pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bo
     let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
     if differ(PodFields::IDENTITY, one.id == other.id)
         || differ(PodFields::PRIORITY, one.priority == other.priority)
-        || differ(PodFields::IMAGES, one.images == other.images)
     {
         return false;
     }
@@ -87,6 +86,7 @@ pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bo
             || differ(PodFields::NAMESPACE, a.namespace == b.namespace)
             || differ(PodFields::LABELS, a.labels == b.labels)
             || differ(PodFields::ACCELERATORS, a.accelerators == b.accelerators)
+            || differ(PodFields::IMAGES, a.images == b.images)
             || differ(PodFields::DATA, a.reads == b.reads)
             || differ(PodFields::FORECAST, a.forecast == b.forecast)
             || looks_around(fields) && a.relations != b.relations)
@@ -143,7 +143,7 @@ fn fingerprint(pod: &Pending, fields: PodFields, meant: bool) -> u64 {
         demand.accelerators.hash(&mut hash);
     }
     if fields.has(PodFields::IMAGES) {
-        pod.images.hash(&mut hash);
+        demand.images.hash(&mut hash);
     }
     if fields.has(PodFields::DATA) {
         demand.reads.hash(&mut hash);

@@ -166,6 +166,8 @@ pub struct Demand {
     pub accelerators: Option<AcceleratorAsk>,
     /// What it asks of the pods around it, if it does.
     pub relations: Option<Arc<Relations>>,
+    /// The images of its containers, init containers included, as nodes report them: with a tag.
+    pub images: Vec<SmolStr>,
     /// What has to be where it runs, if anything has.
     pub reads: Option<Arc<Reads>>,
     /// What it is expected to use hour by hour, if that is said.
@@ -224,6 +226,7 @@ impl Demand {
     /// [`node_name`](Self::node_name).
     pub fn of(pod: &Pod) -> Self {
         let spec = &pod.spec;
+        let images = spec.init_containers.iter().chain(&spec.containers);
         let affinity = spec
             .affinity
             .as_ref()
@@ -244,6 +247,9 @@ impl Demand {
             host_ports: host_ports(spec),
             accelerators: AcceleratorAsk::of(pod),
             relations: Relations::of(pod).map(Arc::new),
+            images: images
+                .map(|container| normalized(&container.image))
+                .collect(),
             reads: Reads::of(pod).map(Arc::new),
             forecast: Forecast::of(pod).map(Arc::new),
         }
@@ -303,4 +309,30 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
 
 pub(super) fn hold(amount: i64) -> i64 {
     amount.clamp(0, AMOUNT_MAX)
+}
+
+/// An image's name as nodes report it: with the tag `latest` where it has none.
+fn normalized(image: &str) -> SmolStr {
+    if image.rfind(':') <= image.rfind('/') {
+        format_smolstr!("{image}:latest")
+    } else {
+        image.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_a_tag_mean_the_latest() {
+        for (written, meant) in [
+            ("root", "root:latest"),
+            ("root:tag", "root:tag"),
+            ("gcr.io:5000/root", "gcr.io:5000/root:latest"),
+            ("root@sha256:ab", "root@sha256:ab"),
+        ] {
+            assert_eq!(normalized(written), meant);
+        }
+    }
 }

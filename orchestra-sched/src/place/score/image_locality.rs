@@ -1,6 +1,6 @@
 //! Images that need not be fetched.
 
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use crate::place::plugin::{Cycle, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
 use crate::snapshot::{Rows, size_of};
@@ -29,7 +29,7 @@ impl Scorer for ImageLocality {
 
     fn reach(&self, cycle: &Cycle<'_>) -> Reach {
         let snapshot = cycle.snapshot();
-        let mut images = cycle.pod.images.iter();
+        let mut images = cycle.pod.demand.images.iter();
         if images.any(|image| snapshot.nodes_with_image(image) > 0) {
             Reach::Fixed
         } else {
@@ -43,7 +43,7 @@ impl Scorer for ImageLocality {
 
     fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]) {
         let snapshot = cycle.snapshot();
-        let images = &cycle.pod.images;
+        let images = &cycle.pod.demand.images;
         let most = MOST_PER_CONTAINER.saturating_mul(images.len() as i64);
         if most == 0 {
             return;
@@ -63,32 +63,6 @@ impl Scorer for ImageLocality {
             let sum = there.fold(0, i64::saturating_add).clamp(LEAST, most);
             let part = i128::from(SCORE_MAX) * i128::from(sum - LEAST);
             *score = (part / i128::from(most - LEAST)) as Score;
-        }
-    }
-}
-
-/// An image's name as nodes report it: with the tag `latest` where it has none.
-pub(crate) fn normalized(image: &str) -> SmolStr {
-    if image.rfind(':') <= image.rfind('/') {
-        format_smolstr!("{image}:latest")
-    } else {
-        image.into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_without_a_tag_mean_the_latest() {
-        for (written, meant) in [
-            ("root", "root:latest"),
-            ("root:tag", "root:tag"),
-            ("gcr.io:5000/root", "gcr.io:5000/root:latest"),
-            ("root@sha256:ab", "root@sha256:ab"),
-        ] {
-            assert_eq!(normalized(written), meant);
         }
     }
 }

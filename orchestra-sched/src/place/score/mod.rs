@@ -18,7 +18,6 @@ pub use balanced::BalancedAllocation;
 pub use data_locality::DataLocality;
 pub use expected_use::ExpectedUse;
 pub use image_locality::ImageLocality;
-pub(crate) use image_locality::normalized;
 pub use node_affinity::NodeAffinity;
 pub use pod_affinity::InterPodAffinity;
 pub use ratio::{Point, RequestedToCapacityRatio, Shape, ShapeError};
