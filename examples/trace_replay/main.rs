@@ -9,6 +9,8 @@
 //! `fgd`, `first-fit`, `gpu-clustering`, `gpu-packing`, `orchestra`, `random`, and `most-cpu`, which
 //! `plugin.rs` adds to show how. With several, placements go to `placement-POLICY.csv`.
 
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 mod plot;
 mod plugin;
 
@@ -16,6 +18,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
@@ -58,9 +61,18 @@ struct Args {
     seed: u64,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let args = Args::parse();
-    let trace = load(&args)?;
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("trace_replay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+    let trace = load(args)?;
     let policies = Policies::known().with("most-cpu", plugin::most_cpu);
     let mut outcomes = Vec::new();
     for name in &args.policy {

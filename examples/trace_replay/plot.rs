@@ -8,6 +8,8 @@ use plotters::prelude::*;
 
 /// The width and height of each of the two charts.
 const CHART: (u32, u32) = (760, 460);
+/// Where the axis of a full cluster begins, in percent of all devices.
+const LEFT: f64 = 80.0;
 
 /// Draws one chart above the other, one line a policy.
 pub fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
@@ -34,20 +36,24 @@ fn lines(
     of: fn(&Outcome, &Point) -> f64,
 ) -> Result<(), Box<dyn Error>> {
     let all = || {
-        outcomes
-            .iter()
-            .flat_map(|one| one.points.iter().map(move |at| (one, at)))
+        outcomes.iter().flat_map(|one| {
+            let points = one.points.iter();
+            points.map(move |at| (one.load_percent(at), of(one, at)))
+        })
     };
-    let right = all()
-        .map(|(one, at)| one.load_percent(at))
-        .fold(1.0, f64::max);
-    let top = all().map(|(one, at)| of(one, at)).fold(1.0, f64::max);
+    let right = all().map(|(load, _)| load).fold(1.0, f64::max);
+    // Policies differ where devices run out.
+    let left = if right > 100.0 { LEFT } else { 0.0 };
+    let seen = all().filter(|(load, _)| *load >= left);
+    let (low, high) = seen.fold((100.0, 1.0), |(low, high): (f64, f64), (_, value)| {
+        (low.min(value), high.max(value))
+    });
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(44)
-        .build_cartesian_2d(0.0..right, 0.0..top * 1.02)?;
+        .build_cartesian_2d(left..right, low..high + 0.02 * (high - low))?;
     chart
         .configure_mesh()
         .x_desc("load that came, % of all devices")
@@ -56,11 +62,10 @@ fn lines(
     for (nth, one) in outcomes.iter().enumerate() {
         let colour = Palette99::pick(nth).to_rgba();
         let every = (one.points.len() / 400).max(1);
-        let points = one
-            .points
-            .iter()
-            .step_by(every)
-            .map(|at| (one.load_percent(at), of(one, at)));
+        let points = one.points.iter().step_by(every);
+        let points = points
+            .map(|at| (one.load_percent(at), of(one, at)))
+            .filter(|(load, _)| *load >= left);
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
             .label(one.policy.as_str())

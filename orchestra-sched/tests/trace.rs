@@ -4,8 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use orchestra_core::meta::Uid;
+use orchestra_core::port::store::Revision;
+use orchestra_core::time::Timestamp;
+use orchestra_sched::place::packing::Orchestra;
 use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler as _, filter};
+use orchestra_sched::rng::PlanRng;
+use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use orchestra_sched::trace::{Outcome, Policies, Policy, Trace, play};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -378,6 +386,57 @@ fn tables_that_cannot_be_read_say_where() {
         r#"tie ranks, line 2, column 2 (tie_rank): "first" is no whole number from 0 to 4294967295"#,
     ];
     assert_eq!(said, expected);
+}
+
+/// The packing rules stand in a profile of the ordinary framework as well, and declare what they depend
+/// on: asked as seldom as they say, they plan what they plan when asked about everything.
+#[test]
+fn a_profile_packs_too() {
+    let trace = Trace::generated(5);
+    let mut builder = SnapshotBuilder::new();
+    for node in &trace.nodes {
+        builder.set_node(node.clone());
+    }
+    let pending: Vec<Pending> = trace
+        .pods
+        .iter()
+        .enumerate()
+        .map(|(nth, pod)| Pending {
+            id: PodId {
+                uid: Uid(nth as u128 + 1),
+                ..PodId::default()
+            },
+            arrived: Timestamp::from_secs(nth as i64),
+            demand: Arc::clone(&pod.demand),
+            ..Pending::default()
+        })
+        .collect();
+    let orchestra = Orchestra::new(&trace.workload, &trace.nodes);
+    let framework = || {
+        let profile = Profile::empty()
+            .filter(filter::NodeResourcesFit)
+            .filter(filter::Accelerators)
+            .scorer(orchestra.clone(), 1)
+            .devices(orchestra.clone());
+        Framework::new(profile)
+    };
+    let inputs = PlanInputs {
+        now: Timestamp::EPOCH,
+        rng: PlanRng::new(1),
+    };
+    let snapshot = builder.snapshot(Revision(1));
+    let plan = framework().plan(&snapshot, &pending, inputs);
+    assert_eq!(
+        plan,
+        framework().unshared().plan(&snapshot, &pending, inputs)
+    );
+    let placed = |pod: &Pending| plan.placed.iter().any(|placed| placed.pod == pod.id);
+    let milli = |pod: &Pending| {
+        let ask = pod.demand.accelerators.as_ref();
+        ask.map_or(0, |ask| i64::from(ask.count) * i64::from(ask.milli))
+    };
+    let used: i64 = pending.iter().filter(|pod| placed(pod)).map(milli).sum();
+    assert!(used * 100 > trace.device_milli() * 94, "{used}");
 }
 
 #[test]

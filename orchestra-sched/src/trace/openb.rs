@@ -46,9 +46,10 @@ impl Trace {
     ///
     /// What is wrong with the first row that cannot be read, with its line and column.
     pub fn openb(nodes: &str, pods: &str) -> Result<Self, CsvError> {
+        let nodes = read_nodes(nodes)?;
         let pods = read_pods("pods", pods)?;
         Ok(Self {
-            nodes: read_nodes(nodes)?,
+            nodes,
             workload: Workload::of(pods.iter().map(|pod| &*pod.demand)),
             pods,
             ranks: BTreeMap::new(),
