@@ -73,7 +73,6 @@ const REPORT: &str = "\
 document 1, line 6, Deployment front: metadata.managedFields is not acted on: nobody keeps who set which field
 document 1, line 13, Deployment front: spec.template.spec.serviceAccountName is not acted on: there are no service accounts
 document 1, line 14, Deployment front: spec.template.spec.automountServiceAccountToken is not acted on: there are no service accounts
-document 1, line 15, Deployment front: spec.template.spec.priorityClassName is not acted on: spec.priority alone says how urgent a pod is
 document 1, line 16, Deployment front: spec.template.spec.hostname is not acted on: pods keep the name of the host
 document 1, line 22, Deployment front: spec.template.spec.containers[0].imagePullPolicy is not acted on: drivers take images as they are
 document 1, line 23, Deployment front: spec.template.spec.containers[0].ports[0].hostPort is not acted on: pods that ask for the same one are kept apart; nothing listens there

@@ -40,14 +40,6 @@ const POD_SPEC: &[Row] = &[
         ACCOUNTS,
     ),
     (
-        "priorityClassName",
-        "spec.priority alone says how urgent a pod is",
-    ),
-    (
-        "preemptionPolicy",
-        "no pod is ended to make room for another",
-    ),
-    (
         "os",
         "nodes are taken for alike; select them by the label kubernetes.io/os",
     ),
@@ -193,10 +185,6 @@ const KINDS: &[(&str, &[Row])] = &[
     (
         "Namespace",
         &[("spec.finalizers", "a namespace goes when it is empty")],
-    ),
-    (
-        "PodDisruptionBudget",
-        &[("spec", "nothing asks it yet before it ends pods")],
     ),
     (
         "Node",

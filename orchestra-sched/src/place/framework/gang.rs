@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use super::{Choice, Lost, Room, Run};
+use super::room::Room;
+use super::{Choice, Lost, Run};
 use crate::explain::GangShort;
 use crate::place::{Held, Pending, Plan};
 use crate::snapshot::{NodeIx, Snapshot};
