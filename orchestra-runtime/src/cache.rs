@@ -18,7 +18,8 @@ use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
 
 use crate::api::Client;
-use signal::{Progress, Signal};
+use signal::Progress;
+pub(crate) use signal::Signal;
 use state::{IndexBy, State};
 
 /// A live copy of all objects of one kind, ordered by key, with indexes. Cheap to clone; clones

@@ -9,10 +9,10 @@ use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set
 use orchestra_core::port::lease::{KeptAlive, LeaseId};
 use orchestra_core::port::store::{Key, StoreError, StoreErrorKind, Txn, Write};
 use smol_str::SmolStr;
-use tokio::sync::watch;
 
 use super::{AgentSettings, NodeView};
 use crate::api::{ApiError, Client};
+use crate::cache::Signal;
 
 /// The namespace of the leases by which nodes say that they are there.
 pub const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -29,8 +29,8 @@ pub(crate) struct Heartbeat<'a> {
     pub(crate) view: &'a dyn NodeView,
     pub(crate) node: &'a Node,
     pub(crate) settings: &'a AgentSettings,
-    /// Counted up whenever the node was made ready.
-    pub(crate) registered: &'a watch::Sender<u64>,
+    /// Raised whenever the node was made ready.
+    pub(crate) registered: &'a Signal,
     pub(crate) lease: Option<LeaseId>,
 }
 
@@ -155,7 +155,7 @@ impl Heartbeat<'_> {
             set_condition(&mut node.status.conditions, ready, now);
         })
         .await?;
-        self.registered.send_modify(|times| *times += 1);
+        self.registered.raise();
         Ok(())
     }
 }

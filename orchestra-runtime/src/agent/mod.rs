@@ -41,6 +41,7 @@ pub(crate) use status::NODE_NOT_READY;
 pub use view::{CachedView, NodeView};
 
 use crate::api::Client;
+use crate::cache::Signal;
 use crate::events::Recorder;
 use crate::loops::pod_range;
 use crate::net::address::{AddressRange, LoopbackSpan, PodAddress, PodAddresses};
@@ -147,7 +148,7 @@ pub(crate) struct Parts {
     pub(crate) settings: AgentSettings,
     pub(crate) volumes: Option<VolumeHost>,
     /// How often the node was made ready: each time its pods tell anew how they are.
-    pub(crate) registered: watch::Sender<u64>,
+    pub(crate) registered: Signal,
     places: Mutex<Option<Places>>,
 }
 
@@ -297,7 +298,7 @@ impl Agent {
             events: parts.events,
             settings,
             volumes,
-            registered: watch::Sender::new(0),
+            registered: Signal::default(),
             places: Mutex::default(),
         };
         Self {

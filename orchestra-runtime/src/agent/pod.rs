@@ -211,7 +211,8 @@ impl PodShared {
 
     /// Reports every change, and anew whenever the node is back, for ever.
     async fn keep_reporting(&self) {
-        let mut registered = self.parts.registered.subscribe();
+        let registered = &self.parts.registered;
+        let mut seen = registered.count();
         if is_closed(&self.pod) {
             self.changed.notify_one();
         }
@@ -219,8 +220,7 @@ impl PodShared {
             tokio::select! {
                 biased;
                 () = self.changed.notified() => {}
-                // The sender lives as long as the parts do.
-                _ = registered.changed() => {}
+                times = registered.past(seen) => seen = times,
             }
             self.report().await;
         }

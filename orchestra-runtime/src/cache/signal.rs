@@ -10,18 +10,18 @@ use tokio::sync::Notify;
 
 /// A count that only grows, to wait on.
 #[derive(Debug, Default)]
-pub(super) struct Signal {
+pub(crate) struct Signal {
     count: AtomicU64,
     raised: Notify,
 }
 
 impl Signal {
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Acquire)
     }
 
     /// Counts one more and wakes all who wait.
-    pub(super) fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.raise_to(self.count() + 1);
     }
 
@@ -32,7 +32,7 @@ impl Signal {
     }
 
     /// Waits until the count is past `seen`, and returns it.
-    pub(super) async fn past(&self, seen: u64) -> u64 {
+    pub(crate) async fn past(&self, seen: u64) -> u64 {
         loop {
             let raised = self.raised.notified();
             tokio::pin!(raised);

@@ -1,10 +1,11 @@
 //! Nodes that go and come back, pods that want one, and an orchestra that ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
-use orchestra_core::meta::{ObjectKey, condition};
+use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{Observed, RunState};
 use orchestra_core::port::store::StateStore;
@@ -18,7 +19,7 @@ use orchestra_runtime::meter::{MemoryMeter, Reading};
 use orchestra_runtime::net::traffic::NoTraffic;
 use orchestra_runtime::probe::Probers;
 use orchestra_runtime::secret::StoreSecrets;
-use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler, Switch};
+use orchestra_sched::place::{Framework, Pending, Placement, Plan, PlanInputs, Scheduler, Switch};
 use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -174,6 +175,51 @@ async fn a_lost_node_is_marked_then_emptied_and_taken_back() {
     assert_eq!(parts.taints("a"), Vec::<String>::new());
     assert!(parts.caches.pods.is_empty());
     parts.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_node_that_is_back_are_told_of_in_the_same_order_each_time() {
+    let world = Host::new(&["a", "b"], SimScript::new()).start().await;
+    let names: Vec<String> = (0..16).map(|n| format!("p{n:02}")).collect();
+    for name in &names {
+        let mut bound = pod(name, plain());
+        bound.spec.node_name = "a".into();
+        let stays = json!([{"operator": "Exists"}]);
+        bound.spec.tolerations = serde_json::from_value(stays).unwrap();
+        world.create(bound).await;
+        world.ready(name).await;
+    }
+    let mut orders = Vec::new();
+    for _ in 0..3 {
+        let lost = Condition {
+            kind: Node::READY.into(),
+            status: ConditionStatus::Unknown,
+            reason: "Test".into(),
+            ..Condition::default()
+        };
+        let now = world.clock.now();
+        let nodes = world.orchestra.api::<Node>();
+        let mark = |node: &mut Node| {
+            set_condition(&mut node.status.conditions, lost.clone(), now);
+        };
+        nodes
+            .update_status(&ObjectKey::cluster("a"), mark)
+            .await
+            .unwrap();
+        for name in &names {
+            world.until::<Pod>(name, |pod| !pod.is_ready()).await;
+        }
+        let mut told = Vec::new();
+        for name in &names {
+            let pod = world.ready(name).await;
+            told.push((pod.metadata.resource_version, name.clone()));
+        }
+        told.sort();
+        orders.push(told.into_iter().map(|(_, name)| name).collect::<Vec<_>>());
+    }
+    assert_eq!(orders[0], orders[1]);
+    assert_eq!(orders[1], orders[2]);
+    world.orchestra.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
