@@ -66,6 +66,15 @@ struct State {
     passes: u64,
 }
 
+/// What a plan knew of the cluster.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// How many changes of nodes.
+    node_changes: u64,
+    /// The pods as of which commit, at least.
+    pods: Revision,
+}
+
 impl PlacementLoop {
     /// A controller that places the pods whose `schedulerName` is `name`, asking `scheduler`.
     /// Register it with [`feed`](Self::feed) before the caches run.
@@ -190,6 +199,7 @@ impl Reconcile for PlacementLoop {
 
     async fn reconcile(&self, (): &()) -> Result<Outcome, PassError> {
         let now = self.client.now();
+        let pods = self.caches.pods.through();
         let (turn, snapshot, seen, rng) = {
             let mut state = self.state();
             let snapshot = state.builder.snapshot(self.caches.nodes.through());
@@ -199,7 +209,11 @@ impl Reconcile for PlacementLoop {
             }
             state.passes += 1;
             let rng = PlanRng::new(self.seed).part(&state.passes.to_smolstr());
-            (turn, snapshot, state.node_changes, rng)
+            let seen = Seen {
+                node_changes: state.node_changes,
+                pods,
+            };
+            (turn, snapshot, seen, rng)
         };
         let plan = {
             let (pods, nodes) = (turn.pods.len(), snapshot.len());
@@ -208,7 +222,16 @@ impl Reconcile for PlacementLoop {
                 .plan(&snapshot, &turn.pods, PlanInputs { now, rng })
         };
         drop(snapshot);
-        self.state().queue.planned(&plan, &turn.pods, now);
+        let passed_over = passed_over(&plan, &turn.pods);
+        {
+            let mut state = self.state();
+            state.queue.planned(&plan, &turn.pods, now);
+            if !passed_over.is_empty() {
+                let (pods, first) = (passed_over.len(), &passed_over[0]);
+                tracing::warn!(pods, %first, "the scheduler neither placed nor refused some pods");
+                state.queue.failed(&passed_over, now);
+            }
+        }
         let retry = self.place(&plan, seen, now).await;
         let again = self.make_room(&plan, now).await;
         self.refuse(&plan, now).await?;
@@ -220,8 +243,8 @@ impl Reconcile for PlacementLoop {
 
 impl PlacementLoop {
     /// Commits what was placed, some at a time; what conflicts is tried again later, and when is
-    /// returned. `seen` counts the changes of nodes that the plan knew.
-    async fn place(&self, plan: &Plan, seen: u64, now: Timestamp) -> Option<Timestamp> {
+    /// returned.
+    async fn place(&self, plan: &Plan, seen: Seen, now: Timestamp) -> Option<Timestamp> {
         let mut landed = Revision(0);
         let mut retry = None;
         for some in self.batches(&plan.placed) {
@@ -289,7 +312,7 @@ impl PlacementLoop {
     async fn bind(
         &self,
         placed: &[Placement],
-        seen: u64,
+        seen: Seen,
         now: Timestamp,
     ) -> Result<Revision, ApiError> {
         let mut commit = self.client.commit();
@@ -318,14 +341,16 @@ impl PlacementLoop {
             if fenced.insert(placement.node.clone()) {
                 // Taints, labels and room as the plan saw them, or no placement.
                 let version = self.state().versions.get(&placement.node).copied();
-                let Some((_, version)) = version.filter(|(changed, _)| *changed <= seen) else {
+                let Some((_, version)) =
+                    version.filter(|(changed, _)| *changed <= seen.node_changes)
+                else {
                     let about = format!("nodes {}", placement.node);
                     let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
                     return Err(error.because("it changed since the plan was made"));
                 };
                 let key = Key::from(format!("nodes/{}", placement.node));
                 commit = commit.guard(Guard::At(key, version));
-                let fence = self.fence(&placement.node).await?;
+                let fence = self.fence(&placement.node, seen.pods).await?;
                 let key = fence.key().clone();
                 commit = commit
                     .guard(fence)
@@ -344,8 +369,8 @@ impl PlacementLoop {
         Ok(landed)
     }
 
-    /// How the node's fence stands.
-    async fn fence(&self, node: &SmolStr) -> Result<Guard, ApiError> {
+    /// How the node's fence stood when the plan was made, which knew the pods as of commit `seen`.
+    async fn fence(&self, node: &SmolStr, seen: Revision) -> Result<Guard, ApiError> {
         if let Some(fence) = self.state().fences.get(node) {
             return Ok(fence.clone());
         }
@@ -356,10 +381,16 @@ impl PlacementLoop {
             .get(&key)
             .await
             .map_err(|error| ApiError::store(error, "place", node.as_str()))?;
-        Ok(match stored {
-            Some(stored) => Guard::At(key, stored.modified),
-            None => Guard::Absent(key),
-        })
+        match stored {
+            // Whoever moved it placed pods in the same commit, which the plan has to have counted.
+            Some(stored) if stored.modified > seen => {
+                let about = format!("nodes {node}");
+                let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
+                Err(error.because("it was given pods since the plan was made"))
+            }
+            Some(stored) => Ok(Guard::At(key, stored.modified)),
+            None => Ok(Guard::Absent(key)),
+        }
     }
 
     /// Tells those who found no node why, where that is news.
@@ -425,6 +456,20 @@ impl PlacementLoop {
 
 /// A pod that found no node, whether its nomination is moot, why, and whether that is news.
 type Refusal = (Arc<Pod>, bool, String, bool);
+
+/// Who is not in the plan, as by contract each is: they rest, or they would be asked for at once again
+/// for ever.
+fn passed_over(plan: &Plan, pods: &[Pending]) -> Vec<PodId> {
+    if plan.placed.len() + plan.unplaced.len() == pods.len() {
+        return Vec::new();
+    }
+    let placed = plan.placed.iter().map(|one| &one.pod);
+    let answered: BTreeSet<&PodId> = placed
+        .chain(plan.unplaced.iter().map(|one| &one.pod))
+        .collect();
+    let mute = pods.iter().filter(|pod| !answered.contains(&pod.id));
+    mute.map(|pod| pod.id.clone()).collect()
+}
 
 fn scheduled(status: ConditionStatus, reason: &str, message: &str) -> Condition {
     Condition {

@@ -513,3 +513,63 @@ async fn schedulers_are_named_exchanged_and_shadowed_in_a_running_system() {
     assert_eq!(counted("placement_shadow_agreed"), Some(Reading::Count(1)));
     world.orchestra.stop().await;
 }
+
+/// Makes plans in which nobody is mentioned, and counts them.
+#[derive(Debug, Default)]
+struct Mute(AtomicU64);
+
+impl Scheduler for Mute {
+    fn plan(&self, snapshot: &Snapshot, _: &[Pending], _: PlanInputs) -> Plan {
+        let plans = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(plans < 1_000, "it is asked without a rest");
+        Plan {
+            base: snapshot.base(),
+            ..Plan::default()
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduler_that_says_nothing_of_a_pod_is_asked_again_after_a_rest() {
+    let mute = Arc::new(Mute::default());
+    let host = Host::new(&["a"], SimScript::new());
+    let orchestra = host.builder().scheduler(mute.clone()).start();
+    let world = host.with(orchestra.await.unwrap());
+    world.create(pod("p", plain())).await;
+    seconds(60).await;
+    let plans = mute.0.load(Ordering::Relaxed);
+    assert!((5..20).contains(&plans), "{plans}");
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_schedulers_never_give_the_same_room_twice() {
+    let host = Host::new(&["a"], SimScript::new());
+    let other = Arc::new(Framework::default());
+    let orchestra = host.builder().scheduler_named("other", other).start();
+    let world = host.with(orchestra.await.unwrap());
+    // A node of 64 cores has room for one of two that come together.
+    let half = |name: &str, scheduler: &str| {
+        let requests = json!({"cpu": "40"});
+        let container = json!({"name": "c", "image": "i", "resources": {"requests": requests}});
+        let spec = json!({"containers": [container], "schedulerName": scheduler});
+        pod(name, spec)
+    };
+    for round in 0..3 {
+        let names = [format!("p{round}"), format!("q{round}")];
+        let client = world.orchestra.client();
+        let both = client.commit().create(half(&names[0], ""));
+        both.create(half(&names[1], "other")).send().await.unwrap();
+        seconds(30).await;
+        let placed = |name: &&String| {
+            let pod = world.orchestra.caches().pods.get(&key(name)).unwrap();
+            pod.node_name().is_some()
+        };
+        assert_eq!(names.iter().filter(placed).count(), 1, "round {round}");
+        for name in &names {
+            world.delete::<Pod>(name).await;
+            world.until_gone::<Pod>(name).await;
+        }
+    }
+    world.orchestra.stop().await;
+}

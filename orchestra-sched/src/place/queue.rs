@@ -247,7 +247,11 @@ impl Queue {
             }
         }
         // Who sleeps is passed as well.
-        if let Some(last) = plan.placed.last().map(|placed| &pods[placed.pending]) {
+        if let Some(last) = plan
+            .placed
+            .last()
+            .and_then(|placed| pods.get(placed.pending))
+        {
             for waiting in self.waiting.values_mut() {
                 waiting.passed_by(last);
             }
