@@ -2,6 +2,7 @@
 
 mod priority;
 mod quota;
+mod tolerations;
 
 use std::any::Any;
 use std::fmt;
@@ -12,6 +13,7 @@ use orchestra_core::port::store::{Guard, Key, Value, Write};
 
 pub use priority::{PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
 pub use quota::QuotaAdmission;
+pub use tolerations::TolerationAdmission;
 
 /// Looks at each create and each replace of an object, and may change or refuse it.
 ///

@@ -27,6 +27,7 @@ mod watch;
 
 pub use admission::{
     Admission, AdmissionRequest, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission, QuotaAdmission,
+    TolerationAdmission,
 };
 pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;

@@ -573,3 +573,26 @@ async fn two_schedulers_never_give_the_same_room_twice() {
     }
     world.orchestra.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_say_so_stays_on_a_lost_node_for_five_minutes() {
+    let world = world(SimScript::new()).await;
+    let for_long = |pod: &Pod| -> Vec<(String, Option<i64>)> {
+        let all = pod.spec.tolerations.iter();
+        all.map(|one| (one.key.to_string(), one.toleration_seconds))
+            .collect()
+    };
+    let silent = world.create(pod("silent", plain())).await;
+    let usual = [Taint::NOT_READY, Taint::UNREACHABLE].map(|key| (key.to_owned(), Some(300)));
+    assert_eq!(for_long(&silent), usual);
+    let mut own = pod("own", plain());
+    let stays = json!([{"key": Taint::UNREACHABLE, "operator": "Exists"}]);
+    own.spec.tolerations = serde_json::from_value(stays).unwrap();
+    let own = world.create(own).await;
+    let expected = [
+        (Taint::UNREACHABLE.to_owned(), None),
+        (Taint::NOT_READY.to_owned(), Some(300)),
+    ];
+    assert_eq!(for_long(&own), expected);
+    world.orchestra.stop().await;
+}
