@@ -137,6 +137,12 @@ impl ResourceQuota {
         self
     }
 
+    /// Whether the status tells of all that the quota bounds: not of one that is new, or bounds
+    /// something else than before, until its controller has counted.
+    pub fn is_current(&self) -> bool {
+        self.status.hard == self.spec.hard
+    }
+
     /// Whether the pod counts against it: it is within its scopes and has not ended.
     pub fn covers(&self, pod: &Pod) -> bool {
         let spec = &self.spec;
@@ -171,7 +177,8 @@ impl ResourceQuota {
         self.spec.hard.keys().filter_map(used).collect()
     }
 
-    /// What is used once `more` pods like `pod` are added to what the status says.
+    /// What is used once `more` pods like `pod` are added to what the status says; so it has to be
+    /// [current](Self::is_current), or what is used counted anew.
     ///
     /// # Errors
     ///

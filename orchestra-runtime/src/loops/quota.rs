@@ -1,11 +1,17 @@
 //! Quotas: what the pods of a namespace use, counted again whenever one comes, ends or goes.
 
-use orchestra_core::kind::{ResourceQuota, ResourceQuotaStatus};
+use std::time::Duration;
+
+use orchestra_core::kind::{Pod, ResourceQuota, ResourceQuotaStatus};
 use orchestra_core::meta::ObjectKey;
 
 use super::caches::Caches;
-use crate::api::Client;
+use crate::api::{Client, ListParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
+
+/// How long the pods may take to be seen as of the quota's version; then they are read from the
+/// store, which need not say that a commit wrote none.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
 
 /// Keeps the status of quotas right.
 #[derive(Debug)]
@@ -54,8 +60,15 @@ impl Reconcile for QuotaLoop {
         // A pod and what it uses land in one commit. With the pods seen up to the quota's version,
         // and the quota still at it when this is written, none is missed and none counted twice.
         let seen = quota.metadata.resource_version;
-        self.caches.pods.wait_through(seen).await;
-        let pods = self.caches.pods.in_namespace(&key.namespace);
+        let caught_up = self.caches.pods.wait_through(seen);
+        let pods = match tokio::time::timeout(BEHIND_MAX, caught_up).await {
+            Ok(()) => self.caches.pods.in_namespace(&key.namespace),
+            Err(_) => {
+                let pods = self.client.api::<Pod>();
+                let all = ListParams::namespace(key.namespace.clone());
+                pods.list(all).await?.items
+            }
+        };
         let status = ResourceQuotaStatus {
             hard: quota.spec.hard.clone(),
             used: quota.usage(pods.iter().map(AsRef::as_ref)),

@@ -118,3 +118,28 @@ async fn a_deployment_starts_what_is_allowed_says_what_is_not_and_goes_on_once_i
     assert!(condition(&web.status.conditions, Deployment::REPLICA_FAILURE).is_none());
     world.orchestra.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_counts_what_was_there_before_its_controller_has_seen_it() {
+    let world = world(SimScript::new()).await;
+    let pods = world.orchestra.api::<Pod>();
+    world
+        .create(Pod::builder("before").container(half_a_core()))
+        .await;
+    let quotas = world.orchestra.api::<ResourceQuota>();
+    let second = Pod::builder("second").container(half_a_core());
+    // Nobody else has its turn in between.
+    let (bounded, refused) = tokio::join!(quotas.create(quota(1, 9_000)), pods.create(second));
+    bounded.unwrap();
+    let text = refused.unwrap_err().to_string();
+    assert!(
+        text.contains("quota all allows pods 1, 1 is used"),
+        "{text}"
+    );
+    // Nor does one that is bounded in more than before.
+    let more = quota(2, 9_000).hard("limits.cpu", Quantity::from_milli(600));
+    world.orchestra.apply(more).await.unwrap();
+    seconds(1).await;
+    assert_eq!(used(&world), (1, 500));
+    world.orchestra.stop().await;
+}

@@ -1,6 +1,6 @@
 //! Quotas: no namespace's pods ask for more together than was allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ use crate::ids::Ids;
 /// through this process counts at once.
 const KNOWN_AGE_MAX: Duration = Duration::from_secs(1);
 
+/// For how long a namespace is looked at whatever is known, after a quota was written there through
+/// this process: when that write lands is not heard here.
+const WRITTEN_AGE_MAX: Duration = Duration::from_secs(60);
+
 /// Refuses pods that would have their namespace ask for more than its quotas allow, naming the
 /// quota, the resource and what is left.
 ///
@@ -30,8 +34,15 @@ const KNOWN_AGE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct QuotaAdmission {
     client: Client,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     /// The namespaces that have quotas, and when that was looked up.
-    known: Mutex<Option<(Timestamp, BTreeSet<SmolStr>)>>,
+    bounded: Option<(Timestamp, BTreeSet<SmolStr>)>,
+    /// The namespaces in which quotas were written lately, and when.
+    written: BTreeMap<SmolStr, Timestamp>,
 }
 
 impl QuotaAdmission {
@@ -53,20 +64,27 @@ impl QuotaAdmission {
     /// Whether the namespace has a quota: as it is, or was a moment ago.
     async fn is_bounded(&self, namespace: &SmolStr) -> Result<bool, String> {
         let now = self.client.now();
-        if let Some((at, known)) = &*self.known()
-            && now < *at + KNOWN_AGE_MAX
         {
-            return Ok(known.contains(namespace));
+            let mut known = self.known();
+            known.written.retain(|_, at| now < *at + WRITTEN_AGE_MAX);
+            if known.written.contains_key(namespace) {
+                return Ok(true);
+            }
+            if let Some((at, bounded)) = &known.bounded
+                && now < *at + KNOWN_AGE_MAX
+            {
+                return Ok(bounded.contains(namespace));
+            }
         }
         let quotas = self.list(ListParams::default()).await?;
         let bounded = quotas.iter().map(|quota| quota.metadata.namespace.clone());
         let bounded: BTreeSet<SmolStr> = bounded.collect();
         let found = bounded.contains(namespace);
-        *self.known() = Some((now, bounded));
+        self.known().bounded = Some((now, bounded));
         Ok(found)
     }
 
-    fn known(&self) -> MutexGuard<'_, Option<(Timestamp, BTreeSet<SmolStr>)>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,7 +93,7 @@ impl QuotaAdmission {
         if !self.is_bounded(&namespace).await? {
             return Ok(());
         }
-        for quota in self.list(ListParams::namespace(namespace)).await? {
+        for quota in self.list(ListParams::namespace(namespace.clone())).await? {
             let key = store_key::<ResourceQuota>(&quota.key());
             let mut quota = Arc::unwrap_or_clone(quota);
             let seen = quota.metadata.resource_version;
@@ -89,6 +107,12 @@ impl QuotaAdmission {
                     lease: None,
                 };
                 quota = codec::decode(&earlier).map_err(|error| report(&error).to_string())?;
+            } else if !quota.is_current() {
+                // Read after the quota: whoever adds a pod from there on changes the quota.
+                let pods = self.client.api::<Pod>();
+                let pods = pods.list(ListParams::namespace(namespace.clone())).await;
+                let pods = pods.map_err(|error| report(&error).to_string())?.items;
+                quota.status.used = quota.usage(pods.iter().map(AsRef::as_ref));
             }
             let Some(pod) = request.object::<Pod>() else {
                 return Ok(());
@@ -115,7 +139,10 @@ impl Admission for QuotaAdmission {
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), String> {
         match request.kind() {
             Pod::KIND if request.is_create() => self.pod(request).await?,
-            ResourceQuota::KIND => *self.known() = None,
+            ResourceQuota::KIND => {
+                let (namespace, now) = (request.key().namespace.clone(), self.client.now());
+                self.known().written.insert(namespace, now);
+            }
             _ => {}
         }
         Ok(())

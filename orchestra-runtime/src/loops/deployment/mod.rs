@@ -193,6 +193,12 @@ impl DeploymentLoop {
         if quotas.is_empty() {
             return Ok(None);
         }
+        for quota in quotas.iter_mut().filter(|quota| !quota.is_current()) {
+            // It was not counted yet; admission counts by itself as well.
+            let pods = self.caches.pods.in_namespace(namespace);
+            let used = quota.usage(pods.iter().map(AsRef::as_ref));
+            Arc::make_mut(quota).status.used = used;
+        }
         let mut refused = None;
         for action in &mut step.actions {
             let RolloutAction::Start { generation, count } = action else {
