@@ -22,6 +22,10 @@ use crate::loops::{Caches, answers, selects, unready};
 /// How long is waited in silence.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often it is looked again who ought to answer for a service while nothing is said anew of who
+/// does: pods that come and go between two publications change the one and not the other.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A kind of which this process has a live copy.
 pub trait Cached: Resource {
     /// That copy.
@@ -280,7 +284,7 @@ impl Orchestra {
     }
 
     /// Waits until the services of a deployment that has settled know its pods, and no others
-    /// that are gone. Other kinds have no services.
+    /// that are gone. Nobody answers for a service that ends. Other kinds have no services.
     async fn served(&self, plural: &str, key: &ObjectKey) -> Result<(), WaitError> {
         let deployment = match plural == Deployment::PLURAL {
             true => self.caches.deployments.get(key),
@@ -290,17 +294,27 @@ impl Orchestra {
             return Ok(());
         };
         let labels = &deployment.spec.template.metadata.labels;
-        for service in self.caches.services.in_namespace(&key.namespace) {
-            if !selects(&service, labels) || service.spec.publish_not_ready_addresses {
-                continue;
-            }
+        let serves = |service: &Arc<Service>| {
+            selects(service, labels)
+                && !service.spec.publish_not_ready_addresses
+                && service.metadata.deletion_timestamp.is_none()
+        };
+        let services = &self.caches.services;
+        for service in services.in_namespace(&key.namespace) {
             let name = ServiceName::new(key.namespace.clone(), service.metadata.name.clone());
             let mut followed = self.registry.follow(&name).await?;
-            loop {
-                let known = followed.next().await?;
-                let gone = self.caches.services.get(&service.key()).is_none();
-                if gone || self.agrees(&service, &known) {
+            let mut known: Option<Endpoints> = None;
+            // As it is now: it may be changed or deleted meanwhile.
+            while let Some(service) = services.get(&service.key()).filter(serves) {
+                if known
+                    .as_ref()
+                    .is_some_and(|known| self.agrees(&service, known))
+                {
                     break;
+                }
+                match tokio::time::timeout(LOOK_AGAIN, followed.next()).await {
+                    Ok(next) => known = Some(next?),
+                    Err(_) => continue, // nothing new
                 }
             }
         }

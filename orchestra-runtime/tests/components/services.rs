@@ -238,3 +238,26 @@ async fn once_a_rollout_is_ready_its_service_knows_the_new_pods_and_no_old_ones(
     }
     world.orchestra.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_does_not_wait_for_a_service_that_ends() {
+    let world = world(SimScript::new()).await;
+    let orchestra = &world.orchestra;
+    let mut web = Service::new("web").selector("app", "web").port(80, 8080);
+    web.metadata.finalizers.push("example.com/hold".into());
+    world.create(web).await;
+    seconds(1).await;
+    let limit = std::time::Duration::from_secs(60);
+    let (started, ending) = tokio::join!(
+        async {
+            let container = Container::new("main", "v1").port(8080);
+            let web = Deployment::new("web").replicas(2).container(container);
+            orchestra.apply(web).await.unwrap();
+            orchestra.ready_within::<Deployment>("web", limit).await
+        },
+        world.delete::<Service>("web"),
+    );
+    let () = ending;
+    started.unwrap();
+    world.orchestra.stop().await;
+}
