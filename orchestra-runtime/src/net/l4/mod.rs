@@ -319,7 +319,7 @@ impl L4Proxy {
         let mut holders: BTreeMap<SocketAddr, &L4Route> = BTreeMap::new();
         for route in routes {
             let listens = self.listeners.get(&route.listen);
-            if listens.is_some_and(|running| running.route == *route) {
+            if listens.is_some_and(|running| running.route.service == route.service) {
                 holders.insert(route.listen, route);
             }
         }

@@ -337,6 +337,16 @@ async fn who_listens_first_keeps_the_address_whatever_the_order() {
         assert_eq!(failed[0].1.kind(), ListenErrorKind::Served);
         assert_eq!(bed.proxy.routes().collect::<Vec<_>>(), [&mine]);
     }
+    // It keeps it under another port name as well.
+    let renamed = L4Route {
+        port: "renamed".into(),
+        ..mine.clone()
+    };
+    let wanted = [other.clone(), renamed.clone()];
+    let failed = bed.proxy.sync(&wanted).await;
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].1.kind(), ListenErrorKind::Served);
+    assert_eq!(bed.proxy.routes().collect::<Vec<_>>(), [&renamed]);
     // Once it is gone the other has it.
     let alone = [other.clone()];
     assert!(bed.proxy.sync(&alone).await.is_empty());
