@@ -328,14 +328,18 @@ impl GarbageLoop {
         remain += self.empty(&self.caches.revisions, name, &mut left).await?;
         remain += self.empty(&self.caches.slices, name, &mut left).await?;
         remain += self.empty(&self.caches.leases, name, &mut left).await?;
-        remain += self.empty(&self.caches.quotas, name, &mut left).await?;
         remain += self
             .empty_uncached::<orchestra_core::kind::ConfigMap>(name, &mut left)
             .await?;
         remain += self
             .empty_uncached::<orchestra_core::kind::Secret>(name, &mut left)
             .await?;
-        remain += self.empty(&self.caches.budgets, name, &mut left).await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::PodDisruptionBudget>(name, &mut left)
+            .await?;
+        remain += self
+            .empty_uncached::<orchestra_core::kind::ResourceQuota>(name, &mut left)
+            .await?;
         remain += self
             .empty_uncached::<orchestra_core::kind::Event>(name, &mut left)
             .await?;
@@ -358,9 +362,22 @@ impl GarbageLoop {
         left: &mut usize,
     ) -> Result<usize, ApiError> {
         let objects = cache.in_namespace(namespace);
+        let (remain, landed) = self.remove(&objects, left).await?;
+        if landed > Revision(0) {
+            cache.wait_through(landed).await;
+        }
+        Ok(remain)
+    }
+
+    /// Tells objects to go. Returns how many are still there, and when the last change landed.
+    async fn remove<K: Resource>(
+        &self,
+        objects: &[Arc<K>],
+        left: &mut usize,
+    ) -> Result<(usize, Revision), ApiError> {
         let mut landed = Revision(0);
         let mut remain = 0;
-        for object in &objects {
+        for object in objects {
             let meta = object.metadata();
             if meta.deletion_timestamp.is_some() || *left == 0 {
                 remain += 1;
@@ -378,10 +395,7 @@ impl GarbageLoop {
                 Err(error) => return Err(error),
             }
         }
-        if landed > Revision(0) {
-            cache.wait_through(landed).await;
-        }
-        Ok(remain)
+        Ok((remain, landed))
     }
 
     async fn empty_uncached<K: Resource>(
@@ -393,15 +407,7 @@ impl GarbageLoop {
         let list = api
             .list(crate::api::ListParams::namespace(namespace))
             .await?;
-        let mut remain = 0;
-        for object in &list.items {
-            if object.metadata().deletion_timestamp.is_some() || *left == 0 {
-                remain += 1;
-                continue;
-            }
-            *left -= 1;
-            settle(self.client.commit().delete(object.as_ref()).send().await)?;
-        }
+        let (remain, _) = self.remove(&list.items, left).await?;
         Ok(remain)
     }
 
