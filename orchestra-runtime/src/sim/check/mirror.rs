@@ -7,7 +7,8 @@ use std::sync::Arc;
 use orchestra_core::codec;
 use orchestra_core::error::report;
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, EndpointSlice, Node, Pod, Resource, Service,
+    ControllerRevision, Deployment, EndpointSlice, Namespace, Node, Pod, PodDisruptionBudget,
+    Resource, ResourceQuota, Service,
 };
 use orchestra_core::meta::{ObjectKey, Uid};
 use orchestra_core::port::store::{Change, Key, Revision, Versioned};
@@ -64,8 +65,8 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
-    /// Takes over one change, whose value has that checksum. Every value is read from its bytes, and
-    /// must be what `shelf` says was written. Fails in words.
+    /// Takes over one change, whose value has that checksum. Every object that controllers know from
+    /// caches is read from its bytes, and must be what `shelf` says was written. Fails in words.
     pub(super) fn apply(
         &mut self,
         change: &Change,
@@ -109,6 +110,9 @@ impl Mirror {
                 take(&mut self.slices, key, now, shelf)?;
                 Changed::Slice
             }
+            Namespace::PLURAL => reads::<Namespace>(key, now, shelf)?,
+            PodDisruptionBudget::PLURAL => reads::<PodDisruptionBudget>(key, now, shelf)?,
+            ResourceQuota::PLURAL => reads::<ResourceQuota>(key, now, shelf)?,
             _ => Changed::Other,
         })
     }
@@ -240,6 +244,18 @@ fn take<K: Resource>(
         None => objects.remove(&key),
     };
     Ok(Some(Delta { key, old, new }))
+}
+
+/// Of an object of which nothing is kept: it reads as it was written.
+fn reads<K: Resource>(
+    key: &Key,
+    now: Option<&Versioned>,
+    shelf: &Shelf,
+) -> Result<Changed, String> {
+    if let (Some(_), Some(now)) = (object_key::<K>(key), now) {
+        read::<K>(now, shelf)?;
+    }
+    Ok(Changed::Other)
 }
 
 /// The object in `stored`, which must be what was written.
