@@ -12,7 +12,7 @@ const CHART: (u32, u32) = (760, 460);
 const LEFT: f64 = 80.0;
 
 /// Draws one chart above the other, one line a policy.
-pub fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
+pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
     let root = SVGBackend::new(path, (CHART.0, 2 * CHART.1)).into_drawing_area();
     root.fill(&WHITE)?;
     let (above, below) = root.split_vertically(CHART.1);

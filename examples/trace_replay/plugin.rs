@@ -6,7 +6,7 @@ use orchestra_sched::trace::{Policy, Trace};
 
 /// Prefers nodes of whose CPU most is in use. A closure over one row is enough; what it learns from
 /// the trace's nodes and workload it may keep.
-pub fn most_cpu(_: &Trace) -> Policy {
+pub(crate) fn most_cpu(_: &Trace) -> Policy {
     let scorer = EachRow::new(
         "MostCpu",
         PodFields::REQUESTS,
