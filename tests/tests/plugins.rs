@@ -27,7 +27,7 @@ fn the_shipped_scheduler_keeps_its_contract() {
 
 #[test]
 fn the_shipped_plugins_keep_their_contract() {
-    let filters: [&dyn Filter; 9] = [
+    let filters: [&dyn Filter; 11] = [
         &filter::NodeUnschedulable,
         &filter::NodeName,
         &filter::TaintToleration,
@@ -37,17 +37,21 @@ fn the_shipped_plugins_keep_their_contract() {
         &filter::Accelerators,
         &filter::PodTopologySpread,
         &filter::InterPodAffinity,
+        &filter::VolumeBinding,
+        &filter::DataLocality,
     ];
     for one in filters {
         conformance::plugin::filter(one, 1).assert_passed();
     }
-    let scorers: [&dyn Scorer; 6] = [
+    let scorers: [&dyn Scorer; 8] = [
         &score::TaintToleration,
         &score::NodeAffinity,
         &score::PodTopologySpread,
         &score::InterPodAffinity,
         &score::LeastAllocated::default(),
         &score::BalancedAllocation,
+        &score::ImageLocality,
+        &score::MostAllocated::default(),
     ];
     for one in scorers {
         conformance::plugin::scorer(one, 1).assert_passed();
@@ -98,6 +102,15 @@ fn scorers_that_depend_on_more_than_they_declare_are_caught() {
         )),
         UNDECLARED
     );
+    let by_images = |cycle: &Cycle<'_>| cycle.pod.demand.images.concat().len() as u32;
+    let by_hours = |cycle: &Cycle<'_>| u32::from(cycle.pod.demand.forecast.is_some());
+    let by_company = |cycle: &Cycle<'_>| u32::from(cycle.pod.demand.relations.is_some());
+    for undeclared in [by_images, by_hours, by_company] {
+        let found = scorer(PodFields::LABELS, Reach::Fixed, move |cycle, _, _| {
+            undeclared(cycle)
+        });
+        assert_eq!(found, UNDECLARED);
+    }
     let free = |rows: &Rows<'_>, i: usize| (rows.cpu_free[i].clamp(0, 10_000) / 100) as u32;
     assert_eq!(
         scorer(PodFields::NONE, Reach::Fixed, move |_, rows, i| free(

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::conformance::{Finding, Report, ensure, ensure_eq};
-use orchestra_core::kind::Pod;
-use orchestra_core::kind::pod::{ContainerPort, Toleration};
+use orchestra_core::kind::pod::{ContainerPort, Toleration, TopologySpreadConstraint};
+use orchestra_core::kind::{Container, Node, Pod, accelerator, forecast, locality};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
@@ -15,7 +15,7 @@ use super::world::World;
 use super::{NOW, check};
 use crate::place::Pending;
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
-use crate::snapshot::{Ledger, Rows, Snapshot};
+use crate::snapshot::{Demand, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
 
 /// How many clusters each check looks at.
 const WORLDS: u64 = 60;
@@ -281,6 +281,24 @@ fn fields_not_declared_do_not_matter(
     Ok(())
 }
 
+/// A pod that asks for what the drawn ones do not.
+fn differing() -> Demand {
+    let container = Container::new("c", "another:2");
+    let one = Quantity::from_int(1);
+    let mut pod = Pod::builder("other").container(container.request(accelerator::RESOURCE, one));
+    let annotations = &mut pod.metadata.annotations;
+    annotations.insert(locality::NEEDS_ANNOTATION.into(), "elsewhere".into());
+    let day = ["500m"; forecast::HOURS].join(",");
+    annotations.insert(forecast::CPU_ANNOTATION.into(), day.into());
+    let spread = TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: Node::HOSTNAME_LABEL.into(),
+        ..TopologySpreadConstraint::default()
+    };
+    pod.spec.topology_spread_constraints.push(spread);
+    Demand::of(&pod)
+}
+
 /// A field, its name, the fields that include it, and a pod that differs in it.
 type Change = (
     PodFields,
@@ -328,10 +346,10 @@ const CHANGES: &[Change] = &[
             ..ContainerPort::default()
         };
         let mut other = Pod::builder("other");
-        let container = orchestra_core::kind::Container::new("c", "i");
+        let container = Container::new("c", "i");
         other.spec.containers.push(container);
         other.spec.containers[0].ports.push(port);
-        let ports = crate::snapshot::Demand::of(&other).host_ports;
+        let ports = Demand::of(&other).host_ports;
         let demand = Arc::make_mut(&mut pod.demand);
         demand.host_ports = match demand.host_ports.is_empty() {
             true => ports,
@@ -355,6 +373,28 @@ const CHANGES: &[Change] = &[
     ),
     (PodFields::PRIORITY, "priority", &[], |pod| {
         pod.priority += 5
+    }),
+    (
+        PodFields::SPREAD,
+        "spread constraint",
+        &[PodFields::POD_AFFINITY],
+        |pod| {
+            let other = differing().relations;
+            let demand = Arc::make_mut(&mut pod.demand);
+            demand.relations = other.filter(|_| demand.relations.is_none());
+        },
+    ),
+    (PodFields::IMAGES, "image", &[], |pod| {
+        Arc::make_mut(&mut pod.demand).images = differing().images;
+    }),
+    (PodFields::DATA, "need of data", &[], |pod| {
+        Arc::make_mut(&mut pod.demand).reads = differing().reads;
+    }),
+    (PodFields::ACCELERATORS, "accelerator", &[], |pod| {
+        Arc::make_mut(&mut pod.demand).accelerators = differing().accelerators;
+    }),
+    (PodFields::FORECAST, "forecast", &[], |pod| {
+        Arc::make_mut(&mut pod.demand).forecast = differing().forecast;
     }),
     (PodFields::IDENTITY, "identity", &[], |pod| {
         pod.id.uid = Uid(999);
@@ -402,14 +442,14 @@ fn other_nodes_do_not_matter(
     }
     let before = plugin.answers(cycle, cycle.ledger.rows());
     // The same nodes, and one more at the end that is like none of them.
-    let mut builder = crate::snapshot::SnapshotBuilder::new();
+    let mut builder = SnapshotBuilder::new();
     for (_, row) in snapshot.nodes() {
         builder.set_node(row.facts().clone());
         for pod in row.pods() {
-            builder.set_pod(row.name(), crate::snapshot::Running::clone(pod));
+            builder.set_pod(row.name(), Running::clone(pod));
         }
     }
-    let other = orchestra_core::kind::Node::new("another")
+    let other = Node::new("another")
         .capacity(64_000, 65_536, 200)
         .resource("example.com/thing", Quantity::from_int(9))
         .label("disk", "nvme");
