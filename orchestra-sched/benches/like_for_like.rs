@@ -98,6 +98,44 @@ fn main() {
             measure(workload, nodes);
         }
     }
+    if wanted.is_empty() || wanted.iter().any(|name| "preemption".contains(&**name)) {
+        for nodes in [1_000, 5_000, 15_000] {
+            preempt(nodes);
+        }
+    }
+}
+
+/// Every node is full of four pods of 900m; each newcomer, of higher priority, asks for 3000m. Its
+/// victims leave and it takes their place before the next one comes.
+fn preempt(nodes: usize) {
+    let mut builder = SnapshotBuilder::new();
+    for n in 0..nodes {
+        builder.apply_node(&node(n));
+        for nth in 0..4 {
+            let pod = named(asking(900, 500 << 20), "low", 4 * n + nth);
+            builder.apply_pod(&pod.on_node(format!("node-{n}")));
+        }
+    }
+    let pods: Vec<Pending> = (0..MEASURED)
+        .map(|n| named(asking(3_000, 500 << 20).priority(10), "high", 4 * nodes + n))
+        .map(|pod| Pending::of(&pod, Timestamp::EPOCH))
+        .collect();
+    let scheduler = Framework::default();
+    let mut times = Vec::with_capacity(pods.len());
+    for pod in &pods {
+        let before = cpu();
+        let snapshot = builder.snapshot(Revision(1));
+        let plan = scheduler.plan(&snapshot, std::slice::from_ref(pod), INPUTS);
+        drop(snapshot);
+        let preemption = plan.preemptions.first().expect("room can be made");
+        assert_eq!(preemption.victims.len(), 3);
+        for victim in &preemption.victims {
+            builder.remove_pod(&victim.pod);
+        }
+        builder.set_pod(&preemption.node, running(pod));
+        times.push(cpu() - before);
+    }
+    report("preemption, 3 victims", nodes, times);
 }
 
 fn measure(workload: &Workload, nodes: usize) {
@@ -116,33 +154,17 @@ fn measure(workload: &Workload, nodes: usize) {
     let scheduler = Framework::default();
     let mut times = Vec::with_capacity(pods.len());
     let mut chosen = Vec::with_capacity(pods.len());
-    let start = cpu();
     for pod in &pods {
         let before = cpu();
         let snapshot = builder.snapshot(Revision(1));
         let plan = scheduler.plan(&snapshot, std::slice::from_ref(pod), INPUTS);
         drop(snapshot);
         let node = &plan.placed.first().expect("there is room").node;
-        let running = Running {
-            id: pod.id.clone(),
-            demand: pod.demand.clone(),
-            priority: pod.priority,
-            ..Running::default()
-        };
-        builder.set_pod(node, running);
+        builder.set_pod(node, running(pod));
         times.push(cpu() - before);
         chosen.push(node.clone());
     }
-    let each = (cpu() - start) / pods.len() as u32;
-    times.sort_unstable();
-    println!(
-        "| {} | {nodes} | {:.2} µs | {:.0} | {:.2} µs | {:.2} µs |",
-        workload.name,
-        micros(each),
-        1e6 / micros(each),
-        micros(times[times.len() / 2]),
-        micros(times[times.len() * 99 / 100]),
-    );
+    report(workload.name, nodes, times);
     let (mut hosts, mut zones) = (BTreeMap::new(), [0usize; 3]);
     for node in &chosen {
         *hosts.entry(node).or_insert(0) += 1;
@@ -157,6 +179,27 @@ fn measure(workload: &Workload, nodes: usize) {
             workload.name
         );
     }
+}
+
+fn running(pod: &Pending) -> Running {
+    Running {
+        id: pod.id.clone(),
+        demand: pod.demand.clone(),
+        priority: pod.priority,
+        ..Running::default()
+    }
+}
+
+fn report(name: &str, nodes: usize, mut times: Vec<Duration>) {
+    let each = times.iter().sum::<Duration>() / times.len() as u32;
+    times.sort_unstable();
+    println!(
+        "| {name} | {nodes} | {:.2} µs | {:.0} | {:.2} µs | {:.2} µs |",
+        micros(each),
+        1e6 / micros(each),
+        micros(times[times.len() / 2]),
+        micros(times[times.len() * 99 / 100]),
+    );
 }
 
 /// CPU time of this thread.
