@@ -171,9 +171,14 @@ impl SnapshotBuilder {
         if pod.spec.node_name.is_empty() || pod.is_terminal() {
             return self.remove_pod(&id);
         }
+        // Where it runs is no wish any more.
+        let demand = Demand {
+            node_name: None,
+            ..Demand::of(pod)
+        };
         let running = Running {
             id,
-            demand: Arc::new(Demand::of(pod)),
+            demand: Arc::new(demand),
             priority: pod.spec.priority.unwrap_or(0),
             started: pod.status.start_time,
             terminating: pod.is_terminating(),

@@ -24,7 +24,7 @@ impl Shapes {
     pub(super) fn share(&mut self, demand: Arc<Demand>) -> Arc<Demand> {
         let mut hash = Words::default();
         (&demand.namespace, &demand.labels, &demand.requests).hash(&mut hash);
-        (&demand.node_selector, &demand.relations).hash(&mut hash);
+        (&demand.node_selector, &demand.relations, &demand.node_name).hash(&mut hash);
         let alike = self.by_hash.entry(hash.finish()).or_default();
         let mut known = alike.iter();
         if let Some(known) = known.find(|known| Arc::ptr_eq(known, &demand) || **known == demand) {
