@@ -15,18 +15,20 @@ pub(crate) fn cluster(seed: u64) -> (Problem, Vec<u32>) {
     let machines = (0..MACHINES).map(|m| Machine {
         neighbourhood: m % 2,
         location: m % 6,
-        capacity: vec![100_000, 400_000, 200_000],
+        capacity: vec![160_000, 800_000, 200_000],
         safety: vec![60_000, 280_000, 200_000],
     });
     let services = (0..SERVICES).map(|s| Service {
         spread_min: u32::from(s % 3 == 0) + 1,
         depends_on: Vec::new(),
     });
-    // Those of one service lie side by side; the first half of the machines gets most of them.
+    // The first half of the machines gets most of them; those of one service lie side by side.
     let mut assignment = Vec::new();
     let mut processes = Vec::new();
     for p in 0..PROCESSES {
-        assignment.push(if p % 4 == 3 { MACHINES / 2 } else { 0 } + p / 2 % (MACHINES / 2));
+        let half = MACHINES / 2;
+        let first = if p % 4 == 3 { half } else { 0 };
+        assignment.push(first + (p / 2 + p / SERVICES) % half);
         processes.push(Process {
             service: p % SERVICES,
             needs: vec![draw(500, 5_000), draw(2_000, 25_000), draw(0, 4_000)],
