@@ -394,6 +394,17 @@ seeds! {
 }
 
 #[test]
+fn a_step_of_several_commits_that_fails_half_way_makes_no_pod_twice() {
+    // So many pods that one step takes three commits, of which the third is refused: the pass after
+    // it once saw the newest revision and not yet its pods.
+    let report = Sim::seed(1)
+        .nodes(100)
+        .random(Chaos::sized(100, minutes(5)))
+        .unwrap();
+    assert!(report.commits > 900, "{report}");
+}
+
+#[test]
 fn one_seed_has_one_history_to_the_byte() {
     let (one, two) = (short(77).unwrap(), short(77).unwrap());
     for (a, b) in one.history.iter().zip(&two.history) {

@@ -14,13 +14,14 @@ use std::time::Duration;
 use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{ControllerRevision, Deployment, Pod};
 use orchestra_core::meta::{ObjectKey, condition};
+use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::rollout::{RolloutAction, RolloutStep};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::{BY_OWNER, Caches};
 use super::pace::Pace;
-use crate::api::{ApiError, Client};
+use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
 use crate::events::Recorder;
 use pass::{Change, Pass};
@@ -46,6 +47,9 @@ const LOSS_REST_MAX: Duration = Duration::from_secs(60);
 
 /// Losses are forgotten after so long without another.
 const LOSSES_FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// How long the caches may take to show what may have landed.
+const UNSURE_MAX: Duration = Duration::from_secs(5);
 
 /// A deployment with so many pods is large.
 const LARGE_PODS: usize = 500;
@@ -234,6 +238,27 @@ impl DeploymentLoop {
     /// the memo and the status. Returns whether there is more to do at once.
     async fn carry_out(&self, pass: &Pass<'_>, step: &RolloutStep) -> Result<bool, ApiError> {
         let (changes, more) = pass.changes(step)?;
+        let mut wrote = Wrote::default();
+        let sent = self
+            .send_parts(pass, step, &changes, more, &mut wrote)
+            .await;
+        // The next pass must see what this one did, even if it went only half the way: the caches
+        // of pods and of revisions fill independently, and who sees the newest revision and not
+        // its pods makes them again.
+        self.see(&wrote).await;
+        sent?;
+        pass.tell(&self.events, step);
+        Ok(more)
+    }
+
+    async fn send_parts(
+        &self,
+        pass: &Pass<'_>,
+        step: &RolloutStep,
+        changes: &[Change],
+        more: bool,
+        wrote: &mut Wrote,
+    ) -> Result<(), ApiError> {
         let mut parts: Vec<&[Change]> = changes.chunks(PODS_PER_COMMIT_MAX).collect();
         if parts.is_empty() {
             parts.push(&[]);
@@ -248,7 +273,6 @@ impl DeploymentLoop {
             None => BTreeSet::new(),
         };
         let mut revision = pass.target.stored.cloned();
-        let (mut in_pods, mut in_revisions, mut in_deployment) = (None, None, None);
         for (n, part) in parts.iter().enumerate() {
             let last = n + 1 == parts.len();
             // A step that was cut short is computed anew: its memo does not hold yet.
@@ -260,6 +284,7 @@ impl DeploymentLoop {
             let mut commit = self.client.commit();
             let next = pass.next_target(revision.as_ref(), memo, !part.is_empty())?;
             let fenced = next.is_some();
+            let target = next.as_ref().map(|next| next.metadata.key());
             let mut wrote_revisions = fenced;
             if let Some(next) = next {
                 commit = match revision {
@@ -289,31 +314,64 @@ impl DeploymentLoop {
             if part.is_empty() && !wrote_revisions && !wrote_deployment {
                 break;
             }
-            let landed = commit.send_all().await?;
+            let landed = match commit.send_all().await {
+                Ok(landed) => landed,
+                Err(error) => {
+                    let unsure = matches!(error.kind(), ApiErrorKind::Ambiguous);
+                    wrote.unsure = target.filter(|_| unsure && !part.is_empty());
+                    return Err(error);
+                }
+            };
             if fenced {
                 revision = landed
                     .object::<ControllerRevision>(0)
                     .map(Arc::unwrap_or_clone);
             }
             let at = Some(landed.revision);
-            in_pods = if part.is_empty() { in_pods } else { at };
-            in_revisions = if wrote_revisions { at } else { in_revisions };
-            in_deployment = if wrote_deployment { at } else { in_deployment };
+            wrote.pods = if part.is_empty() { wrote.pods } else { at };
+            wrote.revisions = if wrote_revisions { at } else { wrote.revisions };
+            wrote.deployment = if wrote_deployment {
+                at
+            } else {
+                wrote.deployment
+            };
         }
-        // The next pass must see what this one did. A commit shows only in the caches of the
-        // kinds that it wrote.
-        if let Some(landed) = in_revisions {
+        Ok(())
+    }
+
+    /// Waits until the caches show what landed. A commit shows only in the caches of the kinds that
+    /// it wrote.
+    async fn see(&self, wrote: &Wrote) {
+        if let Some(landed) = wrote.revisions {
             self.caches.revisions.wait_through(landed).await;
         }
-        if let Some(landed) = in_pods {
+        if let Some(landed) = wrote.pods {
             self.caches.pods.wait_through(landed).await;
         }
-        if let Some(landed) = in_deployment {
+        if let Some(landed) = wrote.deployment {
             self.caches.deployments.wait_through(landed).await;
         }
-        pass.tell(&self.events, step);
-        Ok(more)
+        // If the last part landed after all, its revision tells where.
+        if let Some(target) = &wrote.unsure
+            && let Ok(Some(found)) = self.client.api::<ControllerRevision>().find(target).await
+            && let at = found.metadata.resource_version
+            && Some(at) > wrote.pods
+        {
+            // Somebody else may have written it, and no pods.
+            let seen = self.caches.pods.wait_through(at);
+            let _ = tokio::time::timeout(UNSURE_MAX, seen).await;
+        }
     }
+}
+
+/// What a step wrote, by the last commit of each kind.
+#[derive(Debug, Default)]
+struct Wrote {
+    pods: Option<Revision>,
+    revisions: Option<Revision>,
+    deployment: Option<Revision>,
+    /// A part may have landed or not, which would have written pods and counted up this revision.
+    unsure: Option<ObjectKey>,
 }
 
 /// How often pods of a deployment came to a bad end of late, and when they last did.
