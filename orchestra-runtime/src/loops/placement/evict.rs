@@ -98,7 +98,7 @@ impl PlacementLoop {
         }
         self.events.warning(pod.as_ref(), "FailedScheduling", why);
         self.events
-            .normal(pod.as_ref(), "Preempting", &preemption.to_string());
+            .normal(pod.as_ref(), "Preempting", preemption.to_string());
         for victim in &victims {
             self.events.warning(victim.as_ref(), "Preempted", &by);
         }
