@@ -394,7 +394,7 @@ seeds! {
 }
 
 #[test]
-fn a_step_of_several_commits_that_fails_half_way_makes_no_pod_twice() {
+fn a_step_that_fails_half_way_or_in_doubt_makes_no_pod_twice() {
     // So many pods that one step takes three commits, of which the third is refused: the pass after
     // it once saw the newest revision and not yet its pods.
     let report = Sim::seed(1)
@@ -402,6 +402,11 @@ fn a_step_of_several_commits_that_fails_half_way_makes_no_pod_twice() {
         .random(Chaos::sized(100, minutes(5)))
         .unwrap();
     assert!(report.commits > 900, "{report}");
+    // One commit, of which nobody heard whether it had landed.
+    Sim::seed(40_195)
+        .nodes(4)
+        .random(Chaos::sized(4, minutes(10)))
+        .unwrap();
 }
 
 #[test]
