@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::container::{ContainerRun, Slot};
-use super::pod::{PodShared, Wish, finish, known, runs_since, unless_ending, unwanted};
+use super::pod::{
+    PodShared, Wish, finish, known, out_of_sight, runs_since, unless_ending, unwanted,
+};
 use super::status::{SeenState, ended};
 use super::stop::{remove, stop_container};
 
@@ -80,6 +82,7 @@ impl Life {
         }
         self.remove().await;
         unless_ending(&self.wishes, finish(&self.shared.parts, &self.shared.pod)).await;
+        out_of_sight(&mut self.wishes).await;
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -264,6 +264,7 @@ async fn prepare(
     wishes: &mut watch::Receiver<Wish>,
     found: &BTreeMap<SmolStr, Observed>,
 ) -> Option<PodShared> {
+    let wishes_seen = wishes.clone();
     let preparing = async {
         loop {
             let Some(engine) = parts.engine(pod) else {
@@ -271,6 +272,13 @@ async fn prepare(
                 let asked = &pod.spec.runtime_class_name;
                 let why = format!("no driver {asked:?} here; use one of {known}");
                 refuse(parts, pod, "UnknownRuntimeClass", why).await;
+                // Until the view knows: another keeper would refuse it once more.
+                let mut wishes = wishes_seen.clone();
+                let known = |wish: &Wish| match wish {
+                    Wish::Follow(pod) => pod.is_terminal() || pod.is_terminating(),
+                    Wish::Gone | Wish::Shutdown => true,
+                };
+                let _ = wishes.wait_for(known).await;
                 return None;
             };
             match try_prepare(parts, pod).await {
@@ -319,6 +327,7 @@ async fn prepare(
             // Nothing was started. What a driver still has of it goes with its uid.
             forget_found(parts, pod, found).await;
             unless_ending(wishes, finish(parts, pod)).await;
+            out_of_sight(wishes).await;
             None
         }
         prepared = &mut preparing => prepared,
@@ -396,6 +405,15 @@ pub(super) async fn unwanted(wishes: &mut watch::Receiver<Wish>) {
     let _ = wishes.wait_for(over).await;
 }
 
+/// Waits until the view does not show the pod any more, or the agent ends. Whoever returned before
+/// would be followed by another keeper at once, and that one by the next.
+pub(super) async fn out_of_sight(wishes: &mut watch::Receiver<Wish>) {
+    // As in `unwanted`, the agent holds the sender.
+    let _ = wishes
+        .wait_for(|wish| !matches!(wish, Wish::Follow(_)))
+        .await;
+}
+
 /// Marks a pod as failed for good.
 async fn refuse(parts: &Parts, pod: &Pod, reason: &'static str, why: String) {
     parts.events.warning(pod, reason, &why);
@@ -441,8 +459,9 @@ pub(super) async fn finish(parts: &Parts, pod: &Pod) {
         }
         match parts.client.api::<Pod>().delete(&pod.key(), params).await {
             Ok(_) => return,
-            // Gone, or another pod has its name by now.
-            Err(error) if error.is_not_found() || error.is_conflict() => return,
+            Err(error) if error.is_not_found() => return,
+            // Somebody wrote it at that moment; or another pod has its name by now, which the view
+            // will show.
             Err(error) => {
                 tracing::debug!(pod = %pod.key(), error = %report(&error), "not removed yet");
             }

@@ -52,7 +52,12 @@ fn judge(pod: &Pod) -> Option<(Grade, String)> {
         return Some((Grade::Unplaced, format!("has no node: {}", placed.message)));
     }
     if pod.node_name().is_none() {
-        return Some((Grade::Starting, "waits for a node".to_owned()));
+        let scheduler = &pod.spec.scheduler_name;
+        let why = match scheduler.is_empty() || scheduler == Pod::DEFAULT_SCHEDULER {
+            true => "waits for a node".to_owned(),
+            false => format!("waits until scheduler {scheduler:?} gives it a node; is there one?"),
+        };
+        return Some((Grade::Starting, why));
     }
     let all = status
         .init_container_statuses
@@ -143,6 +148,12 @@ mod tests {
             "pod b container main is held up (CrashLoopBackOff): it ended with code 3"
         );
         assert_eq!(worst(&all[..1]).unwrap(), "pod a waits for a node");
+        let mut elsewhere = pod("a");
+        elsewhere.spec.scheduler_name = "nosuch".into();
+        assert_eq!(
+            worst(&[Arc::new(elsewhere)]).unwrap(),
+            "pod a waits until scheduler \"nosuch\" gives it a node; is there one?"
+        );
     }
 
     #[test]

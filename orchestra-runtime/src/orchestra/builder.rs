@@ -1,13 +1,13 @@
 //! Saying what an orchestra is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Invalid, Node, Pod, validate_object};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{DriverError, WorkloadDriver};
 use orchestra_core::port::meter::Meter;
@@ -35,6 +35,9 @@ use crate::net::l4::{L4Limits, L4Proxy};
 use crate::net::traffic::ServiceTraffic;
 use crate::secret::StoreSecrets;
 use crate::store::MemoryStore;
+
+/// How long clients may take at the end to read what ended workloads have sent.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The runtime class of pods whose containers are async functions of the app.
 pub const TASK: &str = "task";
@@ -364,6 +367,7 @@ impl Builder {
         if nodes.is_empty() {
             nodes.push(host::node("local"));
         }
+        check_nodes(&nodes)?;
         let mut drivers = Vec::new();
         let mut agents = Vec::new();
         for node in &nodes {
@@ -402,7 +406,11 @@ impl Builder {
         tasks.rest.spawn(plane.run(controlling));
         let mut listening = None;
         if let Some(proxy) = proxy {
-            let grace = self.agent.shutdown_grace_max;
+            // Once workloads have ended nothing comes any more but what is under way to clients.
+            let grace = match self.agent.stop_workloads {
+                true => FLUSH_MAX.min(self.agent.shutdown_grace_max),
+                false => self.agent.shutdown_grace_max,
+            };
             let (events, cancel) = (events.component("proxy"), tasks.proxy.clone());
             let tried = listening.insert(Listening::default()).clone();
             tasks
@@ -438,6 +446,22 @@ impl Builder {
     }
 }
 
+/// Refuses nodes that could never register.
+fn check_nodes(nodes: &[Node]) -> Result<(), StartError> {
+    let mut names = BTreeSet::new();
+    for node in nodes {
+        let node_name = node.metadata.name.clone();
+        validate_object(node).map_err(|invalid| StartError::InvalidNode {
+            node: node_name.clone(),
+            invalid,
+        })?;
+        if !names.insert(node_name.clone()) {
+            return Err(StartError::TwoNodes(node_name));
+        }
+    }
+    Ok(())
+}
+
 fn tell_ballot(meter: &dyn Meter, ballot: &Ballot) {
     let differed = ballot.differing.len();
     let count = |name, n: usize| meter.count(name, &[], u64::try_from(n).unwrap_or(u64::MAX));
@@ -470,6 +494,18 @@ pub enum StartError {
     /// The store has no leases.
     #[error("the store has no leases, which nodes need; use a store whose leases() is Some")]
     NoLeases,
+    /// A node breaks the rules of its kind.
+    #[error("node {node:?} cannot be one")]
+    InvalidNode {
+        /// Its name.
+        node: SmolStr,
+        /// Each field, with the remedy.
+        #[source]
+        invalid: Invalid,
+    },
+    /// Two nodes have one name.
+    #[error("there are two nodes {0:?}; give each a name of its own")]
+    TwoNodes(SmolStr),
     /// A driver of a node could not be made.
     #[error("node {node}: its driver could not be opened")]
     Driver {
@@ -498,6 +534,26 @@ impl Default for Tasks {
 mod tests {
     use super::*;
     use crate::probe::Probers;
+
+    #[tokio::test]
+    async fn nodes_that_could_never_register_are_refused_by_name() {
+        let start = async |nodes: &[&str]| {
+            let idle = Builder::default().task("idle", |_| async { Ok(()) });
+            let builder = nodes
+                .iter()
+                .fold(idle, |all, name| all.node(Node::new(*name)));
+            builder.start().await.map(|_| ()).unwrap_err()
+        };
+        let error = start(&["A_b"]).await;
+        let text = orchestra_core::error::report(&error).to_string();
+        assert!(text.contains("\"A_b\" cannot be one"), "{text}");
+        assert!(text.contains("metadata.name"), "{text}");
+        let text = start(&["a", "b", "a"]).await.to_string();
+        assert_eq!(
+            text,
+            "there are two nodes \"a\"; give each a name of its own"
+        );
+    }
 
     #[tokio::test]
     async fn a_prober_without_its_driver_is_refused_by_name() {

@@ -139,7 +139,8 @@ impl Probe {
         }
     }
 
-    /// Ask the gRPC health service at a port.
+    /// Ask the gRPC health service at a port. The probers that come with the runtime cannot: without
+    /// one of your own that can, the probe says nothing.
     pub fn grpc(port: u16) -> Self {
         Self {
             grpc: Some(GrpcAction {

@@ -24,6 +24,7 @@ use super::pace::Pace;
 use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
 use crate::events::Recorder;
+use crate::loops::unready;
 use pass::{Change, Pass};
 
 /// The label that says which template a pod or a revision is of.
@@ -137,7 +138,8 @@ impl Reconcile for DeploymentLoop {
         };
         let mut pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
         let mut step = pass.step();
-        if let Some(until) = self.failing(key, &pods, now) {
+        if let Some((until, why)) = self.failing(key, &pods, now) {
+            pass.lost = Some(why);
             // Pods that fail as soon as they start must not be replaced as fast as they fail.
             step.actions
                 .retain(|action| !matches!(action, RolloutAction::Start { .. }));
@@ -159,18 +161,26 @@ impl Reconcile for DeploymentLoop {
 }
 
 impl DeploymentLoop {
-    /// Until when no pod is started because others came to a bad end of late; `None` if pods may
-    /// be started. The first loss is replaced at once.
-    fn failing(&self, key: &ObjectKey, pods: &[Arc<Pod>], now: Timestamp) -> Option<Timestamp> {
+    /// Until when no pod is started because others came to a bad end of late, and why the last of
+    /// them did; `None` if pods may be started. The first loss is replaced at once.
+    fn failing(
+        &self,
+        key: &ObjectKey,
+        pods: &[Arc<Pod>],
+        now: Timestamp,
+    ) -> Option<(Timestamp, String)> {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         let failed = pods
             .iter()
-            .any(|pod| pod.status.phase == PodPhase::Failed && !pod.is_terminating());
-        if failed {
+            .find(|pod| pod.status.phase == PodPhase::Failed && !pod.is_terminating());
+        if let Some(failed) = failed {
             let losses = failing.entry(key.clone()).or_insert(Losses {
                 count: 0,
                 last: now,
+                why: String::new(),
             });
+            let why = unready::why(failed).unwrap_or_default();
+            losses.why = format!("pod {} {why}", failed.metadata.name);
             if now.since(losses.last) > LOSSES_FORGOTTEN {
                 losses.count = 0;
             }
@@ -178,11 +188,11 @@ impl DeploymentLoop {
             losses.last = now;
         }
         let losses = failing.get(key)?;
-        let until = losses.last + losses.rest();
+        let (until, why) = (losses.last + losses.rest(), losses.why.clone());
         if now.since(losses.last) > LOSSES_FORGOTTEN {
             failing.remove(key);
         }
-        (until > now).then_some(until)
+        (until > now).then_some((until, why))
     }
 
     /// Starts no more pods than the quotas of the namespace admit; says what they refuse, if they
@@ -379,6 +389,8 @@ struct Wrote {
 struct Losses {
     count: u32,
     last: Timestamp,
+    /// Why the last of them was lost.
+    why: String,
 }
 
 impl Losses {

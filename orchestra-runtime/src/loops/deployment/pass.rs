@@ -54,6 +54,8 @@ pub(super) struct Pass<'a> {
     pub(super) now: Timestamp,
     /// Why pods that the step wants are not started, if some are not.
     pub(super) refused: Option<String>,
+    /// Why the last pod came to a bad end, while it is not replaced yet.
+    pub(super) lost: Option<String>,
 }
 
 /// The revision to go to.
@@ -129,6 +131,7 @@ impl<'a> Pass<'a> {
             memo,
             now,
             refused: None,
+            lost: None,
         })
     }
 

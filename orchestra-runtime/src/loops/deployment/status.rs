@@ -99,9 +99,10 @@ impl Pass<'_> {
         status
     }
 
-    /// `what`, and why no more pods are started or the worst is not ready, if so.
+    /// `what`, and why no more pods are started, or why the worst is not ready or was lost, if so.
     fn because(&self, what: &str) -> String {
-        match self.refused.clone().or_else(|| unready::worst(self.pods)) {
+        let worst = || unready::worst(self.pods).or_else(|| self.lost.clone());
+        match self.refused.clone().or_else(worst) {
             Some(why) => format!("{what}; {why}"),
             None => what.to_owned(),
         }
