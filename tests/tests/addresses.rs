@@ -1,5 +1,7 @@
 //! Addresses on real sockets: pods that share one address, and two orchestras on one host.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::SocketAddr;
 
 use orchestra_runtime::net::address::{AddressPlan, LoopbackSpan, free_port};

@@ -1,5 +1,7 @@
 //! What is shipped passes the suites for schedulers and plugins, and planted bugs do not.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -233,7 +233,8 @@ async fn once_a_rollout_is_ready_its_service_knows_the_new_pods_and_no_old_ones(
         let ready = known.all.iter().filter(|endpoint| endpoint.ready);
         let mut ready: Vec<_> = ready.map(|endpoint| endpoint.pod).collect();
         let mut expected: Vec<_> = pods.iter().map(|pod| pod.metadata.uid).collect();
-        (ready.sort(), expected.sort());
+        ready.sort();
+        expected.sort();
         assert_eq!(ready, expected);
     }
     world.orchestra.stop().await;
