@@ -192,16 +192,16 @@ impl Main {
     }
 }
 
-/// Kills what is left of a workload whose main process is gone.
+/// Kills what is left of a workload whose main process is gone. A main process that ended before it
+/// was confined has left what it started outside of its control group: that still prints into its
+/// pipe.
 pub(super) fn kill_rest(leaf: Option<&Leaf>, pipe: Option<&PathBuf>) {
-    match (leaf, pipe) {
-        (Some(leaf), _) => leaf.kill(),
-        (None, Some(pipe)) => {
-            for pid in proc_fs::holders(pipe).into_iter().filter_map(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-        (None, None) => {}
+    if let Some(leaf) = leaf {
+        leaf.kill();
+    }
+    let holders = pipe.map(|pipe| proc_fs::holders(pipe)).unwrap_or_default();
+    for pid in holders.into_iter().filter_map(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
     }
 }
 

@@ -71,7 +71,9 @@ async fn processes_and_cpu_by_control_group() {
         cpu_milli: Some(250),
         ..Limits::default()
     };
-    let script = "i=0; while [ $i -lt 20 ]; do sleep 1000 & i=$((i+1)); done; echo all; wait";
+    // What it starts before it is confined is not counted: it begins once it is.
+    let script = "until grep -q orchestra /proc/self/cgroup; do :; done; \
+                  i=0; while [ $i -lt 20 ]; do sleep 1000 & i=$((i+1)); done; echo all; wait";
     let want = limited(limits, &["sh", "-c", script]);
     bench.driver.ensure(&want).await.unwrap();
     if shown(&bench, &want, "pids.max").is_none()
