@@ -6,7 +6,10 @@
 //!
 //! `FOLDER` holds `nodes/openb_node_list_gpu_node.csv`, `arrivals/FAMILY_sSEED.csv`,
 //! `base/openb_pod_list_FAMILY.csv` and, if it has them, `nodes/tie_rank_FAMILY_sSEED.csv`. Without one
-//! it plays a small trace that it makes up. Not a timed test: the figures are how full the devices got.
+//! it plays a small trace that it makes up. Where it has `published_alloc.csv` and `published_frag.csv` too,
+//! each line ends with how far its curves are from the published ones at most, at any load from 0 to 130 %;
+//! what was published is rounded to 0.01.
+//! Not a timed test: the figures are how full the devices got.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use orchestra_sched::trace::{Policies, Trace, play};
+use orchestra_sched::trace::{Outcome, Policies, Trace, play};
 
 const ALL: &str = "best-fit,dot-product,fgd,first-fit,orchestra";
 
@@ -25,8 +28,11 @@ fn main() {
         .collect();
     let names = args.get(1).map_or(ALL, String::as_str);
     let names: Vec<&str> = names.split(',').collect();
+    let folder = args.first().map(Path::new);
+    let published = ["published_alloc.csv", "published_frag.csv"]
+        .map(|file| folder.and_then(|folder| fs::read_to_string(folder.join(file)).ok()));
     let mut means: BTreeMap<(String, &str), Vec<[f64; 4]>> = BTreeMap::new();
-    for (family, set, trace) in traces(args.first().map(Path::new), args.get(2)) {
+    for (family, set, trace) in traces(folder, args.get(2)) {
         for name in &names {
             let policy = Policies::known().make(name, &trace).unwrap();
             let began = Instant::now();
@@ -35,8 +41,16 @@ fn main() {
             let used = |load| outcome.allocated_at(load).unwrap_or_default();
             let fragments = |load| outcome.fragmented_at(load).unwrap_or_default();
             let figures = [used(100), used(130), fragments(100), fragments(130)];
+            let off = |at: usize, figure: fn(&Outcome, u32) -> Option<f64>| {
+                let table = published[at].as_deref()?;
+                furthest(table, &set, name, |load| figure(&outcome, load))
+            };
+            let off = off(0, Outcome::allocated_at).zip(off(1, Outcome::fragmented_at));
+            let off = off.map_or_else(String::new, |(used, fragments)| {
+                format!("  off the published {used:.4} {fragments:.4}")
+            });
             println!(
-                "{set:16} {name:15} used {:.2} {:.2}  fragments {:.2} {:.2}  spurned {}  {micros} us a pod",
+                "{set:16} {name:15} used {:.2} {:.2}  fragments {:.2} {:.2}  spurned {}  {micros} us a pod{off}",
                 figures[0], figures[1], figures[2], figures[3], outcome.spurned
             );
             means
@@ -56,6 +70,36 @@ fn main() {
             mean(3)
         );
     }
+}
+
+/// How far a curve is from the published one at most; `None` if none was published.
+fn furthest(
+    table: &str,
+    set: &str,
+    policy: &str,
+    figure: impl Fn(u32) -> Option<f64>,
+) -> Option<f64> {
+    let policy = match policy {
+        "dot-product" => "02-DotProd",
+        "best-fit" => "05-BestFit",
+        "fgd" => "06-FGD",
+        _ => return None,
+    };
+    let (family, seed) = set.rsplit_once("_s")?;
+    let of_set = format!("openb_pod_list_{family},{policy},");
+    let mut lines = table.lines();
+    let columns: Vec<&str> = lines.next()?.split(',').collect();
+    let column = columns.iter().position(|column| *column == "seed")?;
+    let row = lines
+        .filter(|line| line.starts_with(&of_set))
+        .map(|line| line.split(',').collect::<Vec<_>>())
+        .find(|row| row.get(column) == Some(&seed))?;
+    let off = columns.iter().zip(row).filter_map(|(load, published)| {
+        let ours = figure(load.parse().ok()?)?;
+        let published: f64 = published.parse().ok()?;
+        Some((ours - published).abs())
+    });
+    Some(off.fold(0.0, f64::max))
 }
 
 /// Every set of the folder, by name: its family, its name and the trace.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
-use orchestra_sched::place::packing::Orchestra;
+use orchestra_sched::place::packing::orchestra;
 use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler as _, filter};
 use orchestra_sched::rng::PlanRng;
@@ -91,47 +91,49 @@ impl PlainNode {
 
 /// The commonest kinds up to 95 % of the pods, with their shares.
 fn target(pods: &[PlainPod]) -> Vec<(PlainPod, f64)> {
-    let mut counts: BTreeMap<(i64, i64, i64, String), (usize, PlainPod)> = BTreeMap::new();
+    let mut counts: BTreeMap<(i64, i64, i64, &str), (usize, PlainPod)> = BTreeMap::new();
     for pod in pods {
-        let mut spec: Vec<&str> = pod.spec.split('|').collect();
-        spec.sort_unstable();
-        let key = (pod.cpu, pod.milli, pod.count, spec.join("|"));
+        let key = (pod.cpu, pod.milli, pod.count, pod.spec);
         counts.entry(key).or_insert((0, *pod)).0 += 1;
     }
     let mut order: Vec<_> = counts.into_iter().collect();
     order.sort_by(|a, b| (b.1.0, &b.0).cmp(&(a.1.0, &a.0)));
-    let (mut seen, mut kinds) = (0, Vec::new());
+    let all = pods.len() as f64;
+    let (mut seen, mut kinds) = (0.0, Vec::new());
     for (_, (count, pod)) in order {
-        if seen as f64 >= 0.95 * pods.len() as f64 {
+        if seen >= 95.0 * all / 100.0 {
             break;
         }
-        seen += count;
-        kinds.push((pod, count as f64));
+        seen += count as f64;
+        kinds.push((pod, count as f64 / all));
     }
-    kinds
-        .into_iter()
-        .map(|(pod, count)| (pod, count / seen as f64))
-        .collect()
+    let share = |(pod, share): (PlainPod, f64)| (pod, share / (seen / all));
+    kinds.into_iter().map(share).collect()
 }
 
+/// Added up by what is in the way: CPU and devices, devices, CPU, nothing but that no device is
+/// wanted (and with too little CPU), the model.
 fn fragment(node: &PlainNode, target: &[(PlainPod, f64)]) -> f64 {
-    let of = |kind: &PlainPod| {
-        let runs = kind.count > 0
-            && node.cpu >= kind.cpu
-            && kind.takes(node.model)
-            && node
-                .devices
-                .iter()
-                .filter(|&&free| free >= kind.milli)
-                .count() as i64
-                >= kind.count;
-        let lost = node
-            .devices
-            .iter()
-            .filter(|&&free| !runs || free < kind.milli);
-        lost.sum::<i64>() as f64
-    };
-    target.iter().map(|(kind, share)| share * of(kind)).sum()
+    let mut sums = [0.0; 6];
+    for (kind, share) in target {
+        let enough = |free: &&i64| **free >= kind.milli;
+        let devices = node.devices.iter().filter(enough).count() as i64 >= kind.count;
+        let cpu = node.cpu >= kind.cpu;
+        let small: i64 = node.devices.iter().filter(|free| !enough(free)).sum();
+        let (way, lost) = if kind.count == 0 {
+            (if cpu { 3 } else { 4 }, node.idle())
+        } else if !kind.takes(node.model) {
+            (5, node.idle())
+        } else if cpu && devices {
+            (1, small)
+        } else if devices {
+            (2, node.idle())
+        } else {
+            (if cpu { 1 } else { 0 }, node.idle())
+        };
+        sums[way] += share * lost as f64;
+    }
+    sums.iter().sum()
 }
 
 /// A score in hundredths, rounded down, and the devices.
@@ -159,8 +161,8 @@ fn plain_score(
         "fgd" => {
             let before = fragment(node, target);
             let score = |set: &Vec<usize>| {
-                let growth = fragment(&node.with(pod, set), target) - before;
-                floor(100.0 / (1.0 + (growth / 1_000.0).exp()))
+                let shrinks = before - fragment(&node.with(pod, set), target);
+                (1.0 / (1.0 + (-shrinks / 1_000.0).exp()) * 100.0).floor() as i64
             };
             let mut best: Option<(i64, Vec<usize>)> = None;
             for set in node.sets(pod) {
@@ -266,6 +268,7 @@ fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
         spec: match (count, spec) {
             (1.., 0) => "T4",
             (1.., 1) => "P100|G2",
+            (1.., 2) => "G2|P100|P100",
             _ => "",
         },
     });
@@ -411,7 +414,7 @@ fn a_profile_packs_too() {
             ..Pending::default()
         })
         .collect();
-    let orchestra = Orchestra::new(&trace.workload, &trace.nodes);
+    let orchestra = orchestra(&trace.workload, &trace.nodes);
     let framework = || {
         let profile = Profile::empty()
             .filter(filter::NodeResourcesFit)

@@ -58,7 +58,7 @@ pub struct AcceleratorAsk {
     pub count: u32,
     /// Thousandths of each, 1 to [`WHOLE_MILLI`].
     pub milli: u16,
-    /// The models that will do, sorted; empty if any will.
+    /// The models that will do, sorted where a pod says them; empty if any will.
     pub models: Vec<SmolStr>,
     /// The devices it holds already, if it says.
     pub held: DeviceSet,

@@ -40,7 +40,6 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usiz
     let mut outcome = Outcome {
         policy: policy.name.clone(),
         capacity_milli: trace.device_milli(),
-        target_pods: target.pods(),
         ..Outcome::default()
     };
     let mut point = Point::default();
@@ -90,9 +89,9 @@ struct Board<'a> {
     draw: Pcg64,
     answers: BTreeMap<Class, Vec<Answer>>,
     /// By row.
-    fragments: Vec<i64>,
+    fragments: Vec<f64>,
     /// Of all rows.
-    fragment: i64,
+    fragment: f64,
 }
 
 impl<'a> Board<'a> {
@@ -103,7 +102,7 @@ impl<'a> Board<'a> {
         }
         let rng = PlanRng::new(seed);
         let snapshot = builder.snapshot(Revision(0));
-        let fragments: Vec<i64> = snapshot
+        let fragments: Vec<f64> = snapshot
             .nodes()
             .map(|(node, _)| fragment(target, &snapshot, node))
             .collect();
@@ -249,7 +248,7 @@ fn score(
     raw
 }
 
-fn fragment(target: &Target, snapshot: &Snapshot, node: NodeIx) -> i64 {
+fn fragment(target: &Target, snapshot: &Snapshot, node: NodeIx) -> f64 {
     let rows = snapshot.rows();
     let row = node.row();
     let model = &snapshot.node(node).facts().model;

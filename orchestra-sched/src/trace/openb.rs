@@ -173,11 +173,11 @@ pub(super) fn demand((cpu, memory, count, milli, spec): (i64, i64, i64, i64, &st
         .split('|')
         .map(str::trim)
         .filter(|name| !name.is_empty());
-    let models: BTreeSet<SmolStr> = names.map(SmolStr::new).collect();
     let ask = AcceleratorAsk {
         count: count as u32,
         milli: milli as u16,
-        models: models.into_iter().collect(),
+        // As they are written: kinds of pod are told apart by it.
+        models: names.map(SmolStr::new).collect(),
         held: DeviceSet::NONE,
     };
     Demand {

@@ -6,9 +6,7 @@ use std::fmt;
 use smol_str::SmolStr;
 
 use super::Trace;
-use crate::place::packing::{
-    BestFit, DotProduct, Fgd, GpuClustering, GpuPacking, Largest, Orchestra, Target,
-};
+use crate::place::packing::{self, Largest, Packing, Target};
 use crate::place::plugin::{DeviceChoice, Scorer};
 
 /// What wins among nodes of equal score.
@@ -81,34 +79,32 @@ impl Policies {
     /// Those that are shipped: `best-fit`, `dot-product`, `fgd`, `first-fit`, `gpu-clustering`,
     /// `gpu-packing`, `orchestra` and `random`.
     pub fn known() -> Self {
-        let largest = |trace: &Trace| Largest::among(&trace.nodes);
         let none = Self {
             by_name: BTreeMap::new(),
         };
-        none.with("best-fit", move |trace| {
-            let largest = largest(trace);
-            Policy::scored("best-fit", BestFit { largest })
+        none.packing("best-fit", |trace| {
+            packing::best_fit(Largest::among(&trace.nodes))
         })
-        .with("dot-product", move |trace| {
-            let largest = largest(trace);
-            Policy::scored("dot-product", DotProduct { largest })
+        .packing("dot-product", |trace| {
+            packing::dot_product(Largest::among(&trace.nodes))
         })
-        .with("fgd", |trace| {
-            let fgd = Fgd::new(Target::of(&trace.workload));
-            Policy::scored("fgd", fgd.clone()).devices(fgd)
+        .packing("fgd", |trace| packing::fgd(Target::of(&trace.workload)))
+        .packing("gpu-clustering", |_| packing::gpu_clustering())
+        .packing("gpu-packing", |_| packing::gpu_packing())
+        .packing("orchestra", |trace| {
+            packing::orchestra(&trace.workload, &trace.nodes)
         })
         .with("first-fit", |_| Policy::first_fit("first-fit"))
-        .with("gpu-clustering", |_| {
-            Policy::scored("gpu-clustering", GpuClustering)
-        })
-        .with("gpu-packing", |_| Policy::scored("gpu-packing", GpuPacking))
-        .with("orchestra", |trace| {
-            let orchestra = Orchestra::new(&trace.workload, &trace.nodes);
-            Policy::scored("orchestra", orchestra.clone()).devices(orchestra)
-        })
         .with("random", |_| Policy {
             ties: Ties::Drawn,
             ..Policy::first_fit("random")
+        })
+    }
+
+    fn packing(self, name: &'static str, make: fn(&Trace) -> Packing) -> Self {
+        self.with(name, move |trace| {
+            let packing = make(trace);
+            Policy::scored(name, packing.clone()).devices(packing)
         })
     }
 

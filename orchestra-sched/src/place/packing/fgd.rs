@@ -1,195 +1,97 @@
 //! Fragmentation gradient descent.
 
-use std::sync::Arc;
-
-use orchestra_core::kind::accelerator::DeviceSet;
-
-use super::choices;
 use super::fragment::Target;
-use crate::place::plugin::{Cycle, DeviceChoice, PodFields, Reach, Scale, Score, Scorer};
-use crate::snapshot::{NodeIx, Rows};
+use super::{Packing, best};
+use crate::place::plugin::Score;
 
-/// Prefers the node, and on it the device, whose [fragment](Target::fragment) grows least.
+/// Prefers the node, and on it the device, whose [fragment](Target::fragment) grows least for that
+/// target workload.
 ///
 /// As published by Weng et al. (USENIX ATC 2023): the score is 100 times the logistic function of the
 /// growth in whole devices with its sign turned, rounded down, so that 50 means no growth.
-#[derive(Clone, Debug)]
-pub struct Fgd {
-    target: Arc<Target>,
-}
-
-impl Fgd {
-    /// For that target workload.
-    pub fn new(target: Target) -> Self {
-        Self {
-            target: Arc::new(target),
-        }
-    }
-
-    /// The best score on row `i`, and the devices that give it: the lowest numbers among equals.
-    fn best(&self, cycle: &Cycle<'_>, rows: &Rows<'_>, i: usize) -> (Score, DeviceSet) {
-        let demand = &cycle.pod.demand;
+pub fn fgd(target: Target) -> Packing {
+    let rule = "FragmentationGradientDescent";
+    Packing::new(rule, move |cycle, rows, i| {
         let model = &cycle.snapshot().node(rows.node(i)).facts().model;
-        let (cpu, devices) = (rows.cpu_free[i], &rows.devices[i]);
-        let before = self.target.fragment(cpu, devices, model);
-        let left = cpu - demand.requests.cpu_milli;
-        let score = |after: i64| descent(after - before, self.target.pods());
-        let Some(ask) = &demand.accelerators else {
-            let after = self.target.fragment(left, devices, model);
-            return (score(after), DeviceSet::NONE);
-        };
-        let mut best = None;
-        for set in choices(devices, ask) {
-            let mut with = *devices;
-            with.charge(set, ask.milli);
-            let score = score(self.target.fragment(left, &with, model));
-            if best.is_none_or(|(other, _)| score > other) {
-                best = Some((score, set));
-            }
-        }
-        best.unwrap_or_default()
+        let cpu = rows.cpu_free[i];
+        let before = target.fragment(cpu, &rows.devices[i], model);
+        let left = cpu - cycle.pod.demand.requests.cpu_milli;
+        best(cycle, rows, i, |devices| {
+            descent(before - target.fragment(left, devices, model))
+        })
+    })
+}
+
+/// `100 / (1 + exp(-shrinks / 1000))` in floating point, rounded down.
+///
+/// The exponential is looked up, as machines round it differently.
+fn descent(shrinks: f64) -> Score {
+    let shrinks = shrinks / 1_000.0;
+    let beyond = |amount: f64| LOGITS.partition_point(|&logit| logit < amount) as Score;
+    if shrinks >= 0.0 {
+        50 + beyond(shrinks)
+    } else if shrinks > ROUNDED_TO_NOTHING {
+        50
+    } else {
+        49 - beyond(-shrinks)
     }
 }
 
-impl Scorer for Fgd {
-    fn name(&self) -> &'static str {
-        "FragmentationGradientDescent"
-    }
+/// `1 + exp(x)` is 2 in floating point where `x` is no more than this below 0. Fragments that are equal
+/// but for rounding may differ by more, and 49 instead of 50 then decides in the published runs.
+const ROUNDED_TO_NOTHING: f64 = -1.5 * f64::EPSILON;
 
-    fn depends(&self) -> PodFields {
-        PodFields::REQUESTS.with(PodFields::ACCELERATORS)
-    }
-
-    fn reach(&self, _: &Cycle<'_>) -> Reach {
-        Reach::Node
-    }
-
-    fn scale(&self) -> Scale {
-        Scale::AsIs
-    }
-
-    fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]) {
-        for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            *score = self.best(cycle, &rows, i).0;
-        }
-    }
-}
-
-impl DeviceChoice for Fgd {
-    fn choose(&self, cycle: &Cycle<'_>, node: NodeIx) -> Option<DeviceSet> {
-        cycle.pod.demand.accelerators.as_ref()?;
-        Some(self.best(cycle, &cycle.ledger.row(node), 0).1)
-    }
-}
-
-/// `100 / (1 + exp(growth / (1000 * pods)))`, rounded down.
-fn descent(growth: i64, pods: i64) -> Score {
-    // The score is at least k where -growth / (1000 * pods) >= ln(k / (100 - k)).
-    let shrinks = -i128::from(growth) * 1_000_000;
-    LOGITS.partition_point(|&logit| shrinks >= i128::from(logit) * i128::from(pods)) as Score
-}
-
-/// `ln(k / (100 - k))` for k from 1 to 99, in billionths, rounded up.
-const LOGITS: [i64; 99] = [
-    -4_595_119_850,
-    -3_891_820_298,
-    -3_476_098_689,
-    -3_178_053_830,
-    -2_944_438_979,
-    -2_751_535_313,
-    -2_586_689_344,
-    -2_442_347_035,
-    -2_313_634_929,
-    -2_197_224_577,
-    -2_090_741_096,
-    -1_992_430_164,
-    -1_900_958_761,
-    -1_815_289_966,
-    -1_734_601_055,
-    -1_658_228_076,
-    -1_585_627_263,
-    -1_516_347_489,
-    -1_450_010_175,
-    -1_386_294_361,
-    -1_324_925_414,
-    -1_265_666_373,
-    -1_208_311_205,
-    -1_152_679_509,
-    -1_098_612_288,
-    -1_045_968_555,
-    -994_622_575,
-    -944_461_608,
-    -895_384_047,
-    -847_297_860,
-    -800_119_300,
-    -753_771_802,
-    -708_185_057,
-    -663_294_217,
-    -619_039_208,
-    -575_364_144,
-    -532_216_813,
-    -489_548_225,
-    -447_312_218,
-    -405_465_108,
-    -363_965_377,
-    -322_773_392,
-    -281_851_152,
-    -241_162_056,
-    -200_670_695,
-    -160_342_650,
-    -120_144_311,
-    -80_042_707,
-    -40_005_334,
-    0,
-    40_005_335,
-    80_042_708,
-    120_144_312,
-    160_342_651,
-    200_670_696,
-    241_162_057,
-    281_851_153,
-    322_773_393,
-    363_965_378,
-    405_465_109,
-    447_312_219,
-    489_548_226,
-    532_216_814,
-    575_364_145,
-    619_039_209,
-    663_294_218,
-    708_185_058,
-    753_771_803,
-    800_119_301,
-    847_297_861,
-    895_384_048,
-    944_461_609,
-    994_622_576,
-    1_045_968_556,
-    1_098_612_289,
-    1_152_679_510,
-    1_208_311_206,
-    1_265_666_374,
-    1_324_925_415,
-    1_386_294_362,
-    1_450_010_176,
-    1_516_347_490,
-    1_585_627_264,
-    1_658_228_077,
-    1_734_601_056,
-    1_815_289_967,
-    1_900_958_762,
-    1_992_430_165,
-    2_090_741_097,
-    2_197_224_578,
-    2_313_634_930,
-    2_442_347_036,
-    2_586_689_345,
-    2_751_535_314,
-    2_944_438_980,
-    3_178_053_831,
-    3_476_098_690,
-    3_891_820_299,
-    4_595_119_851,
+/// `ln(k / (100 - k))` for k from 51 to 99.
+const LOGITS: [f64; 49] = [
+    0.040005334613699206,
+    0.08004270767353636,
+    0.12014431184206321,
+    0.16034265007517948,
+    0.20067069546215124,
+    0.24116205681688804,
+    0.28185115214098766,
+    0.322773392263051,
+    0.3639653772014116,
+    0.4054651081081644,
+    0.44731221804366483,
+    0.4895482253187058,
+    0.5322168137473082,
+    0.5753641449035618,
+    0.6190392084062235,
+    0.6632942174102642,
+    0.7081850579244858,
+    0.7537718023763802,
+    0.8001193001121131,
+    0.8472978603872037,
+    0.8953840470548413,
+    0.9444616088408515,
+    0.994622575144062,
+    1.0459685551826878,
+    1.0986122886681098,
+    1.1526795099383853,
+    1.2083112059245342,
+    1.2656663733312759,
+    1.3249254147435985,
+    1.3862943611198906,
+    1.4500101755059984,
+    1.5163474893680884,
+    1.5856272637403819,
+    1.6582280766035324,
+    1.7346010553881064,
+    1.8152899666382492,
+    1.900958761193047,
+    1.992430164690206,
+    2.0907410969337694,
+    2.1972245773362196,
+    2.3136349291806306,
+    2.4423470353692043,
+    2.586689344097943,
+    2.751535313041949,
+    2.9444389791664403,
+    3.1780538303479458,
+    3.4760986898352733,
+    3.8918202981106265,
+    4.59511985013459,
 ];
 
 #[cfg(test)]
@@ -198,16 +100,21 @@ mod tests {
 
     #[test]
     fn scores_are_the_logistic_function() {
-        for growth in -6_000..6_000 {
-            let plain = 100.0 / (1.0 + (f64::from(growth) / 1_000.0).exp());
-            let exact = (plain - plain.round()).abs() < 1e-9;
-            let score = f64::from(descent(i64::from(growth) * 7, 7));
-            assert!(score == plain.floor() || exact, "{growth}: {score} {plain}");
+        let plain = |shrinks: f64| (100.0 / (1.0 + (-shrinks / 1_000.0).exp())).floor();
+        for tenth in -80_000..80_000 {
+            let shrinks = f64::from(tenth) / 10.0;
+            assert_eq!(f64::from(descent(shrinks)), plain(shrinks), "{shrinks}");
         }
-        assert_eq!(descent(0, 1), 50);
-        assert_eq!(
-            (descent(i64::MAX / 8, 9), descent(i64::MIN / 8, 9)),
-            (0, 99)
-        );
+        assert_eq!((descent(f64::MAX), descent(f64::MIN)), (99, 0));
+    }
+
+    #[test]
+    fn rounding_counts_as_growth_where_it_does_in_the_published_runs() {
+        for tenth in 0..100 {
+            let shrinks = f64::from(tenth) * -1e-14;
+            let published = (1.0 / (1.0 + (-shrinks / 1_000.0).exp()) * 100.0).floor();
+            assert_eq!(f64::from(descent(shrinks)), published, "{shrinks}");
+        }
+        assert_eq!((descent(-0.0), descent(-1e-12)), (50, 49));
     }
 }

@@ -2,43 +2,29 @@
 
 use orchestra_core::kind::accelerator::{AcceleratorAsk, WHOLE_MILLI};
 
-use crate::place::plugin::{Cycle, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
-use crate::snapshot::{Devices, Ledger, NodeIx, Rows};
+use super::Packing;
+use crate::place::plugin::{SCORE_MAX, Score};
+use crate::snapshot::{Devices, Ledger, NodeIx};
 
 /// Prefers devices that are in use, those with least left first; then free devices of nodes in use,
 /// fewest free first; then free nodes, fewest devices first. Has nothing to say on pods that want no
 /// device.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GpuPacking;
+pub fn gpu_packing() -> Packing {
+    Packing::of_devices("GpuPacking", |_, rows, i, ask| {
+        packed(&rows.devices[i], ask)
+    })
+}
 
-impl Scorer for GpuPacking {
-    fn name(&self) -> &'static str {
-        "GpuPacking"
-    }
-
-    fn depends(&self) -> PodFields {
-        PodFields::ACCELERATORS
-    }
-
-    fn reach(&self, cycle: &Cycle<'_>) -> Reach {
-        match cycle.pod.demand.accelerators {
-            None => Reach::Nothing,
-            Some(_) => Reach::Node,
-        }
-    }
-
-    fn scale(&self) -> Scale {
-        Scale::AsIs
-    }
-
-    fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]) {
-        let Some(ask) = &cycle.pod.demand.accelerators else {
-            return;
+/// Prefers nodes that hold pods of the same device request, and among equals what [`gpu_packing`]
+/// does. Has nothing to say on pods that want no device.
+pub fn gpu_clustering() -> Packing {
+    Packing::of_devices("GpuClustering", |cycle, rows, i, ask| {
+        let alike = match holds_alike(cycle.ledger, rows.node(i), ask) {
+            true => SCORE_MAX / 2,
+            false => 0,
         };
-        for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            *score = packed(&rows.devices[i], ask);
-        }
-    }
+        alike + packed(&rows.devices[i], ask) / 2
+    })
 }
 
 /// From 69 on for a device in use, from 50 to 66 for a node in use, below that for a free one.
@@ -54,46 +40,6 @@ fn packed(devices: &Devices, ask: &AcceleratorAsk) -> Score {
         66 - free
     } else {
         33 - free
-    }
-}
-
-/// Prefers nodes that hold pods of the same device request, and among equals what [`GpuPacking`] does.
-/// Has nothing to say on pods that want no device.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GpuClustering;
-
-impl Scorer for GpuClustering {
-    fn name(&self) -> &'static str {
-        "GpuClustering"
-    }
-
-    fn depends(&self) -> PodFields {
-        PodFields::ACCELERATORS
-    }
-
-    fn reach(&self, cycle: &Cycle<'_>) -> Reach {
-        match cycle.pod.demand.accelerators {
-            None => Reach::Nothing,
-            Some(_) => Reach::Node,
-        }
-    }
-
-    fn scale(&self) -> Scale {
-        Scale::AsIs
-    }
-
-    fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]) {
-        let Some(ask) = &cycle.pod.demand.accelerators else {
-            return;
-        };
-        for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            let alike = if holds_alike(cycle.ledger, rows.node(i), ask) {
-                SCORE_MAX / 2
-            } else {
-                0
-            };
-            *score = alike + packed(&rows.devices[i], ask) / 2;
-        }
     }
 }
 

@@ -7,13 +7,11 @@ use orchestra_core::kind::accelerator::{DeviceSet, WHOLE_MILLI};
 use smol_str::SmolStr;
 
 use super::bins::{PARTS, worth};
-use super::choices;
 use super::strand::Losses;
 use super::workload::Workload;
-use crate::place::plugin::{
-    Cycle, DeviceChoice, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer,
-};
-use crate::snapshot::{Devices, NodeFacts, NodeIx, Rows};
+use super::{Packing, best};
+use crate::place::plugin::{SCORE_MAX, Score};
+use crate::snapshot::{Devices, NodeFacts};
 
 /// The score of a placement that loses nothing.
 const EVEN: i64 = 50;
@@ -35,7 +33,8 @@ const CPU_STEPS_MAX: i64 = 128;
 const MEMORY_STEPS_MAX: i64 = 96;
 const TABLE_DEVICES_MAX: i64 = 8;
 
-/// Prefers the node, and on it the devices, that lose least of what they could still hold.
+/// Prefers the node, and on it the devices, that lose least of what they could still hold, for pods
+/// such as those of `workload` on `nodes`.
 ///
 /// It knows the workload (what kinds of pod are to be expected, and how often), not what comes next,
 /// and puts a price on what a placement takes from those to come:
@@ -55,12 +54,27 @@ const TABLE_DEVICES_MAX: i64 = 8;
 ///
 /// Whole numbers throughout: the same on every machine. The tables take some megabytes for each set
 /// of models that kinds of pod tell apart.
-#[derive(Clone, Debug)]
-pub struct Orchestra {
-    plan: Arc<Plan>,
+pub fn orchestra<'a>(
+    workload: &Workload,
+    nodes: impl IntoIterator<Item = &'a NodeFacts>,
+) -> Packing {
+    let plan = Plan::new(workload, nodes);
+    Packing::new("Orchestra", move |cycle, rows, i| {
+        let facts = cycle.snapshot().node(rows.node(i)).facts();
+        let Some(model) = plan.models.get(&facts.model) else {
+            return (EVEN as Score, DeviceSet::NONE);
+        };
+        let (cpu, memory) = (rows.cpu_free[i], rows.memory_free[i]);
+        let before = plan.lost(model, cpu, memory, &rows.devices[i]);
+        let asked = &cycle.pod.demand.requests;
+        let (cpu, memory) = (cpu - asked.cpu_milli, memory - asked.memory);
+        best(cycle, rows, i, |devices| {
+            let loss = plan.lost(model, cpu, memory, devices) - before;
+            (EVEN - loss.div_euclid(EQUAL_MILLI * PARTS)).clamp(0, SCORE_MAX.into()) as Score
+        })
+    })
 }
 
-#[derive(Debug)]
 struct Plan {
     /// By free thousandths of a device.
     worth: Vec<i64>,
@@ -71,16 +85,14 @@ struct Plan {
     models: BTreeMap<SmolStr, Model>,
 }
 
-#[derive(Debug)]
 struct Model {
     losses: Arc<Losses>,
     /// What a device is worth over those of other models, in [`PARTS`] of a thousandth.
     scarce: i64,
 }
 
-impl Orchestra {
-    /// For pods such as those of `workload` on `nodes`.
-    pub fn new<'a>(workload: &Workload, nodes: impl IntoIterator<Item = &'a NodeFacts>) -> Self {
+impl Plan {
+    fn new<'a>(workload: &Workload, nodes: impl IntoIterator<Item = &'a NodeFacts>) -> Self {
         let nodes: Vec<&NodeFacts> = nodes.into_iter().filter(|node| node.devices > 0).collect();
         let shares: Vec<(u16, u64)> = workload
             .classes()
@@ -143,45 +155,9 @@ impl Orchestra {
                 plan.models.insert(model.clone(), Model { losses, scarce });
             }
         }
-        Self {
-            plan: Arc::new(plan),
-        }
+        plan
     }
 
-    /// The best score on row `i`, and the devices that give it: the lowest numbers among equals.
-    fn best(&self, cycle: &Cycle<'_>, rows: &Rows<'_>, i: usize) -> (Score, DeviceSet) {
-        let demand = &cycle.pod.demand;
-        let facts = cycle.snapshot().node(rows.node(i)).facts();
-        let Some(model) = self.plan.models.get(&facts.model) else {
-            return (EVEN as Score, DeviceSet::NONE);
-        };
-        let (cpu, memory, devices) = (rows.cpu_free[i], rows.memory_free[i], &rows.devices[i]);
-        let before = self.plan.lost(model, cpu, memory, devices);
-        let (cpu, memory) = (
-            cpu - demand.requests.cpu_milli,
-            memory - demand.requests.memory,
-        );
-        let score = |devices: &Devices| {
-            let loss = self.plan.lost(model, cpu, memory, devices) - before;
-            (EVEN - loss.div_euclid(EQUAL_MILLI * PARTS)).clamp(0, SCORE_MAX.into()) as Score
-        };
-        let Some(ask) = &demand.accelerators else {
-            return (score(devices), DeviceSet::NONE);
-        };
-        let mut best = None;
-        for set in choices(devices, ask) {
-            let mut with = *devices;
-            with.charge(set, ask.milli);
-            let score = score(&with);
-            if best.is_none_or(|(other, _)| score > other) {
-                best = Some((score, set));
-            }
-        }
-        best.unwrap_or_default()
-    }
-}
-
-impl Plan {
     /// What is lost of a node with so much free, in [`PARTS`] of a thousandth of a device.
     fn lost(&self, model: &Model, cpu: i64, memory: i64, devices: &Devices) -> i64 {
         let (mut gaps, mut worth) = (0, 0);
@@ -198,37 +174,6 @@ impl Plan {
         );
         let scarce = worth * model.scarce / (i64::from(WHOLE_MILLI) * PARTS);
         gaps * GAPS_PERCENT / 100 + stranded - scarce
-    }
-}
-
-impl Scorer for Orchestra {
-    fn name(&self) -> &'static str {
-        "Orchestra"
-    }
-
-    fn depends(&self) -> PodFields {
-        PodFields::REQUESTS.with(PodFields::ACCELERATORS)
-    }
-
-    fn reach(&self, _: &Cycle<'_>) -> Reach {
-        Reach::Node
-    }
-
-    fn scale(&self) -> Scale {
-        Scale::AsIs
-    }
-
-    fn score(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &[bool], out: &mut [Score]) {
-        for (i, score) in out.iter_mut().enumerate().filter(|(i, _)| fits[*i]) {
-            *score = self.best(cycle, &rows, i).0;
-        }
-    }
-}
-
-impl DeviceChoice for Orchestra {
-    fn choose(&self, cycle: &Cycle<'_>, node: NodeIx) -> Option<DeviceSet> {
-        cycle.pod.demand.accelerators.as_ref()?;
-        Some(self.best(cycle, &cycle.ledger.row(node), 0).1)
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Class {
     pub count: u32,
     /// Thousandths of each; 0 if there are none.
     pub milli: u16,
-    /// The models that will do, sorted; empty if any will.
+    /// The models that will do; empty if any will.
     pub models: Vec<SmolStr>,
 }
 
