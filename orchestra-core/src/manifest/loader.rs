@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::object::{CustomObject, Object, built_in};
 use super::reading::Reading;
 use super::report::{ManifestError, Place, Problem, Unhonoured};
-use super::text::{Malformed, documents, documents_with_lines, is_json, not_utf8};
+use super::text::{Malformed, documents, not_utf8};
 use super::tree::{Node, Segment, Value, write_path};
 use crate::kind::{FieldError, Resource};
 
@@ -122,24 +122,8 @@ impl Loader {
     ///
     /// All that is wrong with the text, if anything is; then nothing of it is taken.
     pub fn load(&self, text: &str) -> Result<Manifests, ManifestError> {
-        let read = self.read(documents(text));
-        let says_something = read
-            .as_ref()
-            .map_or(true, |found| !found.unhonoured.is_empty());
-        if !says_something || !is_json(text) {
-            return read;
-        }
-        // JSON is read faster, and YAML knows the lines.
-        match (self.read(documents_with_lines(text)), &read) {
-            (Ok(lined), Ok(found)) if lined.objects == found.objects => Ok(lined),
-            (Err(lined), Err(error)) if lined.problems.len() == error.problems.len() => Err(lined),
-            _ => read,
-        }
-    }
-
-    fn read(&self, documents: Vec<Result<Node, Malformed>>) -> Result<Manifests, ManifestError> {
         let mut load = Load::of(self);
-        for (n, document) in documents.into_iter().enumerate() {
+        for (n, document) in documents(text).into_iter().enumerate() {
             match document {
                 Ok(node) => load.object_or_list(node, n + 1, &[]),
                 Err(malformed) => load.malformed(malformed),

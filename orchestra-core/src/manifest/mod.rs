@@ -25,6 +25,7 @@
 //! # Ok::<(), manifest::ManifestError>(())
 //! ```
 
+mod json;
 mod loader;
 mod object;
 mod reading;

@@ -340,9 +340,98 @@ fn lines_of_json_are_named_too() {
         "{refused:?}"
     );
     assert_eq!(refused.len(), 1);
-    // What YAML does not read, JSON still does: without the line.
+    // Whatever of JSON is no YAML.
     let tabs = text.replace("  ", "\t").replace("green", "\\ud83d\\ude00");
-    assert_eq!(load(&tabs).unwrap().unhonoured.len(), 1);
+    assert_eq!(load(&tabs).unwrap().unhonoured[0].place.line, Some(5));
+}
+
+#[test]
+fn json_objects_follow_one_another() {
+    let one = |name: &str| {
+        format!(
+            "{{\"apiVersion\": \"v1\", \"kind\": \"Namespace\", \"metadata\": {{\"name\": \"{name}\"}}}}"
+        )
+    };
+    for between in ["", " ", "\n", "\r\n\t", "\n---\n"] {
+        let text = format!("{}{between}{}", one("a"), one("b"));
+        assert_eq!(load(&text).unwrap().objects.len(), 2, "{text}");
+    }
+    // What is wrong in one is told beside what is wrong in those before it.
+    let text = format!(
+        "{}\n{}\n{}",
+        one("A"),
+        one("b"),
+        one("c").replace(": \"c", ": c")
+    );
+    let said = problems(&text);
+    assert!(
+        said[0].starts_with("document 1, line 1, Namespace A: metadata.name"),
+        "{said:?}"
+    );
+    let wanted = "document 3, line 3: it is not readable JSON: expected value at line 3 column 64; \
+                  put texts in double quotes";
+    assert!(said[1].starts_with(wanted), "{said:?}");
+    assert_eq!(said.len(), 2);
+}
+
+#[test]
+fn what_begins_as_json_and_is_yaml_loads_as_yaml() {
+    let name = "\"metadata\": {\"name\": \"a\"}";
+    for text in [
+        format!("{{\"apiVersion\": v1, kind: Namespace, {name}}}"),
+        format!("{{\"apiVersion\": \"v1\", # the oldest\n\"kind\": \"Namespace\", {name},}}"),
+        format!("{{apiVersion: v1, \"kind\": \"Namespace\", {name}}}"),
+        format!("[{{apiVersion: v1, \"kind\": \"Namespace\", {name}}}]"),
+    ] {
+        assert_eq!(
+            load(&text).map(|found| found.objects.len()),
+            Ok(1),
+            "{text}"
+        );
+    }
+    for (text, wanted) in [
+        (
+            "{\"a\": 1}\n# more\n---\n{b: [1}",
+            "document 2, line 4: it is not readable YAML",
+        ),
+        (
+            "{\"a\": \"b",
+            "document 1, line 1: it is not readable JSON: EOF while",
+        ),
+        ("{\"a\": {\"b\": 1}\n", "close what is open"),
+        ("{\"a\": {{ .Values.a }} }", "it looks like a template"),
+        (
+            "{\"a\": 1, \"spec\": 1,\n\"spec\": 1}",
+            "line 2: \"spec\" stands there twice; put a line",
+        ),
+        (
+            "{\"a\": 01, 'b}",
+            "not readable JSON: invalid number at line 1 column 8",
+        ),
+        ("{\"a\": \"\\q\"}", "write \\\\ for a backslash"),
+        ("{a: 1", "not readable YAML: unclosed bracket"),
+    ] {
+        let said = problems(text).join("\n");
+        assert!(said.contains(wanted), "{text}: {said}");
+    }
+}
+
+#[test]
+fn after_a_document_that_cannot_be_read_come_the_others() {
+    let text = "a: [1, 2\n---\nkind: Pod\n---\nb: *gone\n--- # c\na: 1\na: 2\n---\n---x: {\n---\nkind: Nod\n";
+    let said = problems(text);
+    let wanted = [
+        "document 1, line 1: it is not readable YAML: unclosed bracket",
+        "document 2, line 3: apiVersion",
+        "document 3, line 5: it is not readable YAML: alias references unknown",
+        "document 4, line 8: \"a\" stands there twice",
+        "document 5, line 10: it is not readable YAML",
+        "document 6, line 12: apiVersion",
+    ];
+    assert_eq!(said.len(), wanted.len(), "{said:#?}");
+    for (said, wanted) in said.iter().zip(wanted) {
+        assert!(said.starts_with(wanted), "{said}\n{wanted}");
+    }
 }
 
 #[test]

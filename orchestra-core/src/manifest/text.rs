@@ -1,9 +1,12 @@
 //! From text to trees: YAML with many documents, or JSON, both bounded.
 
+use std::io::{self, Read as _};
+
 use serde_saphyr::Options;
 
+use super::report::PROBLEMS_MAX;
 use super::tree::Node;
-use super::wording;
+use super::{json, wording};
 
 /// The largest text that is read at once, in bytes.
 pub const TEXT_BYTES_MAX: usize = 8 << 20;
@@ -33,27 +36,9 @@ const STACK_BYTES: usize = 32 << 20;
 
 /// The documents of a text, each a tree or the reason why it is none. Empty ones are left out.
 pub(super) fn documents(text: &str) -> Vec<Result<Node, Malformed>> {
-    on_a_large_stack(text, take_apart)
-}
-
-/// The same of a text that may be JSON, with the line of every value: slower.
-pub(super) fn documents_with_lines(text: &str) -> Vec<Result<Node, Malformed>> {
-    on_a_large_stack(text, yaml)
-}
-
-/// Whether a text looks like JSON, which some YAML does too.
-pub(super) fn is_json(text: &str) -> bool {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    text.trim_start().starts_with(['{', '['])
-}
-
-fn on_a_large_stack(
-    text: &str,
-    read: fn(&str) -> Vec<Result<Node, Malformed>>,
-) -> Vec<Result<Node, Malformed>> {
     let taken = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, || read(text));
+        let thread = thread.spawn_scoped(scope, || take_apart(text));
         thread.map(|thread| thread.join())
     });
     match taken {
@@ -83,9 +68,8 @@ fn take_apart(text: &str) -> Vec<Result<Node, Malformed>> {
         })];
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let documents = if is_json(text) {
-        // YAML has a syntax that looks like JSON too, with comments and bare words.
-        json(text).unwrap_or_else(|| yaml(text))
+    let documents = if json::begins(text) {
+        json_or_yaml(text)
     } else {
         yaml(text)
     };
@@ -125,24 +109,61 @@ pub(super) fn not_utf8(bytes: &[u8], offset: usize) -> Malformed {
     }
 }
 
-/// `None` if it is no JSON. Several values may follow each other.
-fn json(text: &str) -> Option<Vec<Result<Node, Malformed>>> {
-    let values = serde_json::Deserializer::from_str(text).into_iter::<Node>();
-    values
-        .take(DOCUMENTS_MAX + 1)
-        .map(|value| value.ok().map(Ok))
-        .collect()
+/// Takes a text that begins as JSON for JSON, unless YAML can be made of it and JSON cannot: YAML
+/// has a syntax that looks like JSON too, with comments, bare words and lines of `---`.
+fn json_or_yaml(text: &str) -> Vec<Result<Node, Malformed>> {
+    let broken = |documents: &[Result<Node, Malformed>]| {
+        let mut lines = documents.iter().filter_map(|one| one.as_ref().err());
+        lines.next_back().map(|malformed| malformed.line)
+    };
+    let json = json::documents(text);
+    let Some(json_to) = broken(&json) else {
+        return json;
+    };
+    let yaml = yaml(text);
+    match broken(&yaml) {
+        // Whoever came further knew better what it was reading.
+        Some(yaml_to) if yaml_to <= json_to => json,
+        _ => yaml,
+    }
 }
 
+/// After a document that cannot be read it goes on with the next, a bounded number of times.
 fn yaml(text: &str) -> Vec<Result<Node, Malformed>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut reader = text.as_bytes();
-    let documents = serde_saphyr::read_with_options::<_, Node>(&mut reader, options());
+    let mut documents = Vec::new();
+    let mut from = Some((1, text));
+    for _ in 0..PROBLEMS_MAX {
+        let Some((line, rest)) = from else { break };
+        // Empty lines for those before: what is told of lines and documents holds for the text.
+        let mut reader = io::repeat(b'\n').take(line - 1).chain(rest.as_bytes());
+        let read = serde_saphyr::read_with_options::<_, Node>(&mut reader, options());
+        for document in read.take(DOCUMENTS_MAX + 1 - documents.len()) {
+            let number = documents.len() + 1;
+            documents.push(document.map_err(|error| malformed(number, &error, text)));
+        }
+        from = match documents.last() {
+            Some(Err(Malformed { line: Some(at), .. })) => {
+                document_after(text, *at).filter(|(next, _)| *next > line)
+            }
+            _ => None,
+        };
+    }
     documents
-        .take(DOCUMENTS_MAX + 1)
-        .enumerate()
-        .map(|(n, document)| document.map_err(|error| malformed(n + 1, &error, text)))
-        .collect()
+}
+
+/// The next document that begins after a line: its first line, and all from there on.
+fn document_after(text: &str, line: u64) -> Option<(u64, &str)> {
+    let mut from = 0;
+    for (number, written) in (1..).zip(text.split_inclusive('\n')) {
+        let begins = written.strip_prefix("---");
+        if number > line
+            && begins.is_some_and(|after| !after.starts_with(|c: char| !c.is_whitespace()))
+        {
+            return Some((number, &text[from..]));
+        }
+        from += written.len();
+    }
+    None
 }
 
 fn malformed(document: usize, error: &serde_saphyr::Error, text: &str) -> Malformed {

@@ -1,8 +1,12 @@
 //! A document as a tree that remembers where each value stood.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::wording::TWICE;
 
 /// One value, and the line it began on.
 #[derive(Clone, Debug)]
@@ -227,27 +231,44 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = items.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Value::Seq(nodes))
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Value, A::Error> {
+        read_seq(items, PhantomData::<Node>)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut nodes: Vec<(String, Node)> = Vec::new();
-        let mut seen = std::collections::BTreeSet::new();
-        while let Some((key, node)) = entries.next_entry::<String, Node>()? {
-            if !seen.insert(key.clone()) {
-                return Err(A::Error::custom(format!(
-                    "the key {key:?} stands there twice"
-                )));
-            }
-            nodes.push((key, node));
-        }
-        Ok(Value::Map(nodes))
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+        read_map(entries, PhantomData::<Node>)
     }
+}
+
+/// Reads a list with a seed for its items.
+pub(super) fn read_seq<'de, A, S>(mut items: A, seed: S) -> Result<Value, A::Error>
+where
+    A: SeqAccess<'de>,
+    S: DeserializeSeed<'de, Value = Node> + Copy,
+{
+    let mut nodes = Vec::new();
+    while let Some(node) = items.next_element_seed(seed)? {
+        nodes.push(node);
+    }
+    Ok(Value::Seq(nodes))
+}
+
+/// Reads a mapping with a seed for its values.
+pub(super) fn read_map<'de, A, S>(mut entries: A, seed: S) -> Result<Value, A::Error>
+where
+    A: MapAccess<'de>,
+    S: DeserializeSeed<'de, Value = Node> + Copy,
+{
+    let mut nodes: Vec<(String, Node)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    while let Some(key) = entries.next_key::<String>()? {
+        if !seen.insert(key.clone()) {
+            return Err(A::Error::custom(format!("{key:?}{TWICE}")));
+        }
+        let node = entries.next_value_seed(seed)?;
+        nodes.push((key, node));
+    }
+    Ok(Value::Map(nodes))
 }
 
 #[cfg(test)]

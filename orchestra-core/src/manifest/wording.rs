@@ -102,26 +102,89 @@ fn is_not(found: &Value, wanted: &str) -> &'static str {
     }
 }
 
+/// Follows a key that comes twice in one mapping.
+pub(super) const TWICE: &str = " stands there twice";
+
+/// A document is nested too deep.
+pub(super) fn too_deep() -> String {
+    format!("it goes deeper than {DEPTH_MAX} levels")
+}
+
+/// A document holds too much.
+pub(super) fn too_many() -> String {
+    format!("it has more than {VALUES_MAX} values")
+}
+
+const TEMPLATE: &str = "it looks like a template: fill it in first, for instance with helm template \
+                        or kustomize build, and load what comes out";
+
+fn is_template(line: &str) -> bool {
+    line.contains("{{") || line.contains("{%")
+}
+
+/// What to do about a key that comes twice.
+fn twice(key: &str) -> &'static str {
+    match key {
+        "apiVersion" | "kind" | "metadata" | "spec" => {
+            "put a line with --- between two objects, or keep one of the two"
+        }
+        _ => "keep one of the two",
+    }
+}
+
+/// Says what is wrong with JSON, and what to do about it. `line` is the text of the line where it
+/// was found.
+pub(super) fn malformed_json(error: &serde_json::Error, line: &str) -> (String, &'static str) {
+    let said = error.to_string();
+    if error.is_data() {
+        // Ours: the place is told beside it.
+        let said = said
+            .rsplit_once(" at line ")
+            .map_or(said.as_str(), |(said, _)| said);
+        let key = said
+            .strip_suffix(TWICE)
+            .and_then(|key| key.trim().strip_prefix('"'));
+        let remedy = match key.and_then(|key| key.strip_suffix('"')) {
+            Some(key) => twice(key),
+            None if said == too_deep() => "nest it less deep",
+            None => "load it in parts",
+        };
+        return (said.to_owned(), remedy);
+    }
+    let problem = format!("it is not readable JSON: {said}");
+    let remedy = if is_template(line) {
+        TEMPLATE
+    } else if error.is_eof() {
+        "close what is open, or load the file as a whole: its end is missing"
+    } else if said.starts_with("trailing comma") {
+        "leave out the comma before the closing bracket"
+    } else if said.starts_with("key must be a string") {
+        "put keys in double quotes"
+    } else if said.starts_with("control character") {
+        "write \\n for a line break within a text, and \\t for a tab"
+    } else if said.starts_with("invalid escape") || said.contains("surrogate") {
+        "write \\\\ for a backslash"
+    } else if said.starts_with("number out of range") {
+        "write a smaller number, or put it in quotes if it is a text"
+    } else if said.starts_with("expected `,`") || said.starts_with("expected `:`") {
+        "write what is missing just before it"
+    } else {
+        "put texts in double quotes; only numbers, true, false and null go without"
+    };
+    (problem, remedy)
+}
+
 /// Says what is wrong with YAML, and what to do about it. `line` is the text of the line where it
 /// was found.
 pub(super) fn malformed(error: &Error, line: &str) -> (String, &'static str) {
     const SYNTAX: &str = "correct the syntax there, or the indentation and quotes just above";
-    if line.contains("{{") || line.contains("{%") {
-        let problem = format!("it is not readable YAML: {error}");
-        let remedy = "it looks like a template: fill it in first, for instance with helm template \
-                      or kustomize build, and load what comes out";
-        return (problem, remedy);
+    if is_template(line) {
+        return (format!("it is not readable YAML: {error}"), TEMPLATE);
     }
     match error {
         Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("a key");
-            let remedy = match key {
-                "apiVersion" | "kind" | "metadata" | "spec" => {
-                    "put a line with --- between two objects, or keep one of the two"
-                }
-                _ => "keep one of the two",
-            };
-            (format!("{key:?} stands there twice"), remedy)
+            (format!("{key:?}{TWICE}"), twice(key))
         }
         Error::NullIntoString { .. } => (
             "a key is missing".to_owned(),
