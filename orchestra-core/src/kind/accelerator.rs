@@ -200,14 +200,14 @@ pub(super) fn check(invalid: &mut Invalid, pod: &Pod) {
     if let Some(text) = said(MILLI_ANNOTATION)
         && parse_milli(text).is_none()
     {
-        let at = annotations.field(MILLI_ANNOTATION);
+        let at = annotations.key(MILLI_ANNOTATION);
         let remedy = "write whole thousandths of a device, 1 to 1000";
         invalid.refuse(at, text, "is no share of a device", remedy);
     }
     if let Some(text) = said(DEVICES_ANNOTATION)
         && let Err(problem) = DeviceSet::parse(text)
     {
-        let at = annotations.field(DEVICES_ANNOTATION);
+        let at = annotations.key(DEVICES_ANNOTATION);
         invalid.refuse(at, text, problem, "write numbers from 0, such as 0-3");
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn check(invalid: &mut Invalid, pod: &Pod) {
         {
             let remedy = "write 24 amounts separated by commas, from midnight in UTC on";
             let problem = "gives no amount for each hour of the day";
-            invalid.refuse(annotations.field(name), text, problem, remedy);
+            invalid.refuse(annotations.key(name), text, problem, remedy);
         }
     }
 }

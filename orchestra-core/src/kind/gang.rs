@@ -63,7 +63,7 @@ pub(super) fn check(invalid: &mut Invalid, pod: &Pod) {
         if let Some(said) = pod.metadata.annotations.get(key)
             && said.parse::<u32>().map_or(true, |n| n == 0)
         {
-            let at = annotations.field(key);
+            let at = annotations.key(key);
             invalid.refuse(
                 at,
                 said,

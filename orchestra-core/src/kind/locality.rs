@@ -70,7 +70,7 @@ pub(super) fn check(invalid: &mut Invalid, node: &Node) {
     let annotations = metadata.field("annotations");
     let wrong = parts(&node.metadata, DATA_ANNOTATION).filter(|part| parse(part).is_none());
     for part in wrong {
-        let at = annotations.field(DATA_ANNOTATION);
+        let at = annotations.key(DATA_ANNOTATION);
         let remedy = "write names with amounts, such as orders=120Gi,logs=5Gi";
         invalid.refuse(
             at,

@@ -318,12 +318,12 @@ impl Resource for ResourceQuota {
         let hard = spec.field("hard");
         for (resource, most) in &self.spec.hard {
             if *most < Quantity::ZERO {
-                let path = hard.field(resource);
+                let path = hard.key(resource);
                 invalid.refuse(path, most, "is below zero", "write 0 or more");
             }
             if !is_counted(resource) {
                 invalid.refuse(
-                    hard.field(resource),
+                    hard.key(resource),
                     most,
                     "is not counted here",
                     "write pods, cpu, memory, ephemeral-storage, limits.… or requests.…",
@@ -445,7 +445,7 @@ mod tests {
             .hard("services", Quantity::from_int(3))
             .hard("cpu", Quantity::from_int(-1));
         let text = quota.validate().unwrap_err().to_string();
-        assert!(text.contains("spec.hard.services"), "{text}");
-        assert!(text.contains("spec.hard.cpu"), "{text}");
+        assert!(text.contains("spec.hard[services]"), "{text}");
+        assert!(text.contains("spec.hard[cpu]"), "{text}");
     }
 }

@@ -366,32 +366,25 @@ impl<'a> Load<'a> {
     }
 
     fn object(&mut self, node: &Node, document: usize, base: &[Segment]) {
-        let mut reading = Reading {
-            place: Place {
-                document,
-                line: (node.line > 0).then_some(node.line),
-                ..Place::default()
-            },
-            base,
-            namespace: &self.loader.namespace,
-            problems: Vec::new(),
-            unhonoured: Vec::new(),
+        let place = Place {
+            document,
+            line: (node.line > 0).then_some(node.line),
+            ..Place::default()
         };
-        if let Some(object) = reading.any(node, self.loader) {
-            let slot = (
-                object.kind(),
-                format!("{} {}", object.api_version(), object.key()),
-            );
-            let named = !object.metadata().name.is_empty();
-            if named && let Some(first) = self.met.get(&slot) {
+        let mut reading = Reading::new(place, base, &self.loader.namespace);
+        let object = reading.any(node, self.loader);
+        if let Some(named) = reading.named.take() {
+            if let Some(first) = self.met.get(&named) {
                 let problem = format!("the same object stands at {first} already");
-                let field = FieldError::new("metadata.name", object.key(), problem, "keep one");
+                let (_, key) = named.1.split_once(' ').unwrap_or_default();
+                let field = FieldError::new("metadata.name", key, problem, "keep one");
                 reading.problem(node, field);
             } else {
-                self.met.insert(slot, reading.place.clone());
+                self.met.insert(named, reading.place.clone());
             }
-            self.found.objects.push(object);
         }
+        self.found.objects.extend(object);
+        reading.problems.sort_by_key(|problem| problem.place.line);
         self.problems.append(&mut reading.problems);
         self.found.unhonoured.append(&mut reading.unhonoured);
     }

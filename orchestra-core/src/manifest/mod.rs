@@ -27,6 +27,7 @@
 
 mod json;
 mod loader;
+mod mend;
 mod object;
 mod reading;
 mod report;

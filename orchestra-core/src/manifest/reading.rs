@@ -5,15 +5,21 @@ use std::collections::BTreeSet;
 use smol_str::SmolStr;
 
 use super::loader::{Loader, Unknown, nearest};
+use super::mend::{follows, mend};
 use super::object::Object;
-use super::report::{Place, Problem, Reason, Unhonoured};
+use super::report::{PROBLEMS_MAX, Place, Problem, Reason, Unhonoured};
+use super::text::VALUES_MAX;
 use super::tree::{Node, Segment, Value, write_path};
+use super::typed::{self, Unread};
+use super::unhonoured;
 use super::wording::wrong_type;
-use super::{typed, unhonoured};
 use crate::kind::{FieldError, Resource, Scope, validate_object};
 
-/// The most wrong types that are looked for in one object: each costs another reading of it.
-const TYPE_ERRORS_MAX: usize = 20;
+/// How many values are read to find all wrong types of one object: each costs another reading of
+/// it. Some are found whatever that costs.
+const VALUES_READ_MAX: usize = 4 * VALUES_MAX;
+/// So many wrong types are found in one object, however large it is.
+const TYPE_ERRORS_MIN: usize = 10;
 
 /// One object being read.
 pub(super) struct Reading<'a> {
@@ -24,9 +30,25 @@ pub(super) struct Reading<'a> {
     pub(super) namespace: &'a SmolStr,
     pub(super) problems: Vec<Problem>,
     pub(super) unhonoured: Vec<Unhonoured>,
+    /// The paths of those.
+    told: BTreeSet<String>,
+    /// What the object is, once that is known: its kind, and what tells it from others of that.
+    pub(super) named: Option<(&'static str, String)>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    pub(super) fn new(place: Place, base: &'a [Segment], namespace: &'a SmolStr) -> Self {
+        Self {
+            place,
+            base,
+            namespace,
+            problems: Vec::new(),
+            unhonoured: Vec::new(),
+            told: BTreeSet::new(),
+            named: None,
+        }
+    }
+
     pub(super) fn any(&mut self, node: &Node, loader: &Loader) -> Option<Object> {
         if !matches!(node.value, Value::Map(_)) {
             let problem = "it is no object";
@@ -72,7 +94,8 @@ impl Reading<'_> {
                 // First, for it knows more of a field than that it is unknown.
                 if known.built_in {
                     for (path, instead) in unhonoured::find(kind, node) {
-                        self.not_honoured(node, path, Reason::NotActedOn(instead));
+                        let line = node.line_at(&path);
+                        self.not_honoured(line, path, Reason::NotActedOn(instead));
                     }
                 }
                 let object = (known.read)(node, self);
@@ -80,7 +103,7 @@ impl Reading<'_> {
                 object
             }
             Err(Unknown::Kind(_)) if loader.skip_unknown_kinds => {
-                self.not_honoured(node, String::new(), Reason::UnknownKind);
+                self.not_honoured(None, String::new(), Reason::UnknownKind);
                 None
             }
             Err(Unknown::Kind(error) | Unknown::Version(error)) => {
@@ -91,7 +114,7 @@ impl Reading<'_> {
     }
 
     pub(super) fn read<K: Resource>(&mut self, node: &Node) -> Option<K> {
-        let mut object = self.typed::<K>(node)?;
+        let (mut object, mended) = self.typed::<K>(node)?;
         let metadata = object.metadata_mut();
         match K::SCOPE {
             Scope::Namespaced if metadata.namespace.is_empty() => {
@@ -99,72 +122,89 @@ impl Reading<'_> {
             }
             Scope::Cluster if !metadata.namespace.is_empty() => {
                 metadata.namespace = SmolStr::default();
-                let instead = "the kind is cluster-wide";
-                self.not_honoured(
-                    node,
-                    "metadata.namespace".into(),
-                    Reason::NotActedOn(instead),
-                );
+                let path = "metadata.namespace";
+                let instead = Reason::NotActedOn("the kind is cluster-wide");
+                self.not_honoured(node.line_at(path), path.into(), instead);
             }
             _ => {}
         }
+        if !metadata.name.is_empty() {
+            let key = format!("{} {}", K::API_VERSION, object.key());
+            self.named = Some((K::KIND, key));
+        }
         object.set_defaults();
-        match validate_object(&object) {
-            Ok(()) => Some(object),
-            Err(invalid) => {
-                // Of several broken rules for one field the first says enough.
-                let mut paths = BTreeSet::new();
-                for mut error in invalid.errors {
-                    if paths.insert(error.path.clone()) {
-                        self.add_misspelt(&mut error);
-                        self.problem(node, error);
-                    }
-                }
-                None
+        // Of several broken rules for one field the first says enough.
+        let mut paths = BTreeSet::new();
+        let broken = validate_object(&object).err().unwrap_or_default();
+        for mut error in broken.errors {
+            if !mended.iter().any(|mended| follows(&error.path, mended))
+                && paths.insert(error.path.clone())
+            {
+                self.add_misspelt(&mut error);
+                self.problem(node, error);
             }
         }
+        (self.problems.is_empty()).then_some(object)
     }
 
-    /// Reads the types. After a wrong one it goes on without that field, to find the others.
-    fn typed<K: Resource>(&mut self, node: &Node) -> Option<K> {
+    /// Reads the types. In the place of a wrong one it reads another, so that all that is wrong can
+    /// be told. Beside the object, the paths of these.
+    fn typed<K: Resource>(&mut self, node: &Node) -> Option<(K, Vec<String>)> {
         let mut unread = Vec::new();
         let mut error = match typed::read::<K>(node, &mut unread) {
             Ok(object) => {
-                // What the object is has been read already; a kind need not keep it.
-                let is_type = |path: &str| matches!(path, "apiVersion" | "kind");
-                for field in unread {
-                    let path = write_path(&field.path);
-                    if is_type(&path) {
-                        continue;
-                    }
-                    let reason = field.meant.map_or(Reason::UnknownField, Reason::Misspelt);
-                    self.not_honoured(node, path, reason);
-                }
-                return Some(object);
+                self.add_unread(unread);
+                return Some((object, Vec::new()));
             }
             Err(error) => error,
         };
-        let mut rest = node.clone();
-        for _ in 0..TYPE_ERRORS_MAX {
+        let (mut rest, mut mended) = (node.clone(), Vec::new());
+        let readings = (VALUES_READ_MAX / node.count()).clamp(TYPE_ERRORS_MIN, PROBLEMS_MAX);
+        for _ in 0..readings {
             let path = error.path.take().unwrap_or_default();
             let written = write_path(&path);
-            let found = value_at(node, &path);
-            let said = wrong_type(&error.message, found);
-            let value = said.value.or_else(|| found.map(Node::describe));
-            let value = value.unwrap_or_default();
-            self.problem(
-                node,
-                FieldError::new(written, value, said.problem, said.remedy),
-            );
-            if !rest.take_out(&path) {
-                break;
+            let again = mended.contains(&written);
+            if !again {
+                let found = node.at(&path);
+                let said = wrong_type(&error.message, found);
+                let value = said.value.or_else(|| found.map(Node::describe));
+                let field = FieldError::new(
+                    written.clone(),
+                    value.unwrap_or_default(),
+                    said.problem,
+                    said.remedy,
+                );
+                self.problem(node, field);
+                mended.push(written);
             }
-            match typed::read::<K>(&rest, &mut Vec::new()) {
-                Ok(_) => break,
+            if !mend(&mut rest, &path, &error.message, again) {
+                return None;
+            }
+            let mut unread = Vec::new();
+            match typed::read::<K>(&rest, &mut unread) {
+                Ok(object) => {
+                    self.add_unread(unread);
+                    return Some((object, mended));
+                }
                 Err(next) => error = next,
             }
         }
+        let problem = format!("more than {readings} values are of a wrong type");
+        let remedy = "correct these, and load it again to be told of others";
+        self.problem(node, FieldError::new("", "", problem, remedy));
         None
+    }
+
+    fn add_unread(&mut self, unread: Vec<Unread>) {
+        // What the object is has been read already; a kind need not keep it.
+        let is_type = |path: &str| matches!(path, "apiVersion" | "kind");
+        for field in unread {
+            let path = write_path(&field.path);
+            if !is_type(&path) {
+                let reason = field.meant.map_or(Reason::UnknownField, Reason::Misspelt);
+                self.not_honoured((field.line > 0).then_some(field.line), path, reason);
+            }
+        }
     }
 
     /// Where a field is missing, somebody may have written it in another way.
@@ -195,19 +235,16 @@ impl Reading<'_> {
         self.problems.push(Problem { place, field });
     }
 
-    fn not_honoured(&mut self, node: &Node, path: String, reason: Reason) {
+    /// Of several reasons for one field the first counts.
+    fn not_honoured(&mut self, line: Option<u64>, path: String, reason: Reason) {
         let mut place = self.place.clone();
-        place.line = node.line_at(&path).or(place.line);
+        place.line = line.or(place.line);
         let path = if path.is_empty() {
             path
         } else {
             self.full_path(path)
         };
-        if !self
-            .unhonoured
-            .iter()
-            .any(|known| known.path == path && known.place == place)
-        {
+        if self.told.insert(path.clone()) {
             self.unhonoured.push(Unhonoured {
                 place,
                 path,
@@ -225,13 +262,4 @@ impl Reading<'_> {
             (false, false) => format!("{base}.{path}"),
         }
     }
-}
-
-fn value_at<'a>(node: &'a Node, path: &[Segment]) -> Option<&'a Node> {
-    path.iter()
-        .try_fold(node, |here, segment| match (segment, &here.value) {
-            (Segment::Key(key), _) => here.get(key),
-            (Segment::Index(index), Value::Seq(items)) => items.get(*index),
-            _ => None,
-        })
 }

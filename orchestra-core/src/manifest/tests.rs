@@ -193,9 +193,9 @@ kind: Pod
 ";
     let problems = problems(text);
     let expected = [
-        "document 1, line 5, Pod a: metadata.annotations.count: \"3\" is a number, not a \
+        "document 1, line 5, Pod a: metadata.annotations[count]: \"3\" is a number, not a \
          text; write it in quotes",
-        "document 1, line 10, Pod a: spec.containers[0].resources.requests.cpu: \"lots\" is \
+        "document 1, line 10, Pod a: spec.containers[0].resources.requests[cpu]: \"lots\" is \
          not a quantity: it has no number; write it like",
         "document 1, line 11, Pod a: spec.containers[0].ports[0].containerPort: \"99999\"",
         "document 2, line 13, Deployment b: apiVersion: \"apps/v1beta1\" Deployment is not known \
@@ -240,6 +240,85 @@ fn broken_rules_of_a_kind_are_named_by_path_and_line() {
     assert!(
         problems[0].starts_with("document 1, line 5, PodDisruptionBudget a: spec"),
         "{problems:?}"
+    );
+}
+
+#[test]
+fn a_wrong_type_hides_no_broken_rule() {
+    let text = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: Web
+  labels: {size: 3}
+spec:
+  replicas: abc
+  selector: {matchLabels: {app: 7}}
+  template:
+    metadata: {labels: {app: 7}}
+    spec:
+      volumes: some
+      hostname: Not_One
+      containers:
+      - name: web
+        image: ''
+        volumeMounts: [{name: data, mountPath: /data}]
+        livenessProbe: {httpGet: here, periodSeconds: '5', successThreshold: 2}
+      - just text
+      - name: web
+        image: x
+        resources: {limits: {cpu: much}, requests: {cpu: 2, a/b: -1}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: Web}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: Web}
+spec: {}
+";
+    let expected = [
+        "document 1, line 4, Deployment Web: metadata.name: \"Web\" is not a DNS",
+        "document 1, line 5, Deployment Web: metadata.labels[size]: \"3\" is a number",
+        "document 1, line 7, Deployment Web: spec.replicas: \"abc\" is a text",
+        "document 1, line 8, Deployment Web: spec.selector.matchLabels[app]: \"7\" is a",
+        "document 1, line 10, Deployment Web: spec.template.metadata.labels[app]: \"7\" is",
+        "document 1, line 12, Deployment Web: spec.template.spec.volumes: \"some\" is a",
+        "document 1, line 13, Deployment Web: spec.template.spec.hostname: \"Not_One\" is",
+        "document 1, line 16, Deployment Web: spec.template.spec.containers[0].image: is missing",
+        "document 1, line 18, Deployment Web: spec.template.spec.containers[0].livenessProbe.httpGet",
+        "document 1, line 18, Deployment Web: spec.template.spec.containers[0].livenessProbe.periodS",
+        "document 1, line 18, Deployment Web: spec.template.spec.containers[0].livenessProbe.success",
+        "document 1, line 19, Deployment Web: spec.template.spec.containers[1]: \"just text\"",
+        "document 1, line 20, Deployment Web: spec.template.spec.containers[2].name: \"web\" is the",
+        "document 1, line 22, Deployment Web: spec.template.spec.containers[2].resources.limits[cpu]",
+        "document 1, line 22, Deployment Web: spec.template.spec.containers[2].resources.requests[a/b]",
+        "document 2, line 26, Namespace Web: metadata.name: \"Web\" is not",
+        "document 3, line 30, Deployment Web: metadata.name: \"Web\" is not",
+        "document 3, line 30, Deployment Web: metadata.name: \"default/Web\" the same object",
+        "document 3, line 31, Deployment Web: spec.selector: is missing",
+        "document 3, line 31, Deployment Web: spec.template.spec.containers: is missing",
+    ];
+    let problems = problems(text);
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, expected) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(expected), "{problem}\n{expected}");
+    }
+}
+
+#[test]
+fn wrong_types_past_what_is_looked_for_are_told_of() {
+    let items = "- {name: 1, image: x, stdin: [3]}\n    ".repeat(80);
+    let text = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n    {items}"
+    );
+    let error = load(&text).unwrap_err();
+    assert_eq!((error.problems.len(), error.more), (PROBLEMS_MAX, 1));
+    let said = error.problems[0].to_string();
+    assert!(
+        said.starts_with("document 1, line 1, Pod a: more than 100 values are of a wrong type"),
+        "{said}"
     );
 }
 

@@ -60,6 +60,15 @@ impl Node {
         }
     }
 
+    /// How many values it holds, itself among them.
+    pub(super) fn count(&self) -> usize {
+        1 + match &self.value {
+            Value::Seq(items) => items.iter().map(Self::count).sum(),
+            Value::Map(entries) => entries.iter().map(|(_, node)| node.count()).sum(),
+            _ => 0,
+        }
+    }
+
     pub(super) fn is_null(&self) -> bool {
         matches!(self.value, Value::Null)
     }
@@ -96,46 +105,61 @@ impl Node {
         (line > 0).then_some(line)
     }
 
-    /// Takes out what stands at `path`, or the nearest mapping entry around it, so that the rest
-    /// can be read. Returns whether anything was taken out.
-    pub(super) fn take_out(&mut self, path: &[Segment]) -> bool {
-        let Some(last_key) = path.iter().rposition(|at| matches!(at, Segment::Key(_))) else {
-            return false;
-        };
-        let mut here = self;
-        for segment in &path[..last_key] {
-            let below = match (&mut here.value, segment) {
-                (Value::Map(entries), Segment::Key(key)) => entries
+    /// What stands at `path`.
+    pub(super) fn at(&self, path: &[Segment]) -> Option<&Self> {
+        path.iter()
+            .try_fold(self, |here, step| match (step, &here.value) {
+                (Segment::Key(key) | Segment::Entry(key), _) => here.get(key),
+                (Segment::Index(index), Value::Seq(items)) => items.get(*index),
+                _ => None,
+            })
+    }
+
+    /// What stands at `path`, to change.
+    pub(super) fn at_mut(&mut self, path: &[Segment]) -> Option<&mut Self> {
+        path.iter()
+            .try_fold(self, |here, step| match (step, &mut here.value) {
+                (Segment::Key(key) | Segment::Entry(key), Value::Map(entries)) => entries
                     .iter_mut()
                     .find(|(name, _)| name == key)
                     .map(|(_, node)| node),
-                (Value::Seq(items), Segment::Index(index)) => items.get_mut(*index),
+                (Segment::Index(index), Value::Seq(items)) => items.get_mut(*index),
                 _ => None,
-            };
-            match below {
-                Some(below) => here = below,
-                None => return false,
-            }
-        }
-        match (&mut here.value, &path[last_key]) {
-            (Value::Map(entries), Segment::Key(key)) => {
-                let before = entries.len();
-                entries.retain(|(name, _)| name != key);
-                entries.len() < before
-            }
-            _ => false,
-        }
+            })
+    }
+
+    /// Takes out what stands at `path`, or the nearest mapping entry around it, so that the rest
+    /// can be read. Returns whether anything was taken out.
+    pub(super) fn take_out(&mut self, path: &[Segment]) -> bool {
+        let is_key = |step: &Segment| !matches!(step, Segment::Index(_));
+        let Some(last) = path.iter().rposition(is_key) else {
+            return false;
+        };
+        let (Segment::Key(key) | Segment::Entry(key)) = &path[last] else {
+            return false;
+        };
+        let Some(Value::Map(entries)) = self.at_mut(&path[..last]).map(|node| &mut node.value)
+        else {
+            return false;
+        };
+        let before = entries.len();
+        entries.retain(|(name, _)| name != key);
+        entries.len() < before
     }
 }
 
 /// One step down a tree.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Segment {
+    /// A field that its kind names.
     Key(String),
+    /// An entry under a key that whoever wrote the text chose.
+    Entry(String),
     Index(usize),
 }
 
-/// Writes a path as people do: `spec.containers[0].name`, and keys with odd characters in brackets.
+/// Writes a path as Kubernetes does: `spec.containers[0].resources.requests[cpu]`. What is no
+/// field, and odd characters, stand in brackets.
 pub(super) fn write_path(path: &[Segment]) -> String {
     let mut text = String::new();
     for segment in path {
@@ -147,14 +171,15 @@ pub(super) fn write_path(path: &[Segment]) -> String {
                 }
                 text.push_str(key);
             }
-            Segment::Key(key) => text.push_str(&format!("[{key}]")),
+            Segment::Entry(key) if text.is_empty() => text.push_str(key),
+            Segment::Key(key) | Segment::Entry(key) => text.push_str(&format!("[{key}]")),
         }
     }
     text
 }
 
 /// Takes a written path apart again, well enough to find a line.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
+pub(super) fn segments(path: &str) -> impl Iterator<Item = &str> {
     let mut rest = path;
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches('.');
@@ -311,8 +336,10 @@ mod tests {
             Segment::Key("spec".into()),
             Segment::Key("containers".into()),
             Segment::Index(0),
+            Segment::Entry("cpu".into()),
             Segment::Key("a.b/c".into()),
         ];
-        assert_eq!(write_path(&path), "spec.containers[0][a.b/c]");
+        assert_eq!(write_path(&path), "spec.containers[0][cpu][a.b/c]");
+        assert_eq!(write_path(&[Segment::Entry("a".into())]), "a");
     }
 }

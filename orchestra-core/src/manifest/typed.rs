@@ -12,10 +12,16 @@ use serde::de::{
 use super::loader::nearest;
 use super::tree::{Node, Segment, Value};
 
+/// So many fields that nothing reads are compared with those that something does. Nobody mistypes
+/// more.
+const MEANT_MAX: usize = 1_000;
+
 /// A field that says something and that nothing reads.
 #[derive(Clone, Debug)]
 pub(super) struct Unread {
     pub(super) path: Vec<Segment>,
+    /// From 1; 0 where the format does not say.
+    pub(super) line: u64,
     /// A field of a similar name that could have stood there.
     pub(super) meant: Option<&'static str>,
 }
@@ -73,6 +79,7 @@ impl de::Error for TypeError {
 enum Path<'a> {
     Root,
     Key(&'a Path<'a>, &'a str),
+    Entry(&'a Path<'a>, &'a str),
     Index(&'a Path<'a>, usize),
 }
 
@@ -85,6 +92,10 @@ impl Path<'_> {
                 Self::Root => break,
                 Self::Key(above, key) => {
                     path.push(Segment::Key((*key).to_owned()));
+                    above
+                }
+                Self::Entry(above, key) => {
+                    path.push(Segment::Entry((*key).to_owned()));
                     above
                 }
                 Self::Index(above, index) => {
@@ -216,12 +227,18 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     /// A field that nothing reads.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         if !self.node.is_null() {
+            let mut unread = self.unread.borrow_mut();
             let meant = match self.path {
-                Path::Key(_, key) => nearest(key.trim(), self.siblings.iter().copied()),
+                Path::Key(_, key) if unread.len() < MEANT_MAX => {
+                    nearest(key.trim(), self.siblings.iter().copied())
+                }
                 _ => None,
             };
-            let path = self.path.to_segments();
-            self.unread.borrow_mut().push(Unread { path, meant });
+            unread.push(Unread {
+                path: self.path.to_segments(),
+                line: self.node.line,
+                meant,
+            });
         }
         visitor.visit_unit()
     }
@@ -348,6 +365,14 @@ struct Entries<'a> {
     next: usize,
 }
 
+impl<'a> Entries<'a> {
+    fn path(&self, key: &'a str) -> Path<'a> {
+        let of_kind = !self.reader.fields.is_empty();
+        let step = if of_kind { Path::Key } else { Path::Entry };
+        step(self.reader.path, key)
+    }
+}
+
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = TypeError;
 
@@ -361,7 +386,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let reader: StrDeserializer<'_, TypeError> = key.as_str().into_deserializer();
         seed.deserialize(reader)
             .map(Some)
-            .map_err(|error| error.at(&Path::Key(self.reader.path, key)))
+            .map_err(|error| error.at(&self.path(key)))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, TypeError> {
@@ -371,7 +396,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             ));
         };
         self.next += 1;
-        let path = Path::Key(self.reader.path, key);
+        let path = self.path(key);
         seed.deserialize(Reader {
             node,
             path: &path,
@@ -405,7 +430,11 @@ impl<'de> EnumAccess<'de> for Variant<'_> {
 }
 
 impl Variant<'_> {
-    fn inside<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn inside<'de, V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, TypeError> {
         let Some(node) = self.node else {
             return Err(de::Error::custom(format!("{:?} needs details", self.name)));
         };
@@ -414,7 +443,7 @@ impl Variant<'_> {
             node,
             path: &path,
             siblings: self.reader.fields,
-            fields: &[],
+            fields,
             unread: self.reader.unread,
         }
         .deserialize_any(visitor)
@@ -454,15 +483,15 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         _len: usize,
         visitor: V,
     ) -> Result<V::Value, TypeError> {
-        self.inside(visitor)
+        self.inside(&[], visitor)
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, TypeError> {
-        self.inside(visitor)
+        self.inside(fields, visitor)
     }
 }
 

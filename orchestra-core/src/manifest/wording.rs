@@ -286,11 +286,11 @@ mod tests {
             ),
             (
                 "template: {spec: {overhead: {cpu: 1e300}}}",
-                "cpu: \"1e300\" is not a quantity: it is too large; the largest",
+                "[cpu]: \"1e300\" is not a quantity: it is too large; the largest",
             ),
             (
                 "template: {spec: {overhead: {cpu: 2 GB}}}",
-                "cpu: \"2 GB\" is not a quantity: ",
+                "[cpu]: \"2 GB\" is not a quantity: ",
             ),
         ] {
             let said = first(&format!(
