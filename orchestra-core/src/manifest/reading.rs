@@ -207,7 +207,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Where a field is missing, somebody may have written it in another way.
+    /// Where a field is missing, or one of several, somebody may have written it in another way.
     fn add_misspelt(&self, error: &mut FieldError) {
         let missing = self.full_path(error.path.clone());
         let written = self.unhonoured.iter().find_map(|field| {
@@ -216,10 +216,13 @@ impl<'a> Reading<'a> {
             };
             let parent = field.path.rsplit_once('.').map_or("", |(parent, _)| parent);
             let joint = if parent.is_empty() { "" } else { "." };
-            (format!("{parent}{joint}{meant}") == missing).then_some(&field.path)
+            let it = format!("{parent}{joint}{meant}") == missing;
+            let one_of =
+                parent == missing && (names(&error.problem, meant) || names(&error.remedy, meant));
+            (it || one_of).then_some((&field.path, meant))
         });
-        if let Some(written) = written {
-            error.remedy = format!("{}; is {written} meant to be it?", error.remedy);
+        if let Some((written, meant)) = written {
+            error.remedy = format!("{}; did you mean {meant} by {written}?", error.remedy);
         }
     }
 
@@ -262,4 +265,10 @@ impl<'a> Reading<'a> {
             (false, false) => format!("{base}.{path}"),
         }
     }
+}
+
+/// Whether a sentence holds a word.
+fn names(sentence: &str, word: &str) -> bool {
+    let mut words = sentence.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|one| one == word)
 }

@@ -226,8 +226,21 @@ fn a_misspelt_field_is_reported_with_its_path() {
     // Where it leaves a hole, the refusal names it.
     let said = &problems(&text.replace("image:", "imgae:"))[0];
     assert!(
-        said.ends_with("is spec.containers[0].imgae meant to be it?"),
+        said.ends_with("; did you mean image by spec.containers[0].imgae?"),
         "{said}"
+    );
+    // Also where it is one of several of which one must be there.
+    let said = &problems(
+        &text
+            .replace("tcpSocket", "tcpSockte")
+            .replace("readyness", "readiness"),
+    );
+    assert!(
+        said[0].ends_with(
+            "exactly one of httpGet, tcpSocket, exec, grpc; did you mean tcpSocket by \
+             spec.containers[0].readinessProbe.tcpSockte?"
+        ) && said.len() == 1,
+        "{said:?}"
     );
 }
 

@@ -17,9 +17,9 @@ pub const DEPTH_MAX: usize = 64;
 /// How many values one document may hold.
 pub const VALUES_MAX: usize = 500_000;
 /// How many values of one document may come from aliases.
-const ALIASED_VALUES_MAX: usize = 100_000;
+pub(super) const ALIASED_VALUES_MAX: usize = 100_000;
 /// How deep aliases may refer to what holds aliases itself.
-const ALIAS_DEPTH_MAX: usize = 4;
+pub(super) const ALIAS_DEPTH_MAX: usize = 4;
 
 /// A text could not be taken apart.
 pub(super) struct Malformed {
@@ -139,7 +139,16 @@ fn yaml(text: &str) -> Vec<Result<Node, Malformed>> {
         let read = serde_saphyr::read_with_options::<_, Node>(&mut reader, options());
         for document in read.take(DOCUMENTS_MAX + 1 - documents.len()) {
             let number = documents.len() + 1;
-            documents.push(document.map_err(|error| malformed(number, &error, text)));
+            documents.push(match document {
+                Ok(node) if node.count() > VALUES_MAX => Err(Malformed {
+                    document: number,
+                    line: (node.line > 0).then_some(node.line),
+                    problem: wording::too_many(),
+                    remedy: "load it in parts",
+                }),
+                Ok(node) => Ok(node),
+                Err(error) => Err(malformed(number, &error, text)),
+            });
         }
         from = match documents.last() {
             Some(Err(Malformed { line: Some(at), .. })) => {
@@ -191,7 +200,8 @@ fn options() -> Options {
         max_reader_input_bytes: Some(TEXT_BYTES_MAX),
         max_depth: DEPTH_MAX,
         flow_nesting_limit: DEPTH_MAX,
-        max_nodes: VALUES_MAX,
+        // Keys count too.
+        max_nodes: VALUES_MAX * 2,
         max_events: VALUES_MAX * 4,
         max_documents: DOCUMENTS_MAX + 1,
         max_total_scalar_bytes: TEXT_BYTES_MAX,

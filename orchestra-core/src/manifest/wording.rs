@@ -1,8 +1,9 @@
 //! What a person is told of a wrong type, or of YAML that cannot be read.
 
 use serde_saphyr::Error;
+use serde_saphyr::budget::BudgetBreach;
 
-use super::text::{DEPTH_MAX, VALUES_MAX};
+use super::text::{ALIAS_DEPTH_MAX, ALIASED_VALUES_MAX, DEPTH_MAX, TEXT_BYTES_MAX, VALUES_MAX};
 use super::tree::{Node, Value};
 
 /// What is wrong with a value, and what to write instead.
@@ -181,6 +182,9 @@ pub(super) fn malformed(error: &Error, line: &str) -> (String, &'static str) {
     if is_template(line) {
         return (format!("it is not readable YAML: {error}"), TEMPLATE);
     }
+    if let Some(said) = too_large(error) {
+        return said;
+    }
     match error {
         Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("a key");
@@ -202,16 +206,6 @@ pub(super) fn malformed(error: &Error, line: &str) -> (String, &'static str) {
             format!("it is not readable YAML: {error}"),
             "name the anchor with & before it is used, or quote a text that begins with *",
         ),
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => (
-            format!(
-                "it is too large: a document has at most {DEPTH_MAX} levels and {VALUES_MAX} \
-                 values, of which few come from aliases ({error})"
-            ),
-            "load it in parts, and write out what aliases stand for",
-        ),
         _ => {
             let message = error.to_string();
             let remedy = if message.contains("recursion limit") {
@@ -226,6 +220,36 @@ pub(super) fn malformed(error: &Error, line: &str) -> (String, &'static str) {
             (format!("it is not readable YAML: {message}"), remedy)
         }
     }
+}
+
+/// Says which bound of a document was passed, if that is what is wrong.
+fn too_large(error: &Error) -> Option<(String, &'static str)> {
+    const ALIASES: &str = "write out what an alias, such as *name, stands for, or use fewer";
+    let (by_alias, error) = match error {
+        Error::AliasError { error, .. } => (true, error.as_ref()),
+        error => (false, error),
+    };
+    let swollen = || {
+        let problem = format!(
+            "it swells by its aliases: all together they may stand for {ALIASED_VALUES_MAX} \
+             values and {TEXT_BYTES_MAX} bytes, and hold one another {ALIAS_DEPTH_MAX} deep"
+        );
+        (problem, ALIASES)
+    };
+    Some(match error {
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => swollen(),
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Depth { .. } => (too_deep(), "nest it less deep"),
+            BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => {
+                (format!("it uses too many aliases: {breach:?}"), ALIASES)
+            }
+            _ if by_alias => swollen(),
+            _ => (too_many(), "load it in parts"),
+        },
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -346,10 +370,20 @@ mod tests {
             .map(|n| format!("{}a:\n", "  ".repeat(n)))
             .collect();
         assert!(
-            first(&deep).contains("at most 64 levels"),
+            first(&deep).contains("it goes deeper than 64 levels; nest it less deep"),
             "{}",
             first(&deep)
         );
+        let wide = format!("a: &a [{}]\n", "x, ".repeat(1_000));
+        let long = format!("a: &a {}\n", "x".repeat(100_000));
+        let uses = format!("b: [{}]\n", "*a, ".repeat(1_000));
+        for text in [wide + &uses, long + &uses] {
+            let said = first(&text);
+            assert!(
+                said.contains("swells by its aliases") && said.contains("what an alias"),
+                "{said}"
+            );
+        }
     }
 
     #[test]
