@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::world::{World, key, of, seconds, world};
 
-fn deployment(replicas: u32, image: &str, more: Value) -> Deployment {
+pub(crate) fn deployment(replicas: u32, image: &str, more: Value) -> Deployment {
     let mut spec = json!({
         "replicas": replicas,
         "selector": {"matchLabels": {"app": "web"}},
@@ -36,7 +36,7 @@ fn images(world: &World) -> Vec<String> {
     images
 }
 
-async fn rolled_out(world: &World, image: &str, replicas: usize) {
+pub(crate) async fn rolled_out(world: &World, image: &str, replicas: usize) {
     let settled = |found: &Deployment| {
         found.spec.template.spec.containers[0].image == image
             && found.spec.replicas == u32::try_from(replicas).ok()

@@ -5,6 +5,7 @@ mod agent;
 mod cluster;
 mod deployments;
 mod garbage;
+mod once;
 mod preemption;
 mod quotas;
 mod services;

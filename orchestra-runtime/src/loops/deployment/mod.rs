@@ -2,9 +2,12 @@
 //!
 //! A deployment owns its pods directly; a `ControllerRevision` records each template, and the
 //! rollout's memo beside the newest. Every step is one commit that depends on the deployment as it
-//! was read and counts up in the newest revision, so that no step can land twice.
+//! was read and counts up in the newest revision, so that no step can land twice. Revisions also
+//! tell when pods were last started: whoever has not seen those pods yet waits, for it would start
+//! them again.
 
 mod pass;
+mod started;
 mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +24,7 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::caches::{BY_OWNER, Caches};
 use super::pace::Pace;
-use crate::api::{ApiError, ApiErrorKind, Client};
+use crate::api::{ApiError, Client, ListParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqueue_owners};
 use crate::events::Recorder;
 use crate::loops::unready;
@@ -49,8 +52,8 @@ const LOSS_REST_MAX: Duration = Duration::from_secs(60);
 /// Losses are forgotten after so long without another.
 const LOSSES_FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// How long the caches may take to show what may have landed.
-const UNSURE_MAX: Duration = Duration::from_secs(5);
+/// How long the cache of pods may take to show what was started before the store itself is asked.
+const BEHIND_MAX: Duration = Duration::from_secs(5);
 
 /// A deployment with so many pods is large.
 const LARGE_PODS: usize = 500;
@@ -128,9 +131,15 @@ impl Reconcile for DeploymentLoop {
             return Ok(Outcome::ReviewAt(due));
         }
         let uid = deployment.metadata.uid.to_smolstr();
-        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
-        self.pace.looks(key, pods.len(), now);
         let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
+        // In this order: the pods may be newer than that, but not older.
+        let through = self.caches.pods.through();
+        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
+        let started = started::last(&revisions);
+        if through < started && !self.has_all(&deployment, &pods, started).await? {
+            return Ok(Outcome::ReviewAt(now));
+        }
+        self.pace.looks(key, pods.len(), now);
         // The name of a revision may be taken by one that lost its owner.
         let name_taken = |name: SmolStr| {
             let name = ObjectKey::namespaced(key.namespace.clone(), name);
@@ -161,6 +170,35 @@ impl Reconcile for DeploymentLoop {
 }
 
 impl DeploymentLoop {
+    /// Whether `pods` are all that the deployment has, though the cache was not seen to come to
+    /// `started`, the commit that made the last of them. Gives the cache some time to get there:
+    /// if this is false, look again.
+    ///
+    /// The caches of pods and of revisions fill independently, and who sees the newest revision and
+    /// not its pods would make them again.
+    async fn has_all(
+        &self,
+        deployment: &Deployment,
+        pods: &[Arc<Pod>],
+        started: Revision,
+    ) -> Result<bool, ApiError> {
+        let seen = self.caches.pods.wait_through(started);
+        if tokio::time::timeout(BEHIND_MAX, seen).await.is_ok() {
+            return Ok(false);
+        }
+        // Somebody may have written the revision after that and no pods: then there is nothing to
+        // wait for.
+        let meta = &deployment.metadata;
+        let all = ListParams::namespace(meta.namespace.clone());
+        let all = self.client.api::<Pod>().list(all).await?;
+        let known: BTreeSet<_> = pods.iter().map(|pod| pod.metadata.uid).collect();
+        let mut owned = all.items.iter().filter(|pod| {
+            let owner = pod.metadata.controller();
+            owner.is_some_and(|owner| owner.uid == meta.uid)
+        });
+        Ok(owned.all(|pod| known.contains(&pod.metadata.uid)))
+    }
+
     /// Until when no pod is started because others came to a bad end of late, and why the last of
     /// them did; `None` if pods may be started. The first loss is replaced at once.
     fn failing(
@@ -252,9 +290,7 @@ impl DeploymentLoop {
         let sent = self
             .send_parts(pass, step, &changes, more, &mut wrote)
             .await;
-        // The next pass must see what this one did, even if it went only half the way: the caches
-        // of pods and of revisions fill independently, and who sees the newest revision and not
-        // its pods makes them again.
+        // The next pass must see what this one did, even if it went only half the way.
         self.see(&wrote).await;
         sent?;
         pass.tell(&self.events, step);
@@ -292,9 +328,8 @@ impl DeploymentLoop {
                 &pass.memo
             };
             let mut commit = self.client.commit();
-            let next = pass.next_target(revision.as_ref(), memo, !part.is_empty())?;
+            let next = pass.next_target(revision.as_ref(), memo, part)?;
             let fenced = next.is_some();
-            let target = next.as_ref().map(|next| next.metadata.key());
             let mut wrote_revisions = fenced;
             if let Some(next) = next {
                 commit = match revision {
@@ -324,14 +359,7 @@ impl DeploymentLoop {
             if part.is_empty() && !wrote_revisions && !wrote_deployment {
                 break;
             }
-            let landed = match commit.send_all().await {
-                Ok(landed) => landed,
-                Err(error) => {
-                    let unsure = matches!(error.kind(), ApiErrorKind::Ambiguous);
-                    wrote.unsure = target.filter(|_| unsure && !part.is_empty());
-                    return Err(error);
-                }
-            };
+            let landed = commit.send_all().await?;
             if fenced {
                 revision = landed
                     .object::<ControllerRevision>(0)
@@ -361,16 +389,6 @@ impl DeploymentLoop {
         if let Some(landed) = wrote.deployment {
             self.caches.deployments.wait_through(landed).await;
         }
-        // If the last part landed after all, its revision tells where.
-        if let Some(target) = &wrote.unsure
-            && let Ok(Some(found)) = self.client.api::<ControllerRevision>().find(target).await
-            && let at = found.metadata.resource_version
-            && Some(at) > wrote.pods
-        {
-            // Somebody else may have written it, and no pods.
-            let seen = self.caches.pods.wait_through(at);
-            let _ = tokio::time::timeout(UNSURE_MAX, seen).await;
-        }
     }
 }
 
@@ -380,8 +398,6 @@ struct Wrote {
     pods: Option<Revision>,
     revisions: Option<Revision>,
     deployment: Option<Revision>,
-    /// A part may have landed or not, which would have written pods and counted up this revision.
-    unsure: Option<ObjectKey>,
 }
 
 /// How often pods of a deployment came to a bad end of late, and when they last did.

@@ -20,7 +20,7 @@ use orchestra_sched::rollout::{
 };
 use smol_str::{SmolStr, ToSmolStr};
 
-use super::{MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL};
+use super::{MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL, started};
 use crate::api::{ApiError, Client};
 
 /// The annotation by which a pod tells what its loss would cost.
@@ -199,13 +199,13 @@ impl<'a> Pass<'a> {
         Ok((changes, more))
     }
 
-    /// The newest revision, which is `stored` now if it is, as the next commit leaves it; `None`
-    /// if it stays as it is.
+    /// The newest revision, which is `stored` now if it is, as the commit that makes `changes`
+    /// leaves it; `None` if it stays as it is.
     pub(super) fn next_target(
         &self,
         stored: Option<&ControllerRevision>,
         memo: &Memo,
-        acted: bool,
+        changes: &[Change],
     ) -> Result<Option<ControllerRevision>, ApiError> {
         let text: SmolStr = serde_json::to_string(memo)
             .map_err(|error| {
@@ -227,7 +227,7 @@ impl<'a> Pass<'a> {
             .and_then(|steps| steps.parse().ok())
             .unwrap_or(0);
         let number = i64::try_from(self.target.generation.0).unwrap_or(i64::MAX);
-        let unchanged = !acted
+        let unchanged = changes.is_empty()
             && stored.is_some()
             && annotations.get(MEMO_ANNOTATION) == Some(&text)
             && revision.revision == number;
@@ -237,6 +237,9 @@ impl<'a> Pass<'a> {
         annotations.insert(MEMO_ANNOTATION.into(), text);
         annotations.insert(STEPS_ANNOTATION.into(), (steps + 1).to_smolstr());
         revision.revision = number;
+        let starts = changes.iter().any(|c| matches!(c, Change::Start(..)));
+        let before = started::last(self.revisions).max(started::told_by(&revision));
+        started::note(&mut revision, starts, before);
         Ok(Some(revision))
     }
 
