@@ -15,6 +15,8 @@ mod error;
 pub(crate) mod fixture;
 mod history;
 mod list;
+#[cfg(feature = "manifest")]
+mod manifests;
 mod merge;
 mod object;
 mod params;

@@ -51,16 +51,16 @@ impl EngineKind {
         let (driver, made): (Arc<dyn WorkloadDriver>, _) = match self {
             Self::Tasks(tasks) => {
                 let driver = Arc::new(tasks.clone().clock(clock.clone()).build());
-                (driver.clone(), MadeDriver::Task(driver))
+                (driver.clone(), Made::Task(driver))
             }
             Self::Processes(folder) => {
                 let builder = ProcessDriver::builder(folder.join(node.as_str()));
                 let driver = Arc::new(builder.clock(clock.clone()).open().await?);
-                (driver.clone(), MadeDriver::Process(driver))
+                (driver.clone(), Made::Process(driver))
             }
             Self::Custom(make) => {
                 let driver = make(node);
-                (driver.clone(), MadeDriver::Custom(driver))
+                (driver.clone(), Made::Custom(driver))
             }
         };
         let prober = match prober {
@@ -72,26 +72,38 @@ impl EngineKind {
             prober,
             foresight: None,
         };
-        Ok((engine, made))
+        let node = node.clone();
+        Ok((engine, MadeDriver { node, made }))
     }
 }
 
 /// A driver of ours, to be shut down at the end.
 #[derive(Clone, Debug)]
-pub(super) enum MadeDriver {
+pub(super) struct MadeDriver {
+    /// Whose it is.
+    pub(super) node: SmolStr,
+    made: Made,
+}
+
+#[derive(Clone, Debug)]
+enum Made {
     Task(Arc<TaskDriver>),
     Process(Arc<ProcessDriver>),
     Custom(Arc<dyn WorkloadDriver>),
 }
 
 impl MadeDriver {
+    pub(super) fn driver(&self) -> &dyn WorkloadDriver {
+        match &self.made {
+            Made::Task(driver) => driver.as_ref(),
+            Made::Process(driver) => driver.as_ref(),
+            Made::Custom(driver) => driver.as_ref(),
+        }
+    }
+
     /// Kills what the driver runs.
     pub(super) async fn kill(&self) {
-        let driver: &dyn WorkloadDriver = match self {
-            Self::Task(driver) => driver.as_ref(),
-            Self::Process(driver) => driver.as_ref(),
-            Self::Custom(driver) => driver.as_ref(),
-        };
+        let driver = self.driver();
         let found = match driver.survey().await {
             Ok(found) => found,
             Err(error) => {
@@ -108,10 +120,10 @@ impl MadeDriver {
 
     /// Joins what the driver runs. Its workloads have ended, or are left on purpose.
     pub(super) async fn shutdown(self) {
-        match self {
-            Self::Task(driver) => driver.shutdown(Duration::ZERO).await,
-            Self::Process(driver) => driver.shutdown().await,
-            Self::Custom(_) => {}
+        match self.made {
+            Made::Task(driver) => driver.shutdown(Duration::ZERO).await,
+            Made::Process(driver) => driver.shutdown().await,
+            Made::Custom(_) => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 mod builder;
 mod engines;
 mod host;
+mod logs;
 mod wait;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, PROCESS, StartError, TASK};
+pub use logs::LogsError;
 pub use wait::{Cached, Settlement, Settles, WaitError};
 
 use crate::api::{Api, ApiError, Client};
@@ -109,28 +111,51 @@ impl Orchestra {
         self.client.api::<K>().apply(object).await
     }
 
+    /// Applies all that a manifest holds. Idempotent. See [`Client::apply_all`].
+    ///
+    /// ```
+    /// use orchestra_runtime::prelude::*;
+    ///
+    /// # async fn example(orchestra: &Orchestra) -> Result<(), BoxError> {
+    /// let text = std::fs::read_to_string("shop.yaml")?;
+    /// orchestra.apply_all(&manifest::load(&text)?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::apply_all`].
+    #[cfg(feature = "manifest")]
+    pub async fn apply_all(
+        &self,
+        manifests: &orchestra_core::manifest::Manifests,
+    ) -> Result<(), ApiError> {
+        self.client.apply_all(manifests).await
+    }
+
     /// The address of a service of the default namespace, with its first port, once it has one and
     /// the proxy listens there. Waits for that as long as it takes.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] if there is no such service, one that never has an address, or if the proxy
+    /// [`WaitError`] if there is no such service (any more), one that never has an address, or if the proxy
     /// cannot listen there: another orchestra on this host has the same addresses (see
     /// [`Builder::addresses`]), or the port needs rights that this process lacks.
     pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
         let key = ObjectKey::namespaced("default", service);
-        if self.client.api::<Service>().find(&key).await?.is_none() {
+        let Some(fresh) = self.client.api::<Service>().find(&key).await? else {
             return Err(WaitError::gone::<Service>(key));
-        }
-        let settled = |service: Option<&Service>| {
-            service.is_none_or(|service| {
+        };
+        let seen = fresh.metadata.resource_version;
+        let settled = |service: Option<&Service>| match service {
+            Some(service) => {
                 !service.spec.cluster_ip.is_empty()
                     || service.spec.exposure == ServiceType::ExternalName
-            })
+            }
+            // It was there: either the cache does not know it yet, or it is gone again.
+            None => self.caches.services.through() >= seen,
         };
-        // It exists, but the cache may not know it yet.
-        let known = |service: Option<&Service>| service.is_some();
-        self.wait_for::<Service>(&key, known).await;
         let found = self.wait_for::<Service>(&key, settled).await;
         let found = found.ok_or_else(|| WaitError::gone::<Service>(key.clone()))?;
         let port = found.spec.ports.first().map_or(0, |port| port.port);
@@ -150,7 +175,17 @@ impl Orchestra {
                         .is_some_and(|port| port.protocol == Protocol::Tcp)
                 {
                     let name = ServiceName::new(key.namespace.clone(), key.name.clone());
-                    listening.at(&(name, address)).await.map_err(failed)?;
+                    let place = (name, address);
+                    let gone = |now: Option<&Service>| {
+                        now.is_none_or(|now| now.metadata.uid != found.metadata.uid)
+                    };
+                    tokio::select! {
+                        biased;
+                        listens = listening.at(&place) => listens.map_err(failed)?,
+                        _ = self.wait_for::<Service>(&key, gone) => {
+                            return Err(WaitError::gone::<Service>(key));
+                        }
+                    }
                 }
                 Ok(address)
             }

@@ -4,6 +4,7 @@
 mod agent;
 mod cluster;
 mod deployments;
+mod embedding;
 mod garbage;
 mod once;
 mod preemption;

@@ -1,0 +1,124 @@
+//! What the application that embeds it all asks of it.
+
+use std::time::Duration;
+
+use orchestra_core::kind::{Deployment, Pod, Service};
+use orchestra_core::manifest;
+use orchestra_core::meta::ObjectKey;
+use orchestra_runtime::Orchestra;
+use orchestra_runtime::driver::sim::SimScript;
+use orchestra_runtime::driver::task::TaskContext;
+use orchestra_runtime::orchestra::{LogsError, WaitError};
+use serde_json::json;
+
+use super::world::{Host, key, of, pod, seconds, world};
+
+#[tokio::test(start_paused = true)]
+async fn what_a_container_printed_can_be_read() {
+    let chatty = |task: TaskContext| async move {
+        task.log("one");
+        task.log("two");
+        task.stopping().await;
+        Ok(())
+    };
+    let orchestra = Orchestra::builder()
+        .proxy(None)
+        .task("chatty", chatty)
+        .start()
+        .await
+        .unwrap();
+    let api = orchestra.api::<Pod>();
+    let containers =
+        json!([{"name": "first", "image": "chatty"}, {"name": "second", "image": "chatty"}]);
+    api.create(pod("p", json!({"containers": containers})))
+        .await
+        .unwrap();
+    orchestra.ready::<Pod>("p").await.unwrap();
+    assert_eq!(orchestra.logs("p").await.unwrap(), "one\ntwo\n");
+    let tail = orchestra.logs_at(&key("p"), Some("second"), 4).await;
+    assert_eq!(tail.unwrap(), b"two\n");
+
+    let error = orchestra.logs("q").await.unwrap_err();
+    assert!(matches!(error, LogsError::NoPod(_)), "{error}");
+    let error = orchestra.logs_at(&key("p"), Some("third"), 4).await;
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("no container \"third\"; it has first, second"),
+        "{text}"
+    );
+    let containers = json!([{"name": "main", "image": "chatty"}]);
+    let nowhere = json!({"containers": containers, "nodeSelector": {"no": "such"}});
+    api.create(pod("r", nowhere)).await.unwrap();
+    let text = orchestra.logs("r").await.unwrap_err().to_string();
+    assert!(text.contains("no node yet"), "{text}");
+    let elsewhere = json!({"containers": containers, "nodeName": "far"});
+    api.create(pod("s", elsewhere)).await.unwrap();
+    let text = orchestra.logs("s").await.unwrap_err().to_string();
+    assert!(text.contains("not one of this process"), "{text}");
+    orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_is_applied_as_a_whole() {
+    let world = world(SimScript::new()).await;
+    let text = "
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: colours, namespace: shop}
+data: {sky: blue}
+---
+kind: Deployment
+apiVersion: apps/v1
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: main, image: v1}]}
+---
+kind: Namespace
+apiVersion: v1
+metadata: {name: shop}
+";
+    let found = manifest::load(text).unwrap();
+    for _ in 0..2 {
+        world.orchestra.apply_all(&found).await.unwrap();
+    }
+    let web = ObjectKey::namespaced("shop", "web");
+    let ready = world.orchestra.ready_at::<Deployment>(&web).await.unwrap();
+    assert_eq!(ready.status.available_replicas, 2);
+    assert_eq!(ready.metadata.generation, 1, "applied again, it changed");
+
+    // The first one that is refused is named; those before it stand.
+    let text = text
+        .replace("v1}]", "v2}]")
+        .replace("web, namespace: shop", "web, namespace: shut");
+    let error = world
+        .orchestra
+        .apply_all(&manifest::load(&text).unwrap())
+        .await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("shut/web") && error.contains("namespace \"shut\""),
+        "{error}"
+    );
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_address_of_a_service_that_goes_ends() {
+    let world = Host::new(&["n"], SimScript::new()).start().await;
+    let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
+    let service: Service = of(json!({"metadata": {"name": "web"}, "spec": spec}));
+    world.create(service).await;
+    // Both before any cache has seen the service.
+    let (address, ()) = tokio::join!(
+        tokio::time::timeout(Duration::from_secs(60), world.orchestra.address("web")),
+        world.delete::<Service>("web"),
+    );
+    let error = address.expect("it waits for ever").unwrap_err();
+    assert!(matches!(error, WaitError::Gone { .. }), "{error}");
+    seconds(1).await;
+    world.orchestra.stop().await;
+}
