@@ -16,7 +16,7 @@ const ACCOUNTS: &str = "there are no service accounts";
 const NO_STORAGE: &str = "there is no such storage; a pod that asks for it does not start";
 const HOST_FILES: &str = "containers see the files of the host; the mount's variable leads there";
 const MODES: &str = "files get the permissions that the agent's files get";
-const LAST_WORDS: &str = "the end of the output tells why it ended";
+const LAST_WORDS: &str = "no such file is read; terminationMessagePolicy: FallbackToLogsOnError shows the end of what it printed";
 const NO_GRPC: &str = "needs a gRPC prober of the application's own; without one it never passes";
 const INSIDE: &str = "services are reached within the cluster";
 
@@ -95,10 +95,7 @@ const CONTAINER: &[Row] = &[
         "volumeMounts.*.subPathExpr",
         "the mount leads to the whole volume; write subPath",
     ),
-    (
-        "terminationMessagePath|terminationMessagePolicy",
-        LAST_WORDS,
-    ),
+    ("terminationMessagePath", LAST_WORDS),
     ("stdin|stdinOnce", "containers get no input"),
     ("tty", "containers get no terminal"),
     ("resizePolicy", "resources are set when a container starts"),

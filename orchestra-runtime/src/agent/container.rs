@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use orchestra_core::error::{Retry, report};
 use orchestra_core::kind::Container;
-use orchestra_core::kind::pod::{LifecycleHandler, RestartPolicy};
+use orchestra_core::kind::pod::{LifecycleHandler, RestartPolicy, TerminationMessagePolicy};
 use orchestra_core::port::driver::{
     DriverError, DriverErrorKind, Exit, Limits, Observed, RunState, Workload, WorkloadId,
 };
@@ -24,6 +24,11 @@ use crate::probe::{ContainerHealth, WatchedProbes};
 /// The wait after a start that could not be tried: configuration missing, or the host refused.
 const START_RETRY_BASE: Duration = Duration::from_secs(1);
 const START_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// So much of what a container printed last becomes its termination message, if that is asked for:
+/// as Kubernetes has it.
+const TERMINATION_TAIL_BYTES: usize = 2_048;
+const TERMINATION_TAIL_LINES: usize = 80;
 
 /// How long a failed `wait` of a driver rests before it is asked again.
 const WAIT_RETRY: Duration = Duration::from_millis(500);
@@ -124,10 +129,7 @@ impl ContainerRun {
                 seen.state = if waits {
                     SeenState::Waiting {
                         reason: "CrashLoopBackOff",
-                        message: format!(
-                            "it ended with code {}; it starts again at {at}",
-                            exit.code
-                        ),
+                        message: format!("it {}; it starts again at {at}", told(&exit)),
                     }
                 } else {
                     SeenState::Ended {
@@ -137,10 +139,7 @@ impl ContainerRun {
                 };
             });
             let name = &self.container().name;
-            let mut why = format!(
-                "container {name} ended with code {} ({})",
-                exit.code, exit.reason
-            );
+            let mut why = format!("container {name} {}", told(&exit));
             if !exit.message.is_empty() {
                 why = format!("{why}: {}", exit.message);
             }
@@ -220,12 +219,14 @@ impl ContainerRun {
         if let Some(health) = &health {
             health.on_started(Some(self.shared.place.ip), self.attempt);
         }
-        let (mut told, mut stopping) = (false, false);
+        let mut told = false;
+        // Why a probe had it stopped.
+        let mut failed: Option<String> = None;
         loop {
             tokio::select! {
                 biased;
                 ended = self.shared.engine.driver.wait(id) => match ended {
-                    Ok(exit) => return (since, exit),
+                    Ok(exit) => return (since, self.explained(id, exit, failed).await),
                     Err(error) if error.retry() == Retry::Backoff => {
                         tokio::time::sleep(WAIT_RETRY).await;
                     }
@@ -249,19 +250,22 @@ impl ContainerRun {
                         continue;
                     }
                     kept = false;
+                    // Who is about to be stopped must not be asked anything any more.
+                    let ready = state.health.ready && state.health.restart.is_none();
                     self.shared.see(self.slot, |seen| {
-                        (seen.started, seen.ready) = (state.health.started, state.health.ready);
+                        (seen.started, seen.ready) = (state.health.started, ready);
                     });
                     if !state.reason.is_empty() {
                         self.shared.warn("Unhealthy", &state.reason);
                     }
                     if let Some(kind) = state.health.restart
                         && !self.ending.is_cancelled()
-                        && !stopping
+                        && failed.is_none()
                     {
-                        stopping = true;
                         let name = &self.container().name;
-                        self.shared.warn("Killing", &format!("container {name} failed its {kind:?} probe"));
+                        let why = format!("failed its {kind} probe: {}", state.reason);
+                        self.shared.warn("Killing", &format!("container {name} {why}"));
+                        failed = Some(format!("it {why}"));
                         self.stop(id, Some(kind)).await;
                     }
                 }
@@ -297,6 +301,28 @@ impl ContainerRun {
             () = self.ending.cancelled() => {}
             () = stopped => {}
         }
+    }
+
+    /// Its end as its status tells it: with the probe that `failed`, if one had it stopped, and with
+    /// the last that it printed, if that is asked for.
+    async fn explained(&self, id: &WorkloadId, mut exit: Exit, failed: Option<String>) -> Exit {
+        let mut told: Vec<String> = failed.into_iter().collect();
+        let asked = self.container().termination_message_policy;
+        if asked == TerminationMessagePolicy::FallbackToLogsOnError
+            && exit.code != 0
+            && let Some(logs) = self.shared.engine.driver.logs()
+            && let Ok(tail) = logs.tail(id, TERMINATION_TAIL_BYTES).await
+            && !tail.is_empty()
+        {
+            let text = String::from_utf8_lossy(&tail);
+            let lines: Vec<&str> = text.lines().collect();
+            let skipped = lines.len().saturating_sub(TERMINATION_TAIL_LINES);
+            told.push(lines[skipped..].join("\n"));
+        } else if !exit.message.is_empty() {
+            told.push(std::mem::take(&mut exit.message));
+        }
+        exit.message = told.join("; ");
+        exit
     }
 
     /// The driver does not know it any more.
@@ -381,6 +407,17 @@ impl ContainerRun {
 
     fn post_start(&self) -> Option<LifecycleHandler> {
         self.container().lifecycle.as_ref()?.post_start.clone()
+    }
+}
+
+/// How it ended, though it is to run.
+fn told(exit: &Exit) -> String {
+    match exit.code {
+        // Under that policy only; the others let it rest.
+        0 => "ended well, but its pod's restartPolicy is Always: it is to run until it is told to \
+              stop"
+            .to_owned(),
+        code => format!("ended with code {code} ({})", exit.reason),
     }
 }
 

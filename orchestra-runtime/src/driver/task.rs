@@ -578,8 +578,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 }
 
 fn failure(error: &(dyn Error + Send + Sync + 'static)) -> (i32, String) {
-    let code = error.downcast_ref::<ExitCode>().map_or(1, |code| code.0);
-    (code, bounded(report(error).to_string()))
+    match error.downcast_ref::<ExitCode>() {
+        Some(code) => (code.0, String::new()), // the code says it all
+        None => (1, bounded(report(error).to_string())),
+    }
 }
 
 fn bounded(mut text: String) -> String {

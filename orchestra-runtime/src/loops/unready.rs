@@ -89,7 +89,14 @@ fn held_up(status: &ContainerStatus) -> Option<String> {
         Some(ended) if waiting.reason == "CrashLoopBackOff" => {
             let text = ended.message.trim();
             let separator = if text.is_empty() { "" } else { ": " };
-            format!("it ended with code {}{separator}{text}", ended.exit_code)
+            match ended.exit_code {
+                0 => {
+                    "it ends well, but its pod's restartPolicy is Always: it is to run until it is \
+                      told to stop"
+                        .to_owned()
+                }
+                code => format!("it ended with code {code}{separator}{text}"),
+            }
         }
         _ => waiting.message.clone(),
     };

@@ -108,7 +108,9 @@ impl Settles for Pod {
 impl Settles for Node {
     /// Ready, and open to pods.
     fn settled(&self) -> Settlement {
-        if self.spec.pod_cidr.is_empty() {
+        if self.spec.unschedulable {
+            Settlement::NotYet("it is cordoned: spec.unschedulable is set".to_owned())
+        } else if self.spec.pod_cidr.is_empty() {
             Settlement::NotYet("it has no range of addresses yet".to_owned())
         } else if self.is_ready() {
             Settlement::Settled

@@ -268,7 +268,9 @@ async fn a_sick_container_is_restarted_after_its_hook() {
     let script = SimScript::new()
         .when(
             Match::any().container("main").attempts(0..1),
-            Behavior::runs().sick_after(Duration::from_secs(20)),
+            Behavior::runs()
+                .sick_after(Duration::from_secs(20))
+                .ignores_term_for(Duration::from_secs(2)),
         )
         .when(Match::any(), sick);
     let world = world(script).await;
@@ -282,12 +284,23 @@ async fn a_sick_container_is_restarted_after_its_hook() {
     }]});
     let begun = world.now();
     world.create(pod("p", spec)).await;
+    world.ready("p").await;
+    // While it is being stopped nobody is sent to it any more.
+    let ending = world.until::<Pod>("p", |pod| !pod.is_ready()).await;
+    let main = container(&ending, "main");
+    assert!(
+        main.state.running().is_some() && main.restart_count == 0,
+        "{main:?}"
+    );
     let restarted = world
         .until::<Pod>("p", |pod| {
             pod.is_ready() && container(pod, "main").restart_count == 1
         })
         .await;
     assert_eq!(restarted.status.phase, PodPhase::Running);
+    let last = container(&restarted, "main").last_state.terminated();
+    let why = &last.unwrap().message;
+    assert!(why.starts_with("it failed its liveness probe: "), "{why}");
     assert_eq!(
         world.log(),
         [

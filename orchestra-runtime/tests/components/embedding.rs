@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
+use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{Deployment, Pod, Service};
 use orchestra_core::manifest;
 use orchestra_core::meta::ObjectKey;
 use orchestra_runtime::Orchestra;
 use orchestra_runtime::driver::sim::SimScript;
-use orchestra_runtime::driver::task::TaskContext;
+use orchestra_runtime::driver::task::{ExitCode, TaskContext};
 use orchestra_runtime::orchestra::{LogsError, WaitError};
 use serde_json::json;
 
-use super::world::{Host, key, of, pod, seconds, world};
+use super::world::{Host, container, key, of, pod, seconds, world};
 
 #[tokio::test(start_paused = true)]
 async fn what_a_container_printed_can_be_read() {
@@ -55,6 +56,35 @@ async fn what_a_container_printed_can_be_read() {
     api.create(pod("s", elsewhere)).await.unwrap();
     let text = orchestra.logs("s").await.unwrap_err().to_string();
     assert!(text.contains("not one of this process"), "{text}");
+    orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_container_tells_its_last_words_if_asked() {
+    let fails = |task: TaskContext| async move {
+        for line in 0..100 {
+            task.log(format!("line {line}"));
+        }
+        Err(ExitCode(3).into())
+    };
+    let orchestra = Orchestra::builder()
+        .proxy(None)
+        .task("fails", fails)
+        .start()
+        .await
+        .unwrap();
+    let containers = json!([
+        {"name": "mute", "image": "fails"},
+        {"name": "loud", "image": "fails", "terminationMessagePolicy": "FallbackToLogsOnError"},
+    ]);
+    let never = json!({"restartPolicy": "Never", "containers": containers});
+    let api = orchestra.api::<Pod>();
+    api.create(pod("p", never)).await.unwrap();
+    let failed = |pod: Option<&Pod>| pod.is_some_and(|pod| pod.status.phase == PodPhase::Failed);
+    let found = orchestra.wait_for::<Pod>(&key("p"), failed).await.unwrap();
+    let message = |name| &container(&found, name).state.terminated().unwrap().message;
+    assert_eq!(message("mute"), "");
+    assert!(message("loud").starts_with("line 20\n") && message("loud").ends_with("line 99"));
     orchestra.stop().await;
 }
 

@@ -51,9 +51,10 @@ part! {
         pub startup_probe: Option<Box<Probe>>,
         /// What to do around its life.
         pub lifecycle: Option<Box<Lifecycle>>,
-        /// The file whose end becomes its exit message.
+        /// The file whose end would become its exit message. Not read: programs tell by what they
+        /// print.
         pub termination_message_path: String,
-        /// Whether the end of its log may stand in for that file.
+        /// Whether the end of what it printed becomes its exit message.
         pub termination_message_policy: TerminationMessagePolicy,
         /// What it may do on its host.
         pub security_context: Option<Box<SecurityContext>>,
@@ -225,10 +226,11 @@ words! {
 
     /// Where the exit message of a container comes from.
     pub enum TerminationMessagePolicy {
-        /// From its file.
+        /// From its driver: how it ended, and no more.
         #[default]
         File = "File",
-        /// From its file, or from the end of its log if it failed and the file is empty.
+        /// From the end of what it printed (2,048 bytes, 80 lines at most), if it failed and its
+        /// driver keeps that.
         FallbackToLogsOnError = "FallbackToLogsOnError",
     }
 }

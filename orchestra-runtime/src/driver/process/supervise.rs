@@ -152,7 +152,7 @@ fn exit(
         ),
         (_, Some(signal)) => ("Error", format!("ended by signal {signal}")),
         (_, None) if code == 0 => ("Completed", String::new()),
-        (_, None) => ("Error", format!("exit code {code}")),
+        (_, None) => ("Error", String::new()),
     };
     if let Some(note) = degraded {
         message = if message.is_empty() {
