@@ -20,6 +20,7 @@ use smol_str::SmolStr;
 
 use super::caches::{BY_NODE, Caches};
 use super::pace::Pace;
+use super::placement::fence::forget_node;
 use crate::agent::{LEASE_NAMESPACE, NODE_NOT_READY};
 use crate::api::{ApiError, Client, DeleteParams};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
@@ -31,6 +32,9 @@ const RANGE_PREFIX: &str = "podranges/";
 
 /// Pods told to go, or taken out of their services, in one commit.
 const PODS_PER_COMMIT_MAX: usize = 60;
+
+/// When it is looked again at pods of which some went while they were told to go.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// So many nodes are many.
 const LARGE_NODES: usize = 100;
@@ -220,6 +224,7 @@ impl Reconcile for NodesLoop {
         }
         let Some(node) = self.caches.nodes.get(key) else {
             self.memory().heard.remove(&key.name);
+            forget_node(&self.client, &key.name).await?;
             return Ok(Outcome::Settled);
         };
         if node.spec.pod_cidr.is_empty() {
@@ -374,7 +379,14 @@ impl NodesLoop {
                 let params = DeleteParams::default().uid(pod.metadata.uid);
                 commit = commit.delete_key::<Pod>(pod.key(), params);
             }
-            let landed = commit.send().await?;
+            let landed = match commit.send().await {
+                Ok(landed) => landed,
+                // One that went by itself spoils the commit for all: they come again without it.
+                Err(error) if error.is_not_found() || error.is_conflict() => {
+                    return Ok(Some(now + LOOK_AGAIN));
+                }
+                Err(error) => return Err(error),
+            };
             for pod in some {
                 let why = format!("{} is not fit to run it any longer", node.metadata.name);
                 self.events

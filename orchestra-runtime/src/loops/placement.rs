@@ -1,14 +1,15 @@
 //! Placement: pods that want a node get one.
 //!
 //! One pass plans for all that wait and are worth a plan, and commits the placements in small
-//! transactions. Each depends on the pod and the node as they were seen, and counts up a fence of
-//! the node: two schedulers conflict only where they touch the same node, and nothing is placed on a
-//! node that was tainted, closed or removed meanwhile.
+//! transactions. Each depends on the pod and the node as they were seen, and on fences that others
+//! move (see [`fence`]): two schedulers conflict only where one may break what the other relied on, and
+//! nothing is placed on a node that was tainted, closed or removed meanwhile.
 //!
 //! Who is worth a plan, and when, is decided by [`Queue`](orchestra_sched::place::queue::Queue); where
 //! others have to leave for a pod, `evict` sees to it.
 
 mod evict;
+pub(super) mod fence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +19,7 @@ use orchestra_core::error::report;
 use orchestra_core::kind::gang::Gang;
 use orchestra_core::kind::{Pod, accelerator};
 use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
-use orchestra_core::port::store::{Guard, Key, Revision, Write};
+use orchestra_core::port::store::{Guard, Key, Revision};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::place::queue::{self, waits};
 use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
@@ -26,16 +27,15 @@ use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use smol_str::{SmolStr, ToSmolStr};
 
+use fence::Fences;
+
 use super::caches::Caches;
 use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
 
-/// Where the fences stand in the store: one key a node.
-const FENCE_PREFIX: &str = "placements/";
-
 /// Pods placed in one commit: each takes a guard and a write, and its node two guards and a write
-/// more.
+/// more; fences of the whole cluster two of each.
 const PODS_PER_COMMIT_MAX: usize = 40;
 
 /// Places pods.
@@ -57,8 +57,8 @@ struct State {
     queue: queue::Queue,
     /// The pods that wait, as they stand.
     pods: BTreeMap<PodId, Arc<Pod>>,
-    /// The commit that last wrote each node's fence, as far as known.
-    fences: BTreeMap<SmolStr, Guard>,
+    /// The commit that last moved each fence, as far as known.
+    fences: BTreeMap<Key, Guard>,
     /// Each node as the builder knows it: when it last changed, counted in changes, and its
     /// version.
     versions: BTreeMap<SmolStr, (u64, Revision)>,
@@ -113,7 +113,7 @@ impl PlacementLoop {
                     state.builder.apply_node(node)
                 }
                 None => {
-                    state.fences.remove(&event.key.name);
+                    state.fences.remove(&fence::of_node(&event.key.name));
                     state.versions.remove(&event.key.name);
                     state.builder.remove_node(&event.key.name)
                 }
@@ -254,11 +254,7 @@ impl PlacementLoop {
                     // Together or not at all.
                     tracing::debug!(error = %report(&error), "a gang's placement did not land");
                     let pods: Vec<PodId> = some.iter().map(|one| one.pod.clone()).collect();
-                    let mut state = self.state();
-                    for one in some {
-                        state.fences.remove(&one.node);
-                    }
-                    retry = retry.or(state.queue.failed(&pods, now));
+                    retry = retry.or(self.state().queue.failed(&pods, now));
                 }
                 Err(error) => {
                     // One that changed meanwhile spoils the commit for all: each by itself then.
@@ -273,10 +269,8 @@ impl PlacementLoop {
                                     first = %report(&error),
                                     "placement did not land"
                                 );
-                                let mut state = self.state();
-                                state.fences.remove(&one.node);
                                 let pod = std::slice::from_ref(&one.pod);
-                                retry = retry.or(state.queue.failed(pod, now));
+                                retry = retry.or(self.state().queue.failed(pod, now));
                             }
                         }
                     }
@@ -316,8 +310,7 @@ impl PlacementLoop {
         now: Timestamp,
     ) -> Result<Revision, ApiError> {
         let mut commit = self.client.commit();
-        let mut fenced = BTreeSet::new();
-        let mut bound = 0;
+        let (mut nodes, mut fences) = (BTreeSet::new(), Fences::default());
         for placement in placed {
             let Some(waiting) = self.state().pods.get(&placement.pod).cloned() else {
                 continue; // gone, or placed by hand
@@ -336,9 +329,9 @@ impl PlacementLoop {
                 scheduled(ConditionStatus::True, "", ""),
                 now,
             );
+            fences.add(&pod, &placement.node);
             commit = commit.replace_whole(pod);
-            bound += 1;
-            if fenced.insert(placement.node.clone()) {
+            if nodes.insert(&placement.node) {
                 // Taints, labels and room as the plan saw them, or no placement.
                 let version = self.state().versions.get(&placement.node).copied();
                 let Some((_, version)) =
@@ -350,47 +343,27 @@ impl PlacementLoop {
                 };
                 let key = Key::from(format!("nodes/{}", placement.node));
                 commit = commit.guard(Guard::At(key, version));
-                let fence = self.fence(&placement.node, seen.pods).await?;
-                let key = fence.key().clone();
-                commit = commit
-                    .guard(fence)
-                    .write(Write::put(key, now.to_string().as_bytes()));
             }
         }
-        if bound == 0 {
+        if nodes.is_empty() {
             return Ok(Revision(0));
         }
-        let landed = commit.send().await?;
+        let landed = match self.fenced(commit, &fences, seen.pods, now).await {
+            Ok(commit) => commit.send().await,
+            Err(error) => Err(error),
+        };
         let mut state = self.state();
-        for node in fenced {
-            let key = Key::from(format!("{FENCE_PREFIX}{node}"));
-            state.fences.insert(node, Guard::At(key, landed));
-        }
-        Ok(landed)
-    }
-
-    /// How the node's fence stood when the plan was made, which knew the pods as of commit `seen`.
-    async fn fence(&self, node: &SmolStr, seen: Revision) -> Result<Guard, ApiError> {
-        if let Some(fence) = self.state().fences.get(node) {
-            return Ok(fence.clone());
-        }
-        let key = Key::from(format!("{FENCE_PREFIX}{node}"));
-        let stored = self
-            .client
-            .store()
-            .get(&key)
-            .await
-            .map_err(|error| ApiError::store(error, "place", node.as_str()))?;
-        match stored {
-            // Whoever moved it placed pods in the same commit, which the plan has to have counted.
-            Some(stored) if stored.modified > seen => {
-                let about = format!("nodes {node}");
-                let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
-                Err(error.because("it was given pods since the plan was made"))
+        match landed {
+            Ok(landed) => {
+                let moved = fences
+                    .moves()
+                    .map(|key| (key.clone(), Guard::At(key.clone(), landed)));
+                state.fences.extend(moved);
             }
-            Some(stored) => Ok(Guard::At(key, stored.modified)),
-            None => Ok(Guard::Absent(key)),
+            // Somebody else may have moved any of them.
+            Err(_) => fences.keys().for_each(|key| drop(state.fences.remove(key))),
         }
+        landed
     }
 
     /// Tells those who found no node why, where that is news.

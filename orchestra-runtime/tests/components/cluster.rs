@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use orchestra_core::chaos::{ChaosStore, Faults, Rates};
 use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
 use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{Observed, RunState};
-use orchestra_core::port::store::StateStore;
+use orchestra_core::port::store::{Key, StateStore, StateStoreExt};
 use orchestra_runtime::agent::{Agent, AgentParts, CachedView, Engine};
 use orchestra_runtime::api::Client;
 use orchestra_runtime::control_plane::{ControlPlane, ControlSettings};
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{Host, key, of, pod, seconds, world};
+use super::world::{Host, World, key, of, pod, seconds, world};
 
 fn plain() -> Value {
     json!({"containers": [{"name": "main", "image": "i"}]})
@@ -542,12 +543,25 @@ async fn a_scheduler_that_says_nothing_of_a_pod_is_asked_again_after_a_rest() {
     world.orchestra.stop().await;
 }
 
+/// An orchestra with a second scheduler, `other`, and a store that takes its time, so that both plan
+/// before either has seen what the other placed.
+async fn two_schedulers(nodes: &[&str]) -> World {
+    let host = Host::new(nodes, SimScript::new());
+    let slow = Rates {
+        delayed: 1.0,
+        ..Rates::NONE
+    };
+    let faults = Faults::seeded(7, slow, tokio::time::sleep);
+    let store = Arc::new(ChaosStore::new(host.store.clone(), faults));
+    let other = Arc::new(Framework::default());
+    let builder = host.builder().store(store).scheduler_named("other", other);
+    let orchestra = builder.start().await.unwrap();
+    host.with(orchestra)
+}
+
 #[tokio::test(start_paused = true)]
 async fn two_schedulers_never_give_the_same_room_twice() {
-    let host = Host::new(&["a"], SimScript::new());
-    let other = Arc::new(Framework::default());
-    let orchestra = host.builder().scheduler_named("other", other).start();
-    let world = host.with(orchestra.await.unwrap());
+    let world = two_schedulers(&["a"]).await;
     // A node of 64 cores has room for one of two that come together.
     let half = |name: &str, scheduler: &str| {
         let requests = json!({"cpu": "40"});
@@ -571,6 +585,90 @@ async fn two_schedulers_never_give_the_same_room_twice() {
             world.until_gone::<Pod>(name).await;
         }
     }
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_schedulers_break_no_rule_together_that_spans_nodes() {
+    let world = two_schedulers(&["a", "b"]).await;
+    for node in ["a", "b"] {
+        let api = world.orchestra.api::<Node>();
+        let in_zone = |node: &mut Node| {
+            node.metadata.labels.insert("zone".into(), "z".into());
+        };
+        let key = ObjectKey::cluster(node);
+        api.update(&key, in_zone).await.unwrap();
+    }
+    let away = |from: &str| {
+        let selector = json!({"matchLabels": {"side": from}});
+        let term = json!([{"topologyKey": "zone", "labelSelector": selector}]);
+        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}})
+    };
+    let never_two = json!([{
+        "topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2,
+        "labelSelector": {"matchLabels": {"kind": "one-of"}}
+    }]);
+    let spread = json!({"topologySpreadConstraints": never_two});
+    // What each of two says of the other, of which there is room for one in the only zone.
+    let cases = [
+        (
+            "both",
+            json!({"affinity": away("r")}),
+            json!({"affinity": away("l")}),
+        ),
+        ("one", json!({"affinity": away("r")}), json!({})),
+        ("spread", spread.clone(), spread),
+    ];
+    let rounds = cases.iter().cycle().take(12);
+    for (case, left, right) in rounds {
+        let named = |side: &str, scheduler: &str, rules: &serde_json::Value| {
+            let mut spec = plain();
+            spec["schedulerName"] = json!(scheduler);
+            for (name, rule) in rules.as_object().unwrap() {
+                spec[name] = rule.clone();
+            }
+            let mut pod = pod(&format!("{case}-{side}"), spec);
+            let labels = [("side", side), ("kind", "one-of")];
+            let labels = labels.map(|(name, value)| (name.into(), value.into()));
+            pod.metadata.labels.extend(labels);
+            pod
+        };
+        let both = [named("l", "", left), named("r", "other", right)];
+        let names = both.each_ref().map(|pod| pod.metadata.name.to_string());
+        let client = world.orchestra.client();
+        let [left, right] = both;
+        client
+            .commit()
+            .create(left)
+            .create(right)
+            .send()
+            .await
+            .unwrap();
+        seconds(30).await;
+        let placed = |name: &&String| {
+            let pod = world.orchestra.caches().pods.get(&key(name)).unwrap();
+            pod.node_name().is_some()
+        };
+        assert_eq!(names.iter().filter(placed).count(), 1, "{case}");
+        for name in &names {
+            world.delete::<Pod>(name).await;
+            world.until_gone::<Pod>(name).await;
+        }
+    }
+    // The fence of a node goes with it.
+    let fence = Key::from("placements/ghost");
+    world
+        .store
+        .put(fence.clone(), b"".as_slice())
+        .await
+        .unwrap();
+    world.create(Node::new("ghost")).await;
+    seconds(1).await;
+    let api = world.orchestra.api::<Node>();
+    let ghost = ObjectKey::cluster("ghost");
+    api.delete(&ghost, Default::default()).await.unwrap();
+    seconds(1).await;
+    assert_eq!(world.store.get(&fence).await.unwrap(), None);
     world.orchestra.stop().await;
 }
 
