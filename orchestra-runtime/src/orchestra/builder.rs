@@ -58,6 +58,8 @@ pub struct Builder {
     engines: BTreeMap<SmolStr, EngineKind>,
     probers: BTreeMap<SmolStr, MakeProber>,
     default_engine: Option<SmolStr>,
+    /// The folder of this run, if none was named.
+    own_folder: Option<PathBuf>,
     secrets: Option<Arc<dyn SecretProvider>>,
     registry: Option<Arc<dyn ServiceRegistry>>,
     admission: Vec<Arc<dyn Admission>>,
@@ -89,6 +91,7 @@ impl Default for Builder {
             engines: BTreeMap::new(),
             probers: BTreeMap::new(),
             default_engine: None,
+            own_folder: None,
             secrets: None,
             registry: None,
             admission: Vec::new(),
@@ -151,9 +154,11 @@ impl Builder {
     }
 
     /// Runs containers as processes, with what they print and other state in a folder of this run
-    /// below the system's temporary folder.
-    pub fn processes(self) -> Self {
+    /// below the system's temporary folder. Once it has stopped nothing is left of that but what
+    /// containers printed.
+    pub fn processes(mut self) -> Self {
         let folder = std::env::temp_dir().join(format!("orchestra-{}", std::process::id()));
+        self.own_folder = Some(folder.clone());
         self.processes_in(folder)
     }
 
@@ -427,6 +432,7 @@ impl Builder {
             registry,
             tasks,
             drivers,
+            own_folder: self.own_folder.take(),
             listening,
             leaves: !self.agent.stop_workloads,
         };

@@ -7,6 +7,7 @@ mod logs;
 mod wait;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub struct Orchestra {
     /// What became of the proxy's listeners; `None` if there is no proxy.
     listening: Option<Listening>,
     drivers: Vec<MadeDriver>,
+    /// The folder of this run, if none was named.
+    own_folder: Option<PathBuf>,
     /// Whether workloads are left running at the end.
     leaves: bool,
 }
@@ -218,6 +221,9 @@ impl Orchestra {
         join(&mut self.tasks.rest).await;
         for driver in self.drivers.drain(..) {
             driver.shutdown().await;
+        }
+        if let Some(folder) = self.own_folder.take() {
+            let _ = tokio::task::spawn_blocking(move || engines::tidy(&folder)).await;
         }
     }
 

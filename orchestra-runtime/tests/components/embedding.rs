@@ -152,3 +152,18 @@ async fn waiting_for_the_address_of_a_service_that_goes_ends() {
     seconds(1).await;
     world.orchestra.stop().await;
 }
+
+#[tokio::test]
+async fn a_run_without_a_folder_of_its_own_leaves_none_behind() {
+    let folder = std::env::temp_dir().join(format!("orchestra-{}", std::process::id()));
+    let orchestra = Orchestra::builder().processes().proxy(None).start().await;
+    let orchestra = orchestra.unwrap();
+    let sleeps = json!({"containers": [{"name": "main", "image": "sleep", "args": ["1000"]}]});
+    let api = orchestra.api::<Pod>();
+    api.create(pod("p", sleeps)).await.unwrap();
+    orchestra.ready::<Pod>("p").await.unwrap();
+    assert!(folder.exists());
+    orchestra.stop().await;
+    let found = std::fs::read_dir(&folder).map(|found| found.flatten().collect::<Vec<_>>());
+    assert!(found.is_err(), "{found:?}");
+}
