@@ -45,6 +45,7 @@
 //! `zone` and `host` stand for the labels that name a node's zone and the node; any other label may
 //! stand there too.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use orchestra_core::kind::accelerator;
@@ -120,6 +121,7 @@ impl FromStr for Cluster {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut cluster = Self::default();
+        let (mut nodes, mut pods) = (BTreeSet::new(), BTreeSet::new());
         for (at, line) in text.lines().enumerate() {
             let mut words = line.split('#').next().unwrap_or("").split_whitespace();
             let Some(kind) = words.next() else { continue };
@@ -128,20 +130,27 @@ impl FromStr for Cluster {
                 word: word.to_owned(),
                 problem,
             };
-            let name = words
+            let word = words
                 .next()
                 .ok_or_else(|| wrong((kind, "needs a name behind it")))?;
-            let names = names(name).map_err(wrong)?;
+            let names = names(word).map_err(wrong)?;
+            let taken = || wrong((word, "is there already; choose another name"));
             let words: Vec<&str> = words.collect();
             match kind {
                 "node" => {
                     for name in names {
+                        if !nodes.insert(name.clone()) {
+                            return Err(taken());
+                        }
                         cluster.nodes.push(node(&name, &words).map_err(wrong)?);
                     }
                 }
                 "pod" => {
                     for name in names {
                         let mut pod = pod(&name, &words).map_err(wrong)?;
+                        if !pods.insert(pod.metadata.key()) {
+                            return Err(taken());
+                        }
                         let nth = cluster.pods.len() + 1;
                         pod.metadata.uid = Uid(nth as u128);
                         pod.metadata.creation_timestamp = Some(Timestamp::from_secs(nth as i64));
@@ -374,9 +383,12 @@ fn is_resource(word: &str) -> bool {
 }
 
 fn quantity<'a>(word: &'a str, amount: &str) -> Result<Quantity, Wrong<'a>> {
-    amount
-        .parse()
-        .map_err(|_| (word, "is no amount; write 500m, 2 or 4Gi"))
+    let wrong = (word, "is no amount; write 500m, 2 or 4Gi");
+    let amount: Quantity = amount.parse().map_err(|_| wrong)?;
+    match amount.is_negative() {
+        true => Err(wrong),
+        false => Ok(amount),
+    }
 }
 
 fn pair<'a>(word: &'a str, label: &'a str) -> Result<(&'a str, &'a str), Wrong<'a>> {
@@ -425,6 +437,9 @@ mod tests {
             ("pod a apart=zone:a b", 1, "b"),
             ("pod a apart=zone:=", 1, "apart=zone:="),
             ("node a image=shop", 1, "image=shop"),
+            ("node a cpu=-1", 1, "cpu=-1"),
+            ("node a*3\nnode a-2", 2, "a-2"),
+            ("pod a\npod a namespace=b\npod a", 3, "a"),
         ] {
             let error = text.parse::<Cluster>().expect_err(text);
             assert_eq!((error.line, error.word.as_str()), (line, word), "{error}");

@@ -270,7 +270,7 @@ impl Cluster {
 #[non_exhaustive]
 pub enum FaultError {
     /// There is no such machine.
-    #[error("{0}: there is no such machine; Cluster::nodes() lists them")]
+    #[error("{0}: there is no such machine; `nodes()` of the running cluster lists them")]
     NoSuchNode(String),
     /// The node's object could not be changed.
     #[error("the node could not be changed")]
