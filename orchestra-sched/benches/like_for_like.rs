@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use orchestra_core::kind::pod::{
-    Affinity, Container, PodAffinity, PodAffinityTerm, TopologySpreadConstraint, WhenUnsatisfiable,
+    Affinity, Container, PodAffinity, PodAffinityTerm, TopologySpreadConstraint,
+    WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
 use orchestra_core::kind::{Node, Pod};
 use orchestra_core::meta::{Labels, Uid};
@@ -50,7 +51,7 @@ struct Workload {
     per_host_max: usize,
 }
 
-const WORKLOADS: [Workload; 5] = [
+const WORKLOADS: [Workload; 8] = [
     Workload {
         name: "basic",
         pod: basic,
@@ -78,6 +79,24 @@ const WORKLOADS: [Workload; 5] = [
     Workload {
         name: "required anti-affinity",
         pod: apart,
+        zone_skew_max: usize::MAX,
+        per_host_max: 1,
+    },
+    Workload {
+        name: "preferred spread, zones",
+        pod: |n| rather_spread(n, &[ZONE]),
+        zone_skew_max: 1,
+        per_host_max: usize::MAX,
+    },
+    Workload {
+        name: "preferred spread, zones and hosts",
+        pod: |n| rather_spread(n, &[ZONE, HOST]),
+        zone_skew_max: 1,
+        per_host_max: 1,
+    },
+    Workload {
+        name: "preferred anti-affinity",
+        pod: rather_apart,
         zone_skew_max: usize::MAX,
         per_host_max: 1,
     },
@@ -245,16 +264,28 @@ fn unlike(n: usize) -> Pod {
 
 fn spread(n: usize, key: &str) -> Pod {
     let mut pod = basic(n).label("app", "spread");
-    pod.spec
-        .topology_spread_constraints
-        .push(TopologySpreadConstraint {
-            max_skew: 5,
-            topology_key: key.into(),
-            when_unsatisfiable: WhenUnsatisfiable::DoNotSchedule,
-            label_selector: Some(selector("spread")),
-            ..TopologySpreadConstraint::default()
-        });
+    let rules = &mut pod.spec.topology_spread_constraints;
+    rules.push(rule(key, 5, WhenUnsatisfiable::DoNotSchedule));
     pod
+}
+
+fn rather_spread(n: usize, keys: &[&str]) -> Pod {
+    let mut pod = basic(n).label("app", "spread");
+    for key in keys {
+        let rules = &mut pod.spec.topology_spread_constraints;
+        rules.push(rule(key, 1, WhenUnsatisfiable::ScheduleAnyway));
+    }
+    pod
+}
+
+fn rule(key: &str, max_skew: u32, when: WhenUnsatisfiable) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew,
+        topology_key: key.into(),
+        when_unsatisfiable: when,
+        label_selector: Some(selector("spread")),
+        ..TopologySpreadConstraint::default()
+    }
 }
 
 fn selector(app: &str) -> LabelSelector {
@@ -262,16 +293,41 @@ fn selector(app: &str) -> LabelSelector {
 }
 
 fn apart(n: usize) -> Pod {
+    away(
+        n,
+        PodAffinity {
+            required: vec![no_other_here()],
+            ..PodAffinity::default()
+        },
+    )
+}
+
+fn rather_apart(n: usize) -> Pod {
+    let preferred = WeightedPodAffinityTerm {
+        weight: 100,
+        pod_affinity_term: no_other_here(),
+    };
+    away(
+        n,
+        PodAffinity {
+            preferred: vec![preferred],
+            ..PodAffinity::default()
+        },
+    )
+}
+
+fn no_other_here() -> PodAffinityTerm {
+    PodAffinityTerm {
+        topology_key: HOST.into(),
+        label_selector: Some(selector("apart")),
+        ..PodAffinityTerm::default()
+    }
+}
+
+fn away(n: usize, whom: PodAffinity) -> Pod {
     let mut pod = basic(n).label("app", "apart");
     pod.spec.affinity = Some(Box::new(Affinity {
-        pod_anti_affinity: Some(PodAffinity {
-            required: vec![PodAffinityTerm {
-                topology_key: HOST.into(),
-                label_selector: Some(selector("apart")),
-                ..PodAffinityTerm::default()
-            }],
-            ..PodAffinity::default()
-        }),
+        pod_anti_affinity: Some(whom),
         ..Affinity::default()
     }));
     pod

@@ -56,6 +56,7 @@ pub mod filter;
 mod framework;
 mod hold;
 mod kernel;
+mod key;
 mod memory;
 pub mod packing;
 pub mod plugin;

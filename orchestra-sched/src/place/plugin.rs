@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 pub use super::each_node::EachNode;
 
 use super::Pending;
-pub use super::domains::DomainRule;
+pub use super::domains::{DomainRule, DomainScore};
 pub use super::kernel::Kernel;
 use crate::fits::Obstacle;
 use crate::snapshot::{Ledger, NodeIx, Rows, Snapshot};
@@ -220,6 +220,13 @@ pub trait Scorer: fmt::Debug + Send + Sync {
     /// The shipped arithmetic that [`score`](Self::score) is, if it is nothing but that and its
     /// [`scale`](Self::scale) is [`Scale::AsIs`]. Only speed hangs on it.
     fn kernel(&self) -> Option<Kernel> {
+        None
+    }
+
+    /// What [`score`](Self::score) is for this pod by the domains of the nodes, if it is nothing but
+    /// that, with [`Reach::Cluster`] and [`Scale::AsIs`]. Only speed hangs on it.
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<DomainScore> {
+        let _ = cycle;
         None
     }
 }

@@ -2,23 +2,18 @@
 //! single rows change.
 
 use super::ask::Ask;
-use super::domains::{DomainRule, Field};
-use super::framework::Profile;
+use super::domains::{DomainRule, Field, Scored};
 use super::kernel::Fused;
+use super::key::{WEIGHTED_MAX, key, rekeyed, weighted_in};
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
 use super::tournament::Tournament;
 use crate::snapshot::NodeIx;
 
-/// Bits of a key that settle ties. The rest hold the weighted score.
-const TIE_BITS: u32 = 44;
-/// The bits that settle ties.
-const TIES: u64 = (1 << TIE_BITS) - 1;
 /// A filter of more rules on domains than this is asked about every row.
 const RULES_MAX: usize = 16;
 /// Bounds looked at together.
 const CHUNK: usize = 32;
-const WEIGHTED_MAX: u64 = (1 << (64 - TIE_BITS)) - 2;
 
 /// The answers of a profile for one shape of pod.
 ///
@@ -45,6 +40,10 @@ pub(super) struct Sweep {
     cluster: bool,
     /// The filters that are rules on domains, which the columns leave out.
     by_domain: Vec<usize>,
+    /// The scorers that look at domains only, which the columns leave out.
+    by_domain_scored: Vec<usize>,
+    /// Whether the scores that hang on which rows fit are left to the field.
+    graded: bool,
     /// Once it is worth it.
     field: Option<Field>,
     salt: u64,
@@ -75,6 +74,8 @@ impl Sweep {
             scaled: Vec::new(),
             cluster: false,
             by_domain: Vec::new(),
+            by_domain_scored: Vec::new(),
+            graded: false,
             field: None,
             salt: ask.salt,
             synced,
@@ -87,7 +88,7 @@ impl Sweep {
                 ask.filter(at, rows, &mut sweep.passed);
             }
         }
-        let domains_do = ask.cleverly && sweep.scores_are_rows_own(profile);
+        let domains_do = ask.cleverly && sweep.scores_follow(ask);
         let mut others = Vec::new();
         for (at, filter) in profile.filters.iter().enumerate() {
             let reach = sweep.reaches[at];
@@ -115,9 +116,12 @@ impl Sweep {
             match scorer.kernel() {
                 _ if reach == Reach::Nothing => {}
                 Some(kernel) if reach == Reach::Node => sweep.kernel.add(kernel, *weight),
-                _ => scorers.push(at),
+                _ if reach == Reach::Cluster && domains_do => sweep.by_domain_scored.push(at),
+                _ => {
+                    scorers.push(at);
+                    sweep.cluster |= reach == Reach::Cluster;
+                }
             }
-            sweep.cluster |= reach == Reach::Cluster;
         }
         if !others.is_empty() || !scorers.is_empty() {
             sweep.fits = match sweep.passed.is_empty() {
@@ -151,16 +155,41 @@ impl Sweep {
                 *sum += weighted(score.min(SCORE_MAX), *weight);
             }
         }
+        sweep.graded = !sweep.by_domain_scored.is_empty()
+            || !sweep.by_domain.is_empty() && !sweep.scaled.is_empty();
         sweep.find_maxima();
         sweep
     }
 
-    /// Whether no score depends on which other rows fit.
-    fn scores_are_rows_own(&self, profile: &Profile) -> bool {
-        let reaches = &self.reaches[profile.filters.len()..];
-        let mut scorers = profile.scorers.iter().zip(reaches);
-        scorers.all(|((scorer, _), &reach)| {
-            reach == Reach::Nothing || reach < Reach::Cluster && scorer.scale() == Scale::AsIs
+    /// Whether all scores are a row's own, or hang on others only as a field can follow.
+    fn scores_follow(&self, ask: &Ask<'_>) -> bool {
+        let reaches = &self.reaches[ask.profile.filters.len()..];
+        let mut scorers = ask.profile.scorers.iter().zip(reaches);
+        let weights = ask.profile.scorers.iter();
+        let most = weights.map(|(_, weight)| weighted(SCORE_MAX, *weight));
+        // Beyond, sums are held to what fits into a key, and could not be pieced together.
+        most.sum::<u64>() <= WEIGHTED_MAX
+            && scorers.all(|((scorer, _), &reach)| {
+                reach < Reach::Cluster
+                    || scorer.scale() == Scale::AsIs && scorer.domains(&ask.cycle).is_some()
+            })
+    }
+
+    /// The scores that are left to the field, if any are.
+    fn scored(&self, ask: &Ask<'_>) -> Option<Scored> {
+        let scorer = |at: usize| {
+            let (scorer, weight) = &ask.profile.scorers[at];
+            (scorer, u64::from(*weight))
+        };
+        let scaled = self.scaled.iter().map(|scaled| scorer(scaled.scorer));
+        let by_domain = self.by_domain_scored.iter().map(|&at| scorer(at));
+        self.graded.then(|| Scored {
+            by_domain: by_domain
+                .filter_map(|(scorer, weight)| Some((scorer.domains(&ask.cycle)?, weight)))
+                .collect(),
+            scaled: scaled
+                .map(|(scorer, weight)| (scorer.scale(), weight))
+                .collect(),
         })
     }
 
@@ -174,7 +203,7 @@ impl Sweep {
     /// A row and its weighted score, if it is in the running.
     pub(super) fn at(&mut self, ask: &Ask<'_>, node: NodeIx) -> Option<(NodeIx, u32)> {
         self.prepare_if_by_domain(ask);
-        let key = match &self.field {
+        let key = match &mut self.field {
             Some(field) => field.key(node.row()),
             None => self.sum(ask, node.row()).map_or(Tournament::OUT, |sum| {
                 let hash = ask.cycle.snapshot().name_hash(node.row());
@@ -188,7 +217,7 @@ impl Sweep {
     /// then the lowest row. `None` if none fits.
     pub(super) fn best(&mut self, ask: &Ask<'_>) -> Option<(NodeIx, u32)> {
         self.prepare_if_by_domain(ask);
-        if let Some(field) = &self.field {
+        if let Some(field) = &mut self.field {
             let (row, key) = field.best()?;
             return Some((NodeIx::from_row(row), weighted_in(key)));
         }
@@ -213,7 +242,7 @@ impl Sweep {
         ask: &Ask<'_>,
         sketch: &mut Sketch,
     ) -> Option<Option<(NodeIx, u32)>> {
-        if self.field.is_some() || !self.fits.is_empty() || !self.by_domain.is_empty() {
+        if self.field.is_some() || !self.fits.is_empty() || self.is_by_domain() {
             return None;
         }
         let rows = ask.cycle.ledger.rows();
@@ -270,7 +299,14 @@ impl Sweep {
         if self.field.is_some() {
             return;
         }
-        let mut field = Field::new(self.rows, &self.rules(ask), ask.cycle.ledger);
+        let (rules, scored) = (self.rules(ask), self.scored(ask));
+        let mut field = Field::new(self.rows, &rules, scored, ask.cycle.ledger);
+        if self.graded {
+            for (nth, scaled) in self.scaled.iter().enumerate() {
+                let raw = scaled.raw.iter().enumerate();
+                raw.for_each(|(row, &raw)| field.set_raw(row, nth, raw));
+            }
+        }
         field.fill(|set| {
             self.scan(ask, |row, sum| {
                 let hash = ask.cycle.snapshot().name_hash(row);
@@ -285,8 +321,13 @@ impl Sweep {
         self.field.is_some()
     }
 
+    /// Whether domains are looked at.
+    fn is_by_domain(&self) -> bool {
+        !self.by_domain.is_empty() || self.graded
+    }
+
     fn prepare_if_by_domain(&mut self, ask: &Ask<'_>) {
-        if !self.by_domain.is_empty() {
+        if self.is_by_domain() {
             self.prepare(ask);
         }
     }
@@ -294,18 +335,14 @@ impl Sweep {
     /// Takes a row out of the running; its key, to let it back in.
     pub(super) fn exclude(&mut self, ask: &Ask<'_>, node: NodeIx) -> u64 {
         self.prepare(ask);
-        let Some(field) = &mut self.field else {
-            return Tournament::OUT;
-        };
-        let key = field.key(node.row());
-        field.set(node.row(), Tournament::OUT);
-        key
+        let field = self.field.as_mut();
+        field.map_or(Tournament::OUT, |field| field.exclude(node.row()))
     }
 
     /// Lets a row back in.
     pub(super) fn readmit(&mut self, node: NodeIx, key: u64) {
         if let Some(field) = &mut self.field {
-            field.set(node.row(), key);
+            field.readmit(node.row(), key);
         }
     }
 
@@ -325,25 +362,29 @@ impl Sweep {
             disturbed |= self.refresh(ask, node, false);
         }
         self.rescale(disturbed);
-        self.follow(ask, changed);
+        self.follow(ask, changed, true);
     }
 
-    /// Takes in what the rules on domains say after pods came to or left the rows in `changed`.
-    fn follow(&mut self, ask: &Ask<'_>, changed: &[NodeIx]) {
-        if self.by_domain.is_empty() {
+    /// Gives the rows in `changed` the keys that they now have, and those that the domains say.
+    /// Pods came to them or left them, or, unless they are the `same_nodes`, anything else happened.
+    fn follow(&mut self, ask: &Ask<'_>, changed: &[NodeIx], same_nodes: bool) {
+        let Some(mut field) = self.field.take() else {
             return;
+        };
+        let moved = match self.is_by_domain() {
+            true => field.follow(ask.cycle.ledger, changed),
+            false => Some(Vec::new()),
+        };
+        let Some(moved) = moved else {
+            return;
+        };
+        for &node in changed {
+            self.seat(ask, &mut field, node.row(), same_nodes);
         }
-        let ledger = ask.cycle.ledger;
-        let flipped = self
-            .field
-            .as_mut()
-            .map(|field| field.follow(ledger, changed));
-        match flipped {
-            Some(Some(rows)) => rows
-                .into_iter()
-                .for_each(|row| self.seat(ask, NodeIx::from_row(row), true)),
-            Some(None) | None => self.field = None,
+        for row in moved {
+            self.seat(ask, &mut field, row, true);
         }
+        self.field = Some(field);
     }
 
     /// Brings in rows that changed between two plans; whether that could be done. With
@@ -376,7 +417,7 @@ impl Sweep {
             disturbed |= self.refresh(ask, node, !same_nodes);
         }
         self.rescale(disturbed);
-        self.follow(ask, &changed);
+        self.follow(ask, &changed, same_nodes);
         true
     }
 
@@ -408,7 +449,6 @@ impl Sweep {
             let fixed_too = whole || fits[0] && !before;
             disturbed = self.score(ask, node, before, fixed_too);
         }
-        self.seat(ask, node, !whole);
         disturbed
     }
 
@@ -457,7 +497,7 @@ impl Sweep {
 
     /// Finds the largest raw scores again if need be; all keys are void if one moved.
     fn rescale(&mut self, disturbed: bool) {
-        if disturbed && self.find_maxima() {
+        if disturbed && !self.graded && self.find_maxima() {
             self.field = None;
         }
     }
@@ -482,22 +522,22 @@ impl Sweep {
     }
 
     /// Gives a row the key that it now has; `same_node` if it is the row of the same node.
-    fn seat(&mut self, ask: &Ask<'_>, node: NodeIx, same_node: bool) {
-        let Some(mut field) = self.field.take() else {
-            return;
-        };
-        let row = node.row();
+    fn seat(&self, ask: &Ask<'_>, field: &mut Field, row: usize, same_node: bool) {
+        if self.graded {
+            for (nth, scaled) in self.scaled.iter().enumerate() {
+                field.set_raw(row, nth, scaled.raw[row]);
+            }
+        }
         let sum = match field.is_barred(row) {
             true => None,
             false => self.sum(ask, row),
         };
         let key = sum.map_or(Tournament::OUT, |sum| match field.key_of(row) {
             // The node's name settled ties before.
-            old if same_node && old != Tournament::OUT => key_with(sum, old & TIES),
+            old if same_node && old != Tournament::OUT => rekeyed(old, sum),
             _ => key(sum, ask.cycle.snapshot().name_hash(row), self.salt),
         });
         field.set(row, key);
-        self.field = Some(field);
     }
 
     /// The weighted score of a row, as things are; `None` if it does not fit.
@@ -533,11 +573,11 @@ impl Sweep {
         column.is_empty() || column[row]
     }
 
-    /// The weighted scores beside the kernel's.
+    /// The weighted scores beside the kernel's, without those that are left to the field.
     fn rest(&self, ask: &Ask<'_>, row: usize) -> u64 {
         let of = |column: &[u64]| column.get(row).copied().unwrap_or(0);
         let mut sum = of(&self.fixed) + of(&self.by_node);
-        for scaled in &self.scaled {
+        for scaled in self.scaled.iter().filter(|_| !self.graded) {
             let (scorer, weight) = &ask.profile.scorers[scaled.scorer];
             sum += weighted(scorer.scale().apply(scaled.raw[row], scaled.max), *weight);
         }
@@ -565,29 +605,4 @@ fn reaches(ask: &Ask<'_>) -> Vec<Reach> {
 
 fn weighted(score: Score, weight: u32) -> u64 {
     u64::from(score) * u64::from(weight)
-}
-
-#[inline]
-fn key(sum: u64, name_hash: u64, salt: u64) -> u64 {
-    key_with(sum, tie(name_hash, salt) >> (64 - TIE_BITS))
-}
-
-#[inline]
-fn key_with(sum: u64, tie: u64) -> u64 {
-    ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | tie
-}
-
-/// The weighted score in a key.
-fn weighted_in(key: u64) -> u32 {
-    (key >> TIE_BITS).saturating_sub(1) as u32
-}
-
-/// A number for a node that differs from plan to plan, and not with the order of the nodes.
-#[inline]
-fn tie(name_hash: u64, salt: u64) -> u64 {
-    // The finaliser of SplitMix64: every bit of the input moves every bit of the output.
-    let mut z = name_hash ^ salt;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -7,10 +7,10 @@ mod data_locality;
 mod expected_use;
 mod image_locality;
 mod node_affinity;
-mod pod_affinity;
+pub(super) mod pod_affinity;
 mod ratio;
 mod taints;
-mod topology_spread;
+pub(super) mod topology_spread;
 
 pub use actual_use::ActualUse;
 pub use allocated::{LeastAllocated, MostAllocated, Weights};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::place::plugin::{Cycle, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
+use crate::place::domains::{Blend, Part, Source};
+use crate::place::plugin::{Cycle, DomainScore, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
 use crate::snapshot::Rows;
 use crate::snapshot::relations::{Company, HARD_POD_AFFINITY_WEIGHT, Others};
 
@@ -81,12 +82,34 @@ impl Scorer for InterPodAffinity {
             *out = place_between(sum, least, most);
         }
     }
+
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<DomainScore> {
+        let (ledger, demand) = (cycle.ledger, &cycle.pod.demand);
+        let mut parts = Vec::new();
+        for (weight, term) in demand.relations.iter().flat_map(|all| &all.preferred) {
+            let company = ledger.company(std::slice::from_ref(term));
+            parts.push(Part {
+                domains: Arc::clone(company.domains(0)?),
+                source: Source::Company(company.number, 0),
+                weight: *weight,
+            });
+        }
+        let others = ledger.others();
+        let attracting = others.attracting(cycle.snapshot(), demand);
+        parts.extend(attracting.map(|(nth, other)| Part {
+            domains: Arc::clone(&other.domains),
+            source: Source::Attracted(nth),
+            weight: 1,
+        }));
+        let blend = Blend::Company;
+        Some(DomainScore { parts, blend })
+    }
 }
 
 /// How far `sum` is from `least` (0) to `most` (100), in the doubles that Kubernetes computes it
 /// in, so that both round alike: 29 of 100 is 28. Division and product of doubles are exact to
 /// the bit on every machine.
-fn place_between(sum: i64, least: i64, most: i64) -> Score {
+pub(in crate::place) fn place_between(sum: i64, least: i64, most: i64) -> Score {
     let (part, whole) = (sum.saturating_sub(least), most.saturating_sub(least));
     if whole <= 0 {
         return 0;

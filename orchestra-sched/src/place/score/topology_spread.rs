@@ -1,8 +1,11 @@
 //! Pods rather spread over domains.
 
+use std::sync::Arc;
+
 use orchestra_core::kind::Node;
 
-use crate::place::plugin::{Cycle, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
+use crate::place::domains::{Blend, Part, Source};
+use crate::place::plugin::{Cycle, DomainScore, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
 use crate::snapshot::relations::SpreadRule;
 use crate::snapshot::{NodeIx, Rows};
 
@@ -64,7 +67,7 @@ impl Scorer for PodTopologySpread {
                         .filter(|&domain| !std::mem::replace(&mut seen[domain], true))
                         .count()
                 };
-                ln(domains as u64 + 2)
+                log_of(domains as u64)
             })
             .collect();
         let sums: Vec<u64> = candidates
@@ -80,24 +83,60 @@ impl Scorer for PodTopologySpread {
                             .of(*node)
                             .map_or(0, |domain| count.pods[domain])
                     };
-                    let pods = u128::try_from(pods).unwrap_or(0);
-                    sum += pods * u128::from(weight)
-                        + (u128::from(rule.max_skew.saturating_sub(1)) << LN_BITS);
+                    sum += addend(pods, weight, rule.max_skew);
                 }
-                // Half goes up, and never occurs: no multiple of a logarithm is a half.
-                ((sum + (1 << (LN_BITS - 1))) >> LN_BITS) as u64
+                rounded(sum)
             })
             .collect();
         let least = sums.iter().copied().min().unwrap_or(0);
         let most = sums.iter().copied().max().unwrap_or(0);
         for ((i, _), sum) in candidates.iter().zip(sums) {
-            out[*i] = match most {
-                0 => SCORE_MAX,
-                _ => {
-                    let rest = u128::from(most) + u128::from(least) - u128::from(sum);
-                    (u128::from(SCORE_MAX) * rest / u128::from(most)) as Score
-                }
-            };
+            out[*i] = place_from(sum, least, most);
+        }
+    }
+
+    fn domains(&self, cycle: &Cycle<'_>) -> Option<DomainScore> {
+        let spreading = cycle.ledger.spreading(&cycle.pod.demand, false);
+        let rules = rules(cycle).iter().zip(&spreading.counts).enumerate();
+        let parts = rules.map(|(nth, (rule, count))| Part {
+            domains: Arc::clone(&count.domains),
+            source: match is_hostname(rule) {
+                true => Source::SpreadHere(spreading.number, nth),
+                false => Source::Spread(spreading.number, nth),
+            },
+            weight: i64::from(rule.max_skew),
+        });
+        Some(DomainScore {
+            parts: parts.collect(),
+            blend: Blend::Spread,
+        })
+    }
+}
+
+/// What one more of a pod's like weighs where there are so many domains.
+pub(in crate::place) fn log_of(domains: u64) -> u64 {
+    ln(domains + 2)
+}
+
+/// What a constraint adds to the sum of a node where `pods` count, in units of 2^-48.
+pub(in crate::place) fn addend(pods: i64, log: u64, max_skew: u32) -> u128 {
+    let pods = u128::try_from(pods).unwrap_or(0);
+    pods * u128::from(log) + (u128::from(max_skew.saturating_sub(1)) << LN_BITS)
+}
+
+/// A sum of those, as a whole number.
+pub(in crate::place) fn rounded(sum: u128) -> u64 {
+    // Half goes up, and never occurs: no multiple of a logarithm is a half.
+    ((sum + (1 << (LN_BITS - 1))) >> LN_BITS) as u64
+}
+
+/// The score of a node of that sum.
+pub(in crate::place) fn place_from(sum: u64, least: u64, most: u64) -> Score {
+    match most {
+        0 => SCORE_MAX,
+        _ => {
+            let rest = u128::from(most) + u128::from(least) - u128::from(sum);
+            (u128::from(SCORE_MAX) * rest / u128::from(most)) as Score
         }
     }
 }

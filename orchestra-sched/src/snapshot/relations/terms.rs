@@ -110,6 +110,8 @@ pub(crate) fn meets_all(snapshot: &Snapshot, terms: &[PodTerm], pod: &Demand) ->
 pub(crate) struct Others {
     terms: Vec<OthersTerm>,
     by_hash: BTreeMap<u64, Vec<usize>>,
+    /// How many terms came to be known, to keep pods away, or to count in scores.
+    stage: usize,
     /// The pod that last came or left, and its terms.
     last: Option<(Arc<Demand>, Terms)>,
 }
@@ -210,7 +212,10 @@ impl Others {
         for term in &relations.anti_affinity {
             let at = self.find(term, domains);
             let term = &mut self.terms[at];
-            term.repels.resize(term.domains.len(), 0);
+            if term.repels.len() != term.domains.len() {
+                term.repels.resize(term.domains.len(), 0);
+                self.stage += 1;
+            }
             repels.push(at);
         }
         let required = relations
@@ -225,7 +230,10 @@ impl Others {
         for (weight, term) in required.chain(preferred) {
             let at = self.find(term, domains);
             let term = &mut self.terms[at];
-            term.attracts.resize(term.domains.len(), 0);
+            if term.attracts.len() != term.domains.len() {
+                term.attracts.resize(term.domains.len(), 0);
+                self.stage += 1;
+            }
             attracts.push((at, weight));
         }
         Terms { repels, attracts }
@@ -234,6 +242,11 @@ impl Others {
     /// How many terms there are.
     pub(crate) fn len(&self) -> usize {
         self.terms.len()
+    }
+
+    /// Grows whenever there may be another term that means a pod, or one that means it otherwise.
+    pub(crate) fn stage(&self) -> usize {
+        self.stage
     }
 
     fn find(
@@ -249,6 +262,7 @@ impl Others {
             .copied()
             .find(|&at| self.terms[at].term == *term);
         known.unwrap_or_else(|| {
+            self.stage += 1;
             alike.push(self.terms.len());
             self.terms.push(OthersTerm {
                 term: term.clone(),
@@ -261,9 +275,20 @@ impl Others {
     }
 
     /// The `nth` term's domains, if it is known to keep pods away.
-    pub(crate) fn domains(&self, nth: usize) -> Option<&Arc<Domains>> {
+    pub(crate) fn repelling_domains(&self, nth: usize) -> Option<&Arc<Domains>> {
         let term = self.terms.get(nth)?;
         (term.repels.len() == term.domains.len()).then_some(&term.domains)
+    }
+
+    /// The `nth` term's domains, if it is known to count in scores.
+    pub(crate) fn attracting_domains(&self, nth: usize) -> Option<&Arc<Domains>> {
+        let term = self.terms.get(nth)?;
+        (term.attracts.len() == term.domains.len()).then_some(&term.domains)
+    }
+
+    /// By domain: how much the `nth` term counts in scores.
+    pub(crate) fn attracts(&self, nth: usize) -> &[i64] {
+        &self.terms[nth].attracts
     }
 
     /// By domain: how many pods have the `nth` term as required anti-affinity.
@@ -280,6 +305,19 @@ impl Others {
         let of_namespace = snapshot.namespace_labels(&pod.namespace);
         self.terms.iter().enumerate().filter(move |(_, other)| {
             !other.repels.is_empty()
+                && (other.term).matches(&pod.namespace, of_namespace, &pod.labels)
+        })
+    }
+
+    /// The terms that mean `pod` and count in scores, by their number.
+    pub(crate) fn attracting(
+        &self,
+        snapshot: &Snapshot,
+        pod: &Demand,
+    ) -> impl Iterator<Item = (usize, &OthersTerm)> {
+        let of_namespace = snapshot.namespace_labels(&pod.namespace);
+        self.terms.iter().enumerate().filter(move |(_, other)| {
+            !other.attracts.is_empty()
                 && (other.term).matches(&pod.namespace, of_namespace, &pod.labels)
         })
     }

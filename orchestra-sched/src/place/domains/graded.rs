@@ -1,0 +1,216 @@
+//! Rows that score by more than what is theirs: alike in that, they stand in one class, and the best
+//! of a class is known by what is a row's own.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use super::fence::Fence;
+use super::field::Scored;
+use super::grades::{Classes, Grades};
+use crate::place::key::TIE_BITS;
+use crate::place::tournament::Tournament;
+use crate::snapshot::{Ledger, NodeIx};
+
+/// A row whose class is not known yet.
+const NO_CLASS: u32 = u32::MAX;
+
+/// The rows in the running, in classes of those that all scores that look beyond the row give the
+/// same. How many rows each class has is all that those scores have to know, so a change costs what
+/// the classes are, not what the rows are.
+#[derive(Debug)]
+pub(super) struct Graded {
+    grades: Grades,
+    /// By row: what is its own. [`Tournament::OUT`] for a row that does not fit.
+    keys: Vec<u64>,
+    /// By row, the last it was in.
+    class_of: Vec<u32>,
+    classes: Classes,
+    /// By class: its rows, and such as were there before.
+    heaps: Vec<BinaryHeap<(u64, Reverse<u32>)>>,
+    by_grade: BTreeMap<Box<[i64]>, u32>,
+    /// Classes without rows.
+    free: Vec<u32>,
+    /// By cell: the class that was last entered there.
+    latest: Vec<u32>,
+    /// Rows that must not win.
+    hidden: Vec<u32>,
+    grade: Vec<i64>,
+}
+
+impl Graded {
+    /// `rows` rows, all out.
+    pub(super) fn new(rows: usize, scored: Scored, fence: &Fence, ledger: &Ledger) -> Self {
+        let grades = Grades::new(rows, scored, fence, ledger);
+        Self {
+            classes: Classes::new(grades.width()),
+            grades,
+            keys: vec![Tournament::OUT; rows],
+            class_of: vec![NO_CLASS; rows],
+            heaps: Vec::new(),
+            by_grade: BTreeMap::new(),
+            free: Vec::new(),
+            latest: vec![NO_CLASS; fence.cells().len()],
+            hidden: Vec::new(),
+            grade: Vec::new(),
+        }
+    }
+
+    /// Takes in what is counted after pods came to or left the rows in `changed`. The rows to seat
+    /// anew; `None` if something is no longer counted.
+    pub(super) fn follow(
+        &mut self,
+        ledger: &Ledger,
+        changed: &[NodeIx],
+        cells_moved: bool,
+    ) -> Option<Vec<usize>> {
+        if cells_moved {
+            self.grades.population_moved();
+        }
+        self.grades.follow(ledger, changed)
+    }
+
+    pub(super) fn set_raw(&mut self, row: usize, nth: usize, raw: u32) {
+        self.grades.set_raw(row, nth, raw);
+    }
+
+    /// What is a row's own.
+    pub(super) fn key(&self, row: usize) -> u64 {
+        self.keys[row]
+    }
+
+    /// Gives a row another key, in the class that it now belongs to.
+    pub(super) fn set(&mut self, fence: &Fence, row: usize, key: u64) {
+        let before = std::mem::replace(&mut self.keys[row], key);
+        let old = self.class_of[row];
+        let cell = fence.cell_of(row);
+        let same = old != NO_CLASS && self.is_grade_of(old, cell, row);
+        let (was_in, is_in) = (before != Tournament::OUT, key != Tournament::OUT);
+        if was_in && is_in && same {
+            if key != before {
+                self.push(old, row, key);
+            }
+            return;
+        }
+        if was_in {
+            self.leave(old);
+        }
+        if is_in {
+            let class = self.class(cell, row);
+            self.class_of[row] = class;
+            self.classes.rows[class as usize] += 1;
+            self.push(class, row, key);
+        }
+        if was_in || is_in {
+            self.grades.population_moved();
+        }
+    }
+
+    fn is_grade_of(&self, class: u32, cell: usize, row: usize) -> bool {
+        let (of_cell, levels) = self.classes.grade(class as usize);
+        of_cell == cell && *levels == *self.grades.levels(row)
+    }
+
+    fn leave(&mut self, class: u32) {
+        let rows = &mut self.classes.rows[class as usize];
+        *rows -= 1;
+        if *rows == 0 {
+            let grade = self.classes.whole_grade(class as usize);
+            self.by_grade.remove(grade);
+            self.heaps[class as usize].clear();
+            self.free.push(class);
+        }
+    }
+
+    /// The class that a row belongs to, made if there is none.
+    fn class(&mut self, cell: usize, row: usize) -> u32 {
+        // Neighbours in a cell are mostly alike.
+        let latest = self.latest[cell];
+        if latest != NO_CLASS
+            && self.classes.rows[latest as usize] > 0
+            && self.is_grade_of(latest, cell, row)
+        {
+            return latest;
+        }
+        self.grade.clear();
+        self.grade.push(cell as i64);
+        self.grade.extend_from_slice(self.grades.levels(row));
+        let known = self.by_grade.get(&self.grade[..]).copied();
+        let class = known.unwrap_or_else(|| {
+            let class = self.free.pop().unwrap_or(self.heaps.len() as u32);
+            if class as usize == self.heaps.len() {
+                self.heaps.push(BinaryHeap::new());
+            }
+            self.classes.set(class as usize, &self.grade);
+            self.by_grade.insert(self.grade.as_slice().into(), class);
+            class
+        });
+        self.latest[cell] = class;
+        class
+    }
+
+    fn push(&mut self, class: u32, row: usize, key: u64) {
+        let heap = &mut self.heaps[class as usize];
+        heap.push((key, Reverse(row as u32)));
+        // Entries that no longer hold are thrown out once they are most.
+        if heap.len() > 64 + 4 * self.classes.rows[class as usize] as usize {
+            let (keys, class_of) = (&self.keys, &self.class_of);
+            heap.retain(|&(key, Reverse(row))| {
+                keys[row as usize] == key && class_of[row as usize] == class
+            });
+        }
+    }
+
+    /// Keeps a row from being the best, without its leaving its class.
+    pub(super) fn hide(&mut self, row: usize) {
+        self.hidden.push(row as u32);
+    }
+
+    pub(super) fn unhide(&mut self, row: usize) {
+        self.hidden.retain(|&hidden| hidden as usize != row);
+        let (key, class) = (self.keys[row], self.class_of[row]);
+        if key != Tournament::OUT {
+            self.push(class, row, key);
+        }
+    }
+
+    /// The key of a row in an open cell, with all scores in it.
+    pub(super) fn whole_key(&mut self, fence: &Fence, row: usize) -> u64 {
+        let (key, class) = (self.keys[row], self.class_of[row]);
+        if key == Tournament::OUT || self.hidden.contains(&(row as u32)) {
+            return Tournament::OUT;
+        }
+        self.score(fence);
+        key + (self.classes.bonus[class as usize] << TIE_BITS)
+    }
+
+    /// The row with the largest key, the lowest among equals, and its key.
+    pub(super) fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
+        self.score(fence);
+        let mut best = (Tournament::OUT, Reverse(u32::MAX));
+        for (at, heap) in self.heaps.iter_mut().enumerate() {
+            let (cell, _) = self.classes.grade(at);
+            if self.classes.rows[at] == 0 || !fence.cells()[cell].open {
+                continue;
+            }
+            while let Some(&(key, Reverse(row))) = heap.peek() {
+                let holds = self.keys[row as usize] == key
+                    && self.class_of[row as usize] == at as u32
+                    && !self.hidden.contains(&row);
+                if holds {
+                    let whole = key + (self.classes.bonus[at] << TIE_BITS);
+                    best = best.max((whole, Reverse(row)));
+                    break;
+                }
+                heap.pop();
+            }
+        }
+        let (key, Reverse(row)) = best;
+        (key != Tournament::OUT).then_some((row as usize, key))
+    }
+
+    fn score(&mut self, fence: &Fence) {
+        let rows = self.keys.iter().zip(&self.class_of);
+        let rows = rows.map(|(&key, &class)| (key != Tournament::OUT).then_some(class));
+        self.grades.score(&mut self.classes, fence, rows);
+    }
+}
