@@ -54,7 +54,7 @@ pub use resource_quota::{
     QuotaError, QuotaScope, QuotaScopeOperator, QuotaScopeRequirement, QuotaScopeSelector,
     ResourceQuota, ResourceQuotaSpec, ResourceQuotaStatus,
 };
-pub use rules::{ANNOTATIONS_BYTES_MAX, DATA_BYTES_MAX, LABELS_MAX};
+pub use rules::{ANNOTATION_LAST_APPLIED, ANNOTATIONS_BYTES_MAX, DATA_BYTES_MAX, LABELS_MAX};
 pub use secret::Secret;
 pub use service::{
     ClientIpConfig, LoadBalancerIngress, LoadBalancerStatus, Protocol, Service, ServicePort,

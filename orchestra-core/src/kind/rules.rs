@@ -12,6 +12,9 @@ use crate::selector::{label_key_problem, label_value_problem};
 
 /// The most labels of one object, and the most entries of one selector.
 pub const LABELS_MAX: usize = 1_000;
+/// The annotation in which the API remembers which fields an apply set. It is no user's, and does
+/// not count towards [`ANNOTATIONS_BYTES_MAX`]; the size of the object as a whole bounds it.
+pub const ANNOTATION_LAST_APPLIED: &str = "orchestra.dev/last-applied";
 /// The most bytes that the keys and values of all annotations of one object may have.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 << 10;
 /// The most bytes that the values of one config map or secret may hold in all.
@@ -180,6 +183,7 @@ pub(super) fn labels(invalid: &mut Invalid, path: Path<'_>, labels: &Labels) {
 pub(super) fn annotations(invalid: &mut Invalid, path: Path<'_>, annotations: &Labels) {
     let bytes: usize = annotations
         .iter()
+        .filter(|(key, _)| *key != ANNOTATION_LAST_APPLIED)
         .map(|(key, value)| key.len() + value.len())
         .sum();
     if bytes > ANNOTATIONS_BYTES_MAX {

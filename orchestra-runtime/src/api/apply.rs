@@ -10,14 +10,17 @@ use smol_str::SmolStr;
 
 use super::commit::Commit;
 use super::error::{ApiError, ApiErrorKind};
-use super::merge::{merge_patch, shape, three_way};
-use super::object::subject;
+use super::merge::{expand, merge_patch, shape, terse, three_way};
+use super::object::{encode, subject};
 use super::params::NAMESPACE_DEFAULT;
 use super::typed::{Api, UPDATE_TRIES_MAX};
 
 /// The annotation in which [`Api::apply`] remembers which fields it set: their names, never what
 /// they hold.
-pub const ANNOTATION_LAST_APPLIED: &str = "orchestra.dev/last-applied";
+pub use orchestra_core::kind::ANNOTATION_LAST_APPLIED;
+
+/// What is remembered of fields is written tersely past this many bytes.
+const PLAIN_BYTES_MAX: usize = 64 << 10;
 
 /// The metadata that only the API sets.
 const META_OF_THE_API: [&str; 6] = [
@@ -84,6 +87,7 @@ impl<K: Resource> Api<K> {
     /// # Errors
     ///
     /// [`Conflict`](ApiErrorKind::Conflict) if it kept changing, or is not the one meant.
+    /// [`TooLarge`](ApiErrorKind::TooLarge) if it is, or with the names of the fields it sets.
     pub async fn apply(&self, mut object: K) -> Result<Arc<K>, ApiError> {
         const OP: &str = "apply";
         if K::SCOPE == Scope::Namespaced && object.metadata().namespace.is_empty() {
@@ -98,7 +102,7 @@ impl<K: Resource> Api<K> {
             .remove(ANNOTATION_LAST_APPLIED);
         let mut wanted = to_value(&object, OP)?;
         strip(&mut wanted);
-        let applied = SmolStr::from(shape(&wanted, "").to_string());
+        let applied = remembered(&wanted);
         let annotation = SmolStr::new_static(ANNOTATION_LAST_APPLIED);
 
         let mut tries = 1;
@@ -122,7 +126,7 @@ impl<K: Resource> Api<K> {
                     let before = annotations
                         .get(ANNOTATION_LAST_APPLIED)
                         .and_then(|text| serde_json::from_str(text).ok())
-                        .unwrap_or(Value::Null);
+                        .map_or(Value::Null, expand);
                     let mut value = to_value(&*current, OP)?;
                     three_way(&mut value, &before, &wanted);
                     let mut next: K = from_value(value, OP, &key)?;
@@ -145,9 +149,37 @@ impl<K: Resource> Api<K> {
                 {
                     tries += 1;
                 }
+                Err(error) => return Err(too_large(error, &object, applied.len())),
                 answer => return answer,
             }
         }
+    }
+}
+
+/// What is remembered of the fields that an apply sets.
+fn remembered(wanted: &Value) -> SmolStr {
+    let shape = shape(wanted, "");
+    let plain = shape.to_string();
+    if plain.len() <= PLAIN_BYTES_MAX {
+        return plain.into();
+    }
+    terse(shape).to_string().into()
+}
+
+/// Tells apart what the object weighs and what is remembered of it.
+fn too_large<K: Resource>(error: ApiError, object: &K, remembered: usize) -> ApiError {
+    let ApiErrorKind::TooLarge { max, .. } = *error.kind() else {
+        return error;
+    };
+    let mut own = object.clone();
+    own.metadata_mut().resource_version = Revision(0);
+    match encode(&own, error.op(), &own.key()) {
+        Err(own) => own,
+        Ok(_) => error.because(format!(
+            "apply remembers which fields it set, here in {remembered} bytes beside the object's \
+             own, within {max} bytes in all; name fewer fields, or use create and replace, which \
+             remember nothing"
+        )),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Merging JSON: the merge patch of RFC 7386, and the three-way merge behind apply.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 /// Lists whose elements are told apart by a key, as Kubernetes merges them: field, key. All other
@@ -52,6 +54,56 @@ pub(super) fn shape(value: &Value, field: &str) -> Value {
     }
 }
 
+/// The same shape in fewer bytes: members that are alike share what they are, as lists of one shape
+/// and the names of all that have it.
+pub(super) fn terse(shape: Value) -> Value {
+    let Value::Object(members) = shape else {
+        return shape;
+    };
+    let members: Map<_, _> = members
+        .into_iter()
+        .map(|(name, shape)| (name, terse(shape)))
+        .collect();
+    let mut alike: BTreeMap<String, Vec<&String>> = BTreeMap::new();
+    for (name, shape) in &members {
+        alike.entry(shape.to_string()).or_default().push(name);
+    }
+    if members.len() < 2 * alike.len() {
+        return Value::Object(members);
+    }
+    let list = |names: Vec<&String>| {
+        let shape = names.first().and_then(|name| members.get(*name));
+        let names = names.iter().map(|name| Value::String((*name).clone()));
+        Value::Array(shape.cloned().into_iter().chain(names).collect())
+    };
+    Value::Array(alike.into_values().map(list).collect())
+}
+
+/// Takes a [`terse`] shape apart again; one that is not stays as it is.
+pub(super) fn expand(shape: Value) -> Value {
+    match shape {
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, shape)| (name, expand(shape)))
+            .collect(),
+        Value::Array(lists) => {
+            let mut members = Map::new();
+            for list in lists {
+                let Value::Array(list) = list else { continue };
+                let mut list = list.into_iter();
+                let shape = list.next().map_or(Value::Null, expand);
+                for name in list {
+                    if let Value::String(name) = name {
+                        members.insert(name, shape.clone());
+                    }
+                }
+            }
+            Value::Object(members)
+        }
+        leaf => leaf,
+    }
+}
+
 /// Three-way merge: takes out of `live` what `before` (a [`shape`]) has and `wanted` has not,
 /// then lays `wanted` over it. What neither names stays as it is.
 pub(super) fn three_way(live: &mut Value, before: &Value, wanted: &Value) {
@@ -79,17 +131,18 @@ fn prune(live: &mut Value, before: &Value, wanted: &Value, field: &str) {
             let (Some(name), Value::Array(wanted)) = (key_of(field), wanted) else {
                 return;
             };
-            let find = |key: &str| {
-                wanted
-                    .iter()
-                    .find(|w| w.get(name).is_some_and(|k| k == key))
-            };
+            let mut by_key = BTreeMap::new();
+            for wanted in wanted {
+                if let Some(key) = wanted.get(name).and_then(Value::as_str) {
+                    by_key.entry(key).or_insert(wanted);
+                }
+            }
             live.retain_mut(|element| {
                 let key = element.get(name).and_then(Value::as_str).map(str::to_owned);
                 let Some((key, before)) = key.and_then(|key| before.get_key_value(&key)) else {
                     return true; // somebody else's
                 };
-                let wanted = find(key);
+                let wanted = by_key.get(key.as_str());
                 if let Some(wanted) = wanted {
                     prune(element, before, wanted, "");
                 }
@@ -115,16 +168,22 @@ fn overlay(live: &mut Value, wanted: &Value, field: &str) {
             if keyed(live, field).is_some() && keyed(wanted, field).is_some() =>
         {
             let name = key_of(field).unwrap_or_default();
-            let mut rest = std::mem::take(live);
+            let mut rest: Vec<_> = std::mem::take(live).into_iter().map(Some).collect();
+            // Backwards, so that of several with one key the first is taken first.
+            let mut by_key: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+            for (at, element) in rest.iter().enumerate().rev() {
+                if let Some(key) = element.as_ref().and_then(|it| it.get(name)?.as_str()) {
+                    by_key.entry(key.to_owned()).or_default().push(at);
+                }
+            }
             for wanted in wanted {
-                let at = rest
-                    .iter()
-                    .position(|element| element.get(name) == wanted.get(name));
-                let mut element = at.map_or(Value::Null, |at| rest.remove(at));
+                let key = wanted.get(name).and_then(Value::as_str);
+                let at = key.and_then(|key| by_key.get_mut(key)?.pop());
+                let mut element = at.and_then(|at| rest[at].take()).unwrap_or(Value::Null);
                 overlay(&mut element, wanted, "");
                 live.push(element);
             }
-            live.append(&mut rest);
+            live.extend(rest.into_iter().flatten());
         }
         (live, wanted) => live.clone_from(wanted),
     }
@@ -235,6 +294,25 @@ mod tests {
         );
     }
 
+    #[test]
+    fn members_that_are_alike_share_their_shape() {
+        let env: Vec<_> = (0..4)
+            .map(|n| json!({"name": format!("N{n}"), "value": ""}))
+            .collect();
+        let plain = shape(&json!({"env": env, "image": "x", "ports": []}), "");
+        let short = terse(plain.clone());
+        assert_eq!(
+            short,
+            json!({
+                "env": [[[[null, "name", "value"]], "N0", "N1", "N2", "N3"]],
+                "image": null,
+                "ports": null,
+            })
+        );
+        assert_eq!(expand(short), plain);
+        assert_eq!(expand(plain.clone()), plain);
+    }
+
     fn value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![(0_u8..3).prop_map(Value::from), Just(json!(["a"]))];
         leaf.prop_recursive(3, 24, 3, |inner| {
@@ -253,6 +331,7 @@ mod tests {
             let mut live = first.clone();
             three_way(&mut live, &shape(&first, ""), &second);
             prop_assert_eq!(&live, &second, "nobody else's fields: exactly what was asked");
+            prop_assert_eq!(expand(terse(shape(&first, ""))), shape(&first, ""));
             let mut again = live.clone();
             three_way(&mut again, &shape(&second, ""), &second);
             prop_assert_eq!(&again, &live);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use orchestra_core::kind::Pod;
+use orchestra_core::error::report;
+use orchestra_core::kind::{ANNOTATIONS_BYTES_MAX, Pod};
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
@@ -650,6 +651,41 @@ async fn a_hundred_thousand_labels_are_refused_by_name() {
         panic!("{error}")
     };
     assert_eq!(invalid.errors[0].path, "metadata.labels");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_apply_remembers_is_counted_against_nobody() {
+    let api = client().api::<Pod>();
+    let pod = |vars: usize| {
+        let env: Vec<_> = (0..vars)
+            .map(|n| json!({"name": format!("N{n}"), "value": format!("v{n}")}))
+            .collect();
+        let containers = json!([{"name": "c", "image": "i", "env": env}]);
+        let body = json!({"metadata": {"name": "a"}, "spec": {"containers": containers}});
+        serde_json::from_value::<Pod>(body).unwrap()
+    };
+    // More names than all annotations may have bytes.
+    let made = api.apply(pod(22_000)).await.unwrap();
+    let remembered = made.metadata.annotations[ANNOTATION_LAST_APPLIED].len();
+    assert!(remembered < ANNOTATIONS_BYTES_MAX, "{remembered}");
+    let again = api.apply(pod(22_000)).await.unwrap();
+    assert_eq!(again, made);
+    let fewer = api.apply(pod(3)).await.unwrap();
+    assert_eq!(fewer.spec.containers[0].env.len(), 3);
+
+    let too_large = |error: ApiError| {
+        let ApiErrorKind::TooLarge { bytes, max } = *error.kind() else {
+            panic!("{error}")
+        };
+        assert!(bytes > max);
+        report(&error).to_string()
+    };
+    // Too large by what is remembered, and too large whoever writes it.
+    let said = too_large(api.apply(pod(30_000)).await.unwrap_err());
+    assert!(said.contains("beside the object's own"), "{said}");
+    let said = too_large(api.apply(pod(100_000)).await.unwrap_err());
+    assert!(!said.contains("remember"), "{said}");
+    assert_eq!(fewer, api.get(&key("a")).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
