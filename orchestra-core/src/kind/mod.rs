@@ -25,6 +25,7 @@ mod rules;
 mod secret;
 mod service;
 mod type_meta;
+pub mod usage;
 mod wire;
 
 pub use config_map::{Bytes, ConfigMap};

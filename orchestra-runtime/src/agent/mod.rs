@@ -12,6 +12,7 @@ mod life;
 mod pod;
 mod status;
 mod stop;
+mod usage;
 mod view;
 mod volumes;
 
@@ -51,6 +52,7 @@ use crate::probe::{Foresight, ProbeWheel, WheelHandle, WheelLimits};
 use env::ConfigError;
 use heartbeat::Heartbeat;
 use pod::Wish;
+use usage::Sampler;
 use volumes::VolumeHost;
 
 /// How long a driver that could not say what runs rests before it is asked again.
@@ -93,6 +95,10 @@ pub struct AgentSettings {
     pub span: LoopbackSpan,
     /// The bounds of the probe wheels.
     pub wheel: WheelLimits,
+    /// How often it is looked at what the node's workloads use, to be noted on the node's object
+    /// for schedulers that go by it (see [`kind::usage`](orchestra_core::kind::usage)); `None`,
+    /// the default, if nobody wants to know.
+    pub usage_every: Option<Duration>,
 }
 
 impl Default for AgentSettings {
@@ -108,6 +114,7 @@ impl Default for AgentSettings {
             host_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
             span: LoopbackSpan::Whole,
             wheel: WheelLimits::default(),
+            usage_every: None,
         }
     }
 }
@@ -330,6 +337,9 @@ impl Agent {
             registered: &parts.registered,
             lease: None,
         };
+        let drivers = parts.engines.values().map(|engine| engine.driver.clone());
+        let (name, every) = (&node.metadata.name, parts.settings.usage_every);
+        let mut sampler = Sampler::new(&parts.client, name, drivers.collect(), every);
         let mut pods = Pods {
             parts: &parts,
             workers: BTreeMap::new(),
@@ -340,6 +350,7 @@ impl Agent {
             () = cancel.cancelled() => {}
             () = pods.follow() => {}
             () = heartbeat.run() => {}
+            () = sampler.run() => {}
         }
         tokio::select! {
             biased;

@@ -25,7 +25,7 @@ use orchestra_sched::place::queue::{self, waits};
 use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::SmolStr;
 
 use fence::Fences;
 
@@ -63,7 +63,6 @@ struct State {
     /// version.
     versions: BTreeMap<SmolStr, (u64, Revision)>,
     node_changes: u64,
-    passes: u64,
 }
 
 /// What a plan knew of the cluster.
@@ -207,8 +206,9 @@ impl Reconcile for PlacementLoop {
             if turn.pods.is_empty() {
                 return Ok(turn.next.into());
             }
-            state.passes += 1;
-            let rng = PlanRng::new(self.seed).part(&state.passes.to_smolstr());
+            // The same in every pass, so that what one learned serves the next; another's for every
+            // scheduler, so that two do not run after the same nodes.
+            let rng = PlanRng::new(self.seed).part(&self.name);
             let seen = Seen {
                 node_changes: state.node_changes,
                 pods,

@@ -5,22 +5,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use orchestra_core::chaos::{ChaosStore, Faults, Rates};
+use orchestra_core::kind::usage::Usage;
 use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
 use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{Observed, RunState};
-use orchestra_core::port::store::{Key, StateStore, StateStoreExt};
+use orchestra_core::port::store::{Key, ListRequest, StateStore, StateStoreExt};
 use orchestra_runtime::agent::{Agent, AgentParts, CachedView, Engine};
 use orchestra_runtime::api::Client;
 use orchestra_runtime::control_plane::{ControlPlane, ControlSettings};
-use orchestra_runtime::driver::sim::{SimDriver, SimScript};
+use orchestra_runtime::driver::sim::{Behavior, Match, SimDriver, SimScript};
 use orchestra_runtime::events::recorder;
 use orchestra_runtime::ids::Ids;
 use orchestra_runtime::meter::{MemoryMeter, Reading};
 use orchestra_runtime::net::traffic::NoTraffic;
 use orchestra_runtime::probe::Probers;
 use orchestra_runtime::secret::StoreSecrets;
-use orchestra_sched::place::{Framework, Pending, Placement, Plan, PlanInputs, Scheduler, Switch};
+use orchestra_sched::place::{
+    Framework, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Switch, score,
+};
 use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -669,6 +672,43 @@ async fn two_schedulers_break_no_rule_together_that_spans_nodes() {
     api.delete(&ghost, Default::default()).await.unwrap();
     seconds(1).await;
     assert_eq!(world.store.get(&fence).await.unwrap(), None);
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_go_where_little_is_used_whatever_was_asked_for() {
+    let hungry = Behavior::runs().uses(30_000, 8 << 30);
+    let script = SimScript::new().when(Match::any().image("hungry"), hungry);
+    let host = Host::new(&["a", "b"], script);
+    let by_use = Arc::new(Framework::new(Profile::empty().scorer(score::ActualUse, 1)));
+    let often = Duration::from_secs(10);
+    let builder = host.builder().scheduler(by_use);
+    let builder = builder.agent(|agent| agent.usage_every = Some(often));
+    let orchestra = builder.start().await.unwrap();
+    let world = host.with(orchestra);
+    // Nobody asks for anything; what the first one uses is seen.
+    let mut first = plain();
+    first["containers"][0]["image"] = json!("hungry");
+    world.create(pod("first", first)).await;
+    let full = world.ready("first").await.spec.node_name.clone();
+    seconds(60).await;
+    let node = world
+        .orchestra
+        .caches()
+        .nodes
+        .get(&ObjectKey::cluster(full.clone()));
+    let seen = Usage::of(&node.unwrap()).unwrap();
+    assert_eq!((seen.cpu_milli, seen.memory), (30_000, 8 << 30));
+    for n in 0..5 {
+        let name = format!("p{n}");
+        world.create(pod(&name, plain())).await;
+        assert_ne!(world.ready(&name).await.spec.node_name, full);
+    }
+    // What stays as it is is not noted again and again.
+    let before = world.store.list(ListRequest::all("nodes/")).await.unwrap();
+    seconds(600).await;
+    let after = world.store.list(ListRequest::all("nodes/")).await.unwrap();
+    assert_eq!(before.items, after.items);
     world.orchestra.stop().await;
 }
 

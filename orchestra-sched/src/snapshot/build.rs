@@ -99,9 +99,16 @@ impl SnapshotBuilder {
         self.waiting.remove(node).unwrap_or_default()
     }
 
-    /// Adds a node, or makes it what it is now. Says what changed; nothing if it is what it was.
+    /// Adds a node, or makes it what it is now, with [what it says that it
+    /// uses](orchestra_core::kind::usage). Says what changed; nothing if it is what it was.
     pub fn apply_node(&mut self, node: &Node) -> Changes {
-        self.set_node(NodeFacts::of(node))
+        let changes = self.set_node(NodeFacts::of(node));
+        let seen = Usage::of(node);
+        let at = self.current.find(&node.metadata.name);
+        if seen.is_some() && seen.as_ref() != at.and_then(|at| self.current.node(at).usage()) {
+            self.set_usage(&node.metadata.name, seen);
+        }
+        changes
     }
 
     /// Adds a node by its facts, or makes it what they say. Amounts are held between 0 and

@@ -29,6 +29,7 @@ pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Reads, Scored};
 pub use devices::Devices;
 pub(crate) use future::Future;
 pub use ledger::Ledger;
+pub use orchestra_core::kind::usage::Usage;
 pub use relations::{HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, SpreadRule};
 
 use crate::budget::Budget;
@@ -108,17 +109,6 @@ pub type Holdings = Arc<[(SmolStr, i64)]>;
 pub(crate) fn size_of(holdings: &[(SmolStr, i64)], name: &str) -> Option<i64> {
     let at = holdings.binary_search_by(|(held, _)| held.as_str().cmp(name));
     at.ok().map(|at| holdings[at].1)
-}
-
-/// What a node was seen to use.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Usage {
-    /// Thousandths of a core.
-    pub cpu_milli: i64,
-    /// Bytes of memory.
-    pub memory: i64,
-    /// When. Pods that started later are not in it.
-    pub at: Timestamp,
 }
 
 impl NodeFacts {
