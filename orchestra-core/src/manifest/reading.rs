@@ -12,7 +12,7 @@ use super::text::VALUES_MAX;
 use super::tree::{Node, Segment, Value, write_path};
 use super::typed::{self, Unread};
 use super::unhonoured;
-use super::wording::wrong_type;
+use super::wording::{TEMPLATE, is_template, wrong_type};
 use crate::kind::{FieldError, Resource, Scope, validate_object};
 
 /// How many values are read to find all wrong types of one object: each costs another reading of
@@ -229,6 +229,9 @@ impl<'a> Reading<'a> {
     pub(super) fn problem(&mut self, node: &Node, mut field: FieldError) {
         let mut place = self.place.clone();
         place.line = node.line_at(&field.path).or(place.line);
+        if is_template(&field.value) {
+            TEMPLATE.clone_into(&mut field.remedy);
+        }
         let is_secret = place.object.split(' ').next() == Some("Secret");
         if is_secret && (field.path.starts_with("data") || field.path.starts_with("stringData")) {
             // Errors are logged and shown; what a secret holds is not.

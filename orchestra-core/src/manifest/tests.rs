@@ -543,6 +543,54 @@ fn what_a_secret_holds_is_in_no_error() {
 }
 
 #[test]
+fn templates_are_told_from_what_they_make() {
+    const TEMPLATE: &str = "it looks like a template: fill it in first";
+    for (line, path, remedy) in [
+        (
+            "{name: 'shop-{{ .Release.Name }}'}",
+            "metadata.name",
+            TEMPLATE,
+        ),
+        (
+            "{name: a, namespace: '${TEAM}'}",
+            "metadata.namespace",
+            TEMPLATE,
+        ),
+        (
+            "{name: a, labels: {app: '{% app %}'}}",
+            "metadata.labels[app]",
+            TEMPLATE,
+        ),
+    ] {
+        let said = &problems(&format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {line}\n"
+        ))[0];
+        let path = format!("{path}: ");
+        assert!(said.contains(&path) && said.contains(remedy), "{said}");
+    }
+    let pod = |image: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: a}}\nspec:\n  containers:\n  \
+             - name: a\n    image: {image}\n"
+        )
+    };
+    for image in [
+        "shop/web:{{ version }}",
+        "'{{ .Values.image }}'",
+        "web:${TAG}",
+    ] {
+        let said = &problems(&pod(image))[0];
+        assert!(
+            said.contains("has a place to be filled in; it looks like"),
+            "{said}"
+        );
+    }
+    // What pods read may be a template of their own.
+    let rules = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {rule: '{{ $x }}'}}";
+    assert_eq!(load(rules).unwrap().objects.len(), 1);
+}
+
+#[test]
 fn namespaces_are_filled_in_where_the_kind_has_them() {
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n\
                 apiVersion: v1\nkind: Namespace\nmetadata: {name: b, namespace: odd}\n";

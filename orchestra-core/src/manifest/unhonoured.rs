@@ -30,10 +30,19 @@ const POD_SPEC: &[Row] = &[
     ),
     ("hostPID|hostIPC|shareProcessNamespace", ALONE),
     ("hostUsers!true", ALONE),
-    ("hostAliases|dnsPolicy|dnsConfig", NAMES),
+    ("hostAliases|dnsConfig", NAMES),
+    ("dnsPolicy!Default", NAMES),
     (
-        "hostname|subdomain|setHostnameAsFQDN",
+        "hostname|hostnameOverride|subdomain|setHostnameAsFQDN",
         "pods keep the name of the host",
+    ),
+    (
+        "schedulingGroup|workloadRef",
+        "pods that start together have the label orchestra.dev/pod-group",
+    ),
+    (
+        "evictionResponders",
+        "pods are evicted as disruption budgets allow",
     ),
     (
         "serviceAccountName|serviceAccount|automountServiceAccountToken",
@@ -98,6 +107,19 @@ const CONTAINER: &[Row] = &[
     ("terminationMessagePath", LAST_WORDS),
     ("stdin|stdinOnce", "containers get no input"),
     ("tty", "containers get no terminal"),
+    (
+        "restartPolicyRules",
+        "restartPolicy holds whatever the exit code",
+    ),
+    (
+        "livenessProbe|readinessProbe|startupProbe.httpGet.protocol",
+        "probes speak HTTP/1.1",
+    ),
+    (
+        "lifecycle.postStart|preStop.httpGet.protocol",
+        "hooks speak HTTP/1.1",
+    ),
+    ("volumeMounts.*.bindMountOptions", HOST_FILES),
     ("resizePolicy", "resources are set when a container starts"),
     ("resources.claims", "there are no devices to claim"),
     (
@@ -161,8 +183,9 @@ const KINDS: &[(&str, &[Row])] = &[
                 "spec.trafficDistribution",
                 "pods of all nodes get connections alike",
             ),
+            ("spec.ipFamilies.*!IPv4", "services get IPv4 addresses"),
             (
-                "spec.ipFamilies|ipFamilyPolicy",
+                "spec.ipFamilyPolicy!SingleStack",
                 "services get IPv4 addresses",
             ),
         ],
@@ -330,7 +353,7 @@ mod tests {
 
     #[test]
     fn fields_are_found_wherever_a_pod_is_described() {
-        let text = "spec: {template: {spec: {securityContext: {}, dnsPolicy: Default, \
+        let text = "spec: {template: {spec: {securityContext: {}, dnsPolicy: ClusterFirst, \
                     initContainers: [{name: c, stdin: true}], \
                     containers: [{name: a}, {name: b, tty: true}]}}}";
         let spec = "spec.template.spec";
@@ -347,7 +370,7 @@ mod tests {
 
     #[test]
     fn alternatives_lists_and_spared_values() {
-        let text = "spec: {type: ClusterIP, sessionAffinity: ClientIP, ipFamilies: [IPv4], \
+        let text = "spec: {type: ClusterIP, sessionAffinity: ClientIP, ipFamilies: [IPv4, IPv6], \
                     ports: [{protocol: TCP}, {protocol: UDP, nodePort: 30000}, {protocol: null}]}";
         assert_eq!(
             paths("Service", text),
@@ -355,7 +378,7 @@ mod tests {
                 "spec.ports[1].nodePort",
                 "spec.ports[1].protocol",
                 "spec.sessionAffinity",
-                "spec.ipFamilies"
+                "spec.ipFamilies[1]"
             ]
         );
         let text = "spec: {hostUsers: false, volumes: [{configMap: {items: [{mode: 1}]}}, \
@@ -372,6 +395,18 @@ mod tests {
                 "spec.containers[0].resources.limits[ephemeral-storage]"
             ]
         );
+    }
+
+    #[test]
+    fn what_kubernetes_does_anyway_is_spared_and_what_is_new_is_known() {
+        let spared = "spec: {dnsPolicy: Default, hostUsers: true, containers: [{name: a}]}";
+        assert_eq!(paths("Pod", spared), [""; 0]);
+        let spared = "spec: {ipFamilies: [IPv4], ipFamilyPolicy: SingleStack}";
+        assert_eq!(paths("Service", spared), [""; 0]);
+        let new = "spec: {hostnameOverride: a, schedulingGroup: {name: g}, evictionResponders: [r], \
+                   containers: [{restartPolicyRules: [r], livenessProbe: {httpGet: {protocol: H2}}, \
+                   lifecycle: {preStop: {httpGet: {protocol: H2}}}}]}";
+        assert_eq!(paths("Pod", new).len(), 6);
     }
 
     /// A name that no kind has would never be found, and nobody would notice.

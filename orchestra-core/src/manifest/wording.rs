@@ -85,6 +85,10 @@ fn wanted_in_words(wanted: &str, found: &Value) -> (String, String) {
         _ if wanted.starts_with("struct ") => {
             ("a mapping".into(), "write lines like key: value".into())
         }
+        "a value in base64" => {
+            let remedy = "encode it, or put it under stringData";
+            (wanted.into(), remedy.into())
+        }
         _ if wanted.starts_with("one of ") => (wanted.into(), "write one of these".into()),
         _ => (wanted.into(), "write that, or leave the field out".into()),
     }
@@ -116,11 +120,14 @@ pub(super) fn too_many() -> String {
     format!("it has more than {VALUES_MAX} values")
 }
 
-const TEMPLATE: &str = "it looks like a template: fill it in first, for instance with helm template \
-                        or kustomize build, and load what comes out";
+/// What to do about a template.
+pub(super) const TEMPLATE: &str = "it looks like a template: fill it in first, for instance with \
+                                   helm template, kustomize build or envsubst, and load what \
+                                   comes out";
 
-fn is_template(line: &str) -> bool {
-    line.contains("{{") || line.contains("{%")
+/// Whether a text has a place to be filled in.
+pub(super) fn is_template(text: &str) -> bool {
+    ["{{", "{%", "${"].iter().any(|open| text.contains(open))
 }
 
 /// What to do about a key that comes twice.

@@ -25,6 +25,11 @@ impl Container {
                 remedy,
             );
         }
+        if self.image.contains("{{") || self.image.contains("${") {
+            let remedy = "fill it in, for instance with helm template or envsubst";
+            let problem = "has a place to be filled in";
+            invalid.refuse(path.field("image"), &self.image, problem, remedy);
+        }
         let ports = path.field("ports");
         for (index, port) in self.ports.iter().enumerate() {
             port.check(invalid, ports.index(index), pod.host_network);
