@@ -19,7 +19,7 @@ use orchestra_core::error::report;
 use orchestra_core::kind::gang::Gang;
 use orchestra_core::kind::{Pod, accelerator};
 use orchestra_core::meta::{Condition, ConditionStatus, condition, set_condition};
-use orchestra_core::port::store::{Guard, Key, Revision};
+use orchestra_core::port::store::{Guard, Key, Revision, TXN_OPS_MAX};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::place::queue::{self, waits};
 use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
@@ -34,9 +34,12 @@ use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
 
-/// Pods placed in one commit: each takes a guard and a write, and its node two guards and a write
-/// more; fences of the whole cluster two of each.
-const PODS_PER_COMMIT_MAX: usize = 40;
+/// Guards of one commit that placements may take: one a pod, two a node. Left out of what a store
+/// takes is room for the fences of the whole cluster and for a leader's own.
+const GUARDS_PER_COMMIT_MAX: usize = TXN_OPS_MAX - 8;
+
+/// Refusals told in one commit.
+const REFUSALS_PER_COMMIT_MAX: usize = 40;
 
 /// Places pods.
 pub struct PlacementLoop {
@@ -293,8 +296,7 @@ impl PlacementLoop {
             Some((pod.metadata.namespace.clone(), Gang::of(pod)?.name))
         };
         let runs = placed.chunk_by(|one, other| gang(one) == gang(other));
-        runs.flat_map(|run| run.chunks(PODS_PER_COMMIT_MAX))
-            .collect()
+        runs.flat_map(commits).collect()
     }
 
     fn are_gang(&self, placed: &[Placement]) -> bool {
@@ -387,7 +389,7 @@ impl PlacementLoop {
             }
         }
         let mut landed = Revision(0);
-        for some in news.chunks(PODS_PER_COMMIT_MAX) {
+        for some in news.chunks(REFUSALS_PER_COMMIT_MAX) {
             for (pod, _, text, _) in some.iter().filter(|(.., is_news)| *is_news) {
                 self.events.warning(pod.as_ref(), "FailedScheduling", text);
             }
@@ -427,6 +429,22 @@ impl PlacementLoop {
     }
 }
 
+/// Placements, in runs that one commit can hold.
+fn commits(mut placed: &[Placement]) -> Vec<&[Placement]> {
+    let mut runs = Vec::new();
+    while !placed.is_empty() {
+        let (mut nodes, mut guards) = (BTreeSet::new(), 0);
+        let fit = placed.iter().position(|placement| {
+            guards += 1 + 2 * usize::from(nodes.insert(&placement.node));
+            guards > GUARDS_PER_COMMIT_MAX
+        });
+        let (run, rest) = placed.split_at(fit.unwrap_or(placed.len()));
+        runs.push(run);
+        placed = rest;
+    }
+    runs
+}
+
 /// A pod that found no node, whether its nomination is moot, why, and whether that is news.
 type Refusal = (Arc<Pod>, bool, String, bool);
 
@@ -460,5 +478,29 @@ impl fmt::Debug for PlacementLoop {
             .field("scheduler", &self.scheduler)
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smol_str::ToSmolStr;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_holds_as_many_pods_as_a_store_takes_guards_for() {
+        let on = |nodes: usize| {
+            (0..300).map(move |n| Placement {
+                node: (n % nodes).to_smolstr(),
+                ..Placement::default()
+            })
+        };
+        for (nodes, first) in [(1, 118), (4, 112), (40, 40), (300, 40)] {
+            let placed: Vec<_> = on(nodes).collect();
+            let runs = commits(&placed);
+            assert_eq!(runs[0].len(), first, "{nodes} nodes");
+            assert_eq!(runs.concat().len(), placed.len());
+        }
+        assert_eq!(commits(&[]), [[]; 0]);
     }
 }
