@@ -611,6 +611,9 @@ impl Run<'_> {
                 memory.keep(pod, fingerprint, self.now, snapshot, &self.log, sweep);
             }
         }
+        if let Some(room) = self.room.take() {
+            memory.keep_room(room.keep());
+        }
         memory.keep_counts(self.ledger);
     }
 }

@@ -183,6 +183,18 @@ fn fits(asked: &Asked, rows: &Rows<'_>, i: usize) -> bool {
         && (asked.storage == 0 || asked.storage <= rows.storage_free[i])
 }
 
+impl Asked {
+    /// As [`Rule::Fit`] says where so much is free.
+    #[inline]
+    pub(super) fn fit_in(&self, cpu: i64, memory: i64, storage: i64, pods: i64) -> bool {
+        let enough = |asked: i64, free: i64| asked == 0 || asked <= free;
+        pods >= 1
+            && enough(self.cpu, cpu)
+            && enough(self.memory, memory)
+            && enough(self.storage, storage)
+    }
+}
+
 /// In percent, rounded down, exactly, without a division or a branch: `part` is held between 0 and
 /// `total`, and `total` is at most 2^53, so that nothing overflows. See [`percent`], which this is
 /// where both hold already.

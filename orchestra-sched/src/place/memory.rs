@@ -8,6 +8,7 @@ use super::Pending;
 use super::ask::Ask;
 use super::framework::SWEEPS_KEPT_MAX;
 use super::plugin::PodFields;
+use super::preempt;
 use super::share::alike;
 use super::sketch::Sketch;
 use super::sweep::Sweep;
@@ -30,6 +31,8 @@ pub(super) struct Memory {
     /// For shapes that are new, and whether it is as of the snapshot of the plan in the making.
     sketch: Option<Sketch>,
     sketched: bool,
+    /// Where room can be made.
+    room: Option<preempt::Kept>,
     /// When a shape was last asked about, by its fingerprint, counted in questions.
     seen: Vec<(u64, u64)>,
     questions: u64,
@@ -65,6 +68,7 @@ impl Default for Memory {
             counted: None,
             sketch: None,
             sketched: false,
+            room: None,
             seen: vec![(0, 0); SEEN],
             questions: 0,
             fields: PodFields::ALL,
@@ -124,6 +128,16 @@ impl Memory {
         );
         let counts = ledger.into_counts();
         self.counted = counts.map(|counts| Counted { mark, rows, counts });
+    }
+
+    /// What was learned of where room can be made.
+    pub(super) fn take_room(&mut self) -> Option<preempt::Kept> {
+        self.room.take()
+    }
+
+    /// Keeps what a plan learned of where room can be made.
+    pub(super) fn keep_room(&mut self, room: preempt::Kept) {
+        self.room = Some(room);
     }
 
     /// Rough columns of the cluster with what the plan placed so far.

@@ -7,13 +7,35 @@ use super::Pending;
 use super::plugin::PodFields;
 use crate::snapshot::Demand;
 
-/// Sorts pods into groups that share their answers.
-#[derive(Debug)]
-pub(super) struct Groups<'a> {
+/// By what pods are told apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Likeness {
     fields: PodFields,
     /// Whether there are pods whose terms may mean others, so that labels matter to pods that ask
     /// nothing of others themselves.
     meant: bool,
+}
+
+impl Likeness {
+    pub(super) const fn new(fields: PodFields, meant: bool) -> Self {
+        Self { fields, meant }
+    }
+
+    /// Whether two pods share their answers.
+    pub(super) fn same(&self, one: &Pending, other: &Pending) -> bool {
+        alike(one, other, self.fields, self.meant)
+    }
+
+    /// Whether answers hang on when they were given.
+    pub(super) fn knows_time(&self) -> bool {
+        self.fields.has(PodFields::NOW)
+    }
+}
+
+/// Sorts pods into groups that share their answers.
+#[derive(Debug)]
+pub(super) struct Groups<'a> {
+    likeness: Likeness,
     /// One pod of each group, and its fingerprint.
     first: Vec<(&'a Pending, u64)>,
     by_fingerprint: BTreeMap<u64, Vec<usize>>,
@@ -23,12 +45,15 @@ pub(super) struct Groups<'a> {
 impl<'a> Groups<'a> {
     pub(super) fn new(fields: PodFields, meant: bool) -> Self {
         Self {
-            fields,
-            meant,
+            likeness: Likeness::new(fields, meant),
             first: Vec::new(),
             by_fingerprint: BTreeMap::new(),
             last: None,
         }
+    }
+
+    pub(super) fn likeness(&self) -> Likeness {
+        self.likeness
     }
 
     pub(super) fn len(&self) -> usize {
@@ -44,15 +69,15 @@ impl<'a> Groups<'a> {
     pub(super) fn find(&mut self, pod: &'a Pending) -> usize {
         // Pods of one owner come in a row.
         if let Some((last, group)) = self.last
-            && alike(last, pod, self.fields, self.meant)
+            && self.likeness.same(last, pod)
         {
             return group;
         }
-        let fingerprint = fingerprint(pod, self.fields, self.meant);
+        let fingerprint = fingerprint(pod, self.likeness.fields, self.likeness.meant);
         let candidates = self.by_fingerprint.entry(fingerprint).or_default();
         let known = candidates
             .iter()
-            .find(|&&group| alike(self.first[group].0, pod, self.fields, self.meant));
+            .find(|&&group| self.likeness.same(self.first[group].0, pod));
         let group = known.copied().unwrap_or_else(|| {
             candidates.push(self.first.len());
             self.first.push((pod, fingerprint));

@@ -290,6 +290,10 @@ impl Snapshot {
         &self.budgets
     }
 
+    pub(crate) fn shared_budgets(&self) -> &Arc<Vec<Budget>> {
+        &self.budgets
+    }
+
     /// On how many nodes an image is.
     pub fn nodes_with_image(&self, image: &str) -> u32 {
         self.images.get(image).copied().unwrap_or(0)

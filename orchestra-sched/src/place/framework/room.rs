@@ -3,6 +3,7 @@
 use super::Run;
 use crate::fits::Obstacle;
 use crate::place::ask::{contain, obstacles_contained};
+use crate::place::memory::Memory;
 use crate::place::plugin::{Cycle, Filter, Reach};
 use crate::place::preempt::{Preemption, Search};
 use crate::place::{Pending, hold};
@@ -100,14 +101,18 @@ impl Run<'_> {
         if !self.profile.preempts || !(evicts || nominated.is_some()) {
             return None;
         }
-        let room = self
-            .room
-            .get_or_insert_with(|| Search::open(&self.ledger, self.now));
+        let (_, fingerprint) = self.groups.first(group);
+        let room = self.room.get_or_insert_with(|| {
+            let likeness = self.groups.likeness();
+            let fresh = Search::open(&self.ledger, &self.log, self.now, likeness);
+            let kept = self.memory.as_deref_mut().and_then(Memory::take_room);
+            kept.into_iter().fold(fresh, Search::recall)
+        });
         let held = nominated.filter(|&node| room.holds(self.profile, pod, node));
         match held {
             Some(node) => Some((node, None)),
             None if evicts => {
-                let (node, found) = room.find(self.profile, at, pod, group)?;
+                let (node, found) = room.find(self.profile, at, pod, fingerprint)?;
                 Some((node, Some(found)))
             }
             None => None,

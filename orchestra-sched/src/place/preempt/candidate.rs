@@ -1,55 +1,74 @@
 //! One node: who would have to leave it.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::time::Timestamp;
 
+use super::here::{Amounts, Holding};
 use super::{Cost, Victim};
 use crate::budget::Budget;
 use crate::place::ask::{contain, filter_contained, obstacles_contained};
+use crate::place::kernel::{Asked, Kernel, Rule};
 use crate::place::plugin::{Cycle, Reach};
 use crate::place::{Pending, Profile};
 use crate::snapshot::{Ledger, NodeIx, Running};
 
-/// Sorts pods by importance, the most important first: by priority, then by start.
-pub(super) fn by_importance(pods: &mut [Arc<Running>]) {
-    pods.sort_unstable_by(|a, b| {
-        let key = |pod: &Running| (Reverse(pod.priority), pod.started.is_none(), pod.started);
-        key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
-    });
-}
-
 /// The filters that evictions on a node can change, for one shape of pod.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Checks {
+    /// How far each filter looks.
+    reaches: Vec<Reach>,
     /// Of [`Reach::Node`].
-    pub(super) by_node: Vec<usize>,
+    by_node: Vec<usize>,
     /// Of [`Reach::Cluster`].
     pub(super) by_cluster: Vec<usize>,
+    /// What the pod asks, if they are nothing but whether there is as much.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Checks {
-    /// Which filters of `profile` there are for the pod of `cycle`, and which nodes the others let
-    /// pass: all, if that is `None`.
-    pub(super) fn of(profile: &Profile, cycle: &Cycle<'_>) -> (Self, Option<Vec<bool>>) {
-        let mut checks = Self::default();
+    /// Which filters of `profile` there are for the pod of `cycle`.
+    pub(super) fn of(profile: &Profile, cycle: &Cycle<'_>) -> Self {
+        // What panics was reported when the pod found no node, and turns down what it is asked.
+        let filters = profile.filters.iter();
+        let reach = filters.map(|filter| contain(|| filter.reach(cycle)).unwrap_or(Reach::Cluster));
+        let reaches: Vec<Reach> = reach.collect();
+        let of = |wanted: Reach| -> Vec<usize> {
+            let all = reaches.iter().enumerate();
+            all.filter(|(_, reach)| **reach == wanted)
+                .map(|(at, _)| at)
+                .collect()
+        };
+        let (by_node, by_cluster) = (of(Reach::Node), of(Reach::Cluster));
+        let amounts = |&at: &usize| {
+            let kernel = contain(|| profile.filters[at].kernel(cycle));
+            kernel == Ok(Some(Kernel(Rule::Fit)))
+        };
+        let plain = by_cluster.is_empty() && !by_node.is_empty() && by_node.iter().all(amounts);
+        Self {
+            asked: plain.then(|| Asked::of(&cycle.pod.demand)),
+            reaches,
+            by_node,
+            by_cluster,
+        }
+    }
+
+    /// Whether they are those of another moment.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        self.reaches == other.reaches
+    }
+
+    /// Which nodes the other filters let pass, that no pod changes: all, if `None`.
+    pub(super) fn open(&self, profile: &Profile, cycle: &Cycle<'_>) -> Option<Vec<bool>> {
         let mut passed: Option<Vec<bool>> = None;
         let rows = cycle.ledger.rows();
-        for (at, filter) in profile.filters.iter().enumerate() {
-            // What panics was reported when the pod found no node, and turns down what it is asked.
-            match contain(|| filter.reach(cycle)).unwrap_or(Reach::Cluster) {
-                Reach::Nothing => {}
-                Reach::Fixed => {
-                    let passed = passed.get_or_insert_with(|| vec![true; rows.len()]);
-                    let _ = filter_contained(&**filter, cycle, rows, passed);
-                }
-                Reach::Node => checks.by_node.push(at),
-                Reach::Cluster => checks.by_cluster.push(at),
-            }
+        let filters = profile.filters.iter().zip(&self.reaches);
+        for (filter, _) in filters.filter(|(_, reach)| **reach == Reach::Fixed) {
+            let passed = passed.get_or_insert_with(|| vec![true; rows.len()]);
+            let _ = filter_contained(&**filter, cycle, rows, passed);
         }
-        (checks, passed)
+        passed
     }
 
     /// Whether the filters let `node` pass.
@@ -82,77 +101,129 @@ pub(super) fn spend(budgets: &[Budget], left: &mut [u32], running: &Running) -> 
     violated
 }
 
-/// What is looked at on one node.
-pub(super) struct Question<'a> {
+/// A node with the pod wanting to be there and some of the others gone.
+pub(super) trait Trial {
+    /// Takes off the `at`-th of those of lower priority.
+    fn evict(&mut self, at: usize);
+    /// Puts it back.
+    fn restore(&mut self, at: usize);
+    /// Whether the pod fits.
+    fn passes(&self) -> bool;
+}
+
+/// Where nothing but amounts decides.
+pub(super) struct ByAmounts<'a> {
+    pub(super) asked: &'a Asked,
+    pub(super) free: Amounts,
+    pub(super) lower: &'a [Holding],
+}
+
+impl Trial for ByAmounts<'_> {
+    fn evict(&mut self, at: usize) {
+        self.free.add(&self.lower[at].room);
+    }
+
+    fn restore(&mut self, at: usize) {
+        self.free.take(&self.lower[at].room);
+    }
+
+    fn passes(&self) -> bool {
+        let Amounts {
+            cpu,
+            memory,
+            storage,
+            pods,
+        } = self.free;
+        self.asked.fit_in(cpu, memory, storage, pods)
+    }
+}
+
+/// Where every filter is asked.
+pub(super) struct ByFilters<'a> {
     pub(super) profile: &'a Profile,
     pub(super) checks: &'a Checks,
-    pub(super) budgets: &'a [Budget],
-    /// What is left of each budget.
-    pub(super) left: &'a [u32],
     pub(super) pod: &'a Pending,
     pub(super) now: Timestamp,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) node: NodeIx,
+    pub(super) lower: &'a [Arc<Running>],
 }
 
-impl Question<'_> {
-    /// Who of `lower` (the most important first) has to leave `node` for the pod, the most important
-    /// first; `None` if it does not fit even without all of them. `ledger` is left as it was found.
-    pub(super) fn victims(
-        &self,
-        ledger: &mut Ledger,
-        node: NodeIx,
-        lower: &[Arc<Running>],
-    ) -> Option<Vec<(usize, Option<usize>)>> {
-        for running in lower {
-            ledger.evict(node, running);
-        }
-        if !self.passes(ledger, node) {
-            for running in lower {
-                ledger.restore(node, running);
-            }
-            return None;
-        }
-        let mut violating: Vec<(usize, Option<usize>)> = Vec::new();
-        let mut sparing = Vec::with_capacity(lower.len());
-        if self.budgets.is_empty() {
-            sparing.extend((0..lower.len()).map(|at| (at, None)));
-        } else {
-            let mut left = self.left.to_vec();
-            for (at, running) in lower.iter().enumerate() {
-                match spend(self.budgets, &mut left, running) {
-                    None => sparing.push((at, None)),
-                    violated => violating.push((at, violated)),
-                }
-            }
-        }
-        let mut victims = Vec::new();
-        for (at, violated) in violating.into_iter().chain(sparing) {
-            ledger.restore(node, &lower[at]);
-            if !self.passes(ledger, node) {
-                ledger.evict(node, &lower[at]);
-                victims.push((at, violated));
-            }
-        }
-        for &(at, _) in &victims {
-            ledger.restore(node, &lower[at]);
-        }
-        victims.sort_unstable();
-        Some(victims)
+impl Trial for ByFilters<'_> {
+    fn evict(&mut self, at: usize) {
+        self.ledger.evict(self.node, &self.lower[at]);
     }
 
-    /// Whether the pod can run on `node`.
-    pub(super) fn passes(&self, ledger: &Ledger, node: NodeIx) -> bool {
-        let cycle = Cycle::new(ledger, self.pod, self.now);
-        self.checks.pass(self.profile, &cycle, node)
+    fn restore(&mut self, at: usize) {
+        self.ledger.restore(self.node, &self.lower[at]);
+    }
+
+    fn passes(&self) -> bool {
+        let cycle = Cycle::new(self.ledger, self.pod, self.now);
+        self.checks.pass(self.profile, &cycle, self.node)
     }
 }
 
-/// What victims cost: positions in `lower`, and the budgets they violate.
-pub(super) fn cost(lower: &[Arc<Running>], victims: &[(usize, Option<usize>)]) -> Cost {
+/// A victim, by its place among those of lower priority, and the budget that its eviction violates.
+pub(super) type Out = (usize, Option<usize>);
+
+/// Finds who of `lower` (the most important first) has to leave for the pod, the most important first;
+/// false if it does not fit even without all of them. Of each budget `left` is left. The trial ends as
+/// it began.
+pub(super) fn victims(
+    trial: &mut impl Trial,
+    lower: &[Arc<Running>],
+    budgets: &[Budget],
+    left: &[u32],
+    victims: &mut Vec<Out>,
+) -> bool {
+    victims.clear();
+    (0..lower.len()).for_each(|at| trial.evict(at));
+    if !trial.passes() {
+        (0..lower.len()).for_each(|at| trial.restore(at));
+        return false;
+    }
+    let mut spare = |at: usize, violated: Option<usize>| {
+        trial.restore(at);
+        if !trial.passes() {
+            trial.evict(at);
+            victims.push((at, violated));
+        }
+    };
+    if budgets.is_empty() {
+        (0..lower.len()).for_each(|at| spare(at, None));
+    } else {
+        let mut left = left.to_vec();
+        let spent: Vec<Option<usize>> = lower
+            .iter()
+            .map(|running| spend(budgets, &mut left, running))
+            .collect();
+        let first = spent
+            .iter()
+            .enumerate()
+            .filter(|(_, spent)| spent.is_some());
+        let then = spent
+            .iter()
+            .enumerate()
+            .filter(|(_, spent)| spent.is_none());
+        first
+            .chain(then)
+            .for_each(|(at, violated)| spare(at, *violated));
+    }
+    for &(at, _) in victims.iter() {
+        trial.restore(at);
+    }
+    victims.sort_unstable();
+    true
+}
+
+/// What victims cost.
+pub(super) fn cost(lower: &[Holding], victims: &[Out]) -> Cost {
     const RAISE: i64 = 1 << 31;
     let highest = victims.first().map(|&(at, _)| lower[at].priority);
     // They are sorted by start within a priority, who has not started last.
     let started = victims.first().and_then(|&(at, _)| lower[at].started);
-    let of = |&(at, _): &(usize, Option<usize>)| i64::from(lower[at].priority) + RAISE;
+    let of = |&(at, _): &Out| i64::from(lower[at].priority) + RAISE;
     Cost {
         violations: victims
             .iter()
@@ -166,11 +237,7 @@ pub(super) fn cost(lower: &[Arc<Running>], victims: &[(usize, Option<usize>)]) -
 }
 
 /// The victims as a plan names them.
-pub(super) fn named(
-    lower: &[Arc<Running>],
-    victims: &[(usize, Option<usize>)],
-    budgets: &[Budget],
-) -> Vec<Victim> {
+pub(super) fn named(lower: &[Arc<Running>], victims: &[Out], budgets: &[Budget]) -> Vec<Victim> {
     let key = |at: usize| -> ObjectKey { budgets[at].key.clone() };
     victims
         .iter()

@@ -97,6 +97,15 @@ impl Bids {
         }
     }
 
+    /// Throws out what was replaced, once it is most.
+    pub(super) fn tidy(&mut self) {
+        if self.heap.len() > 64 + 2 * self.standing {
+            let now = &self.now;
+            self.heap
+                .retain(|Reverse(bid)| now[bid.node.row()] == Some(bid.cost));
+        }
+    }
+
     /// The cheapest, and the one after it.
     pub(super) fn best(&mut self) -> Option<(Bid, Option<Bid>)> {
         let first = self.take()?;

@@ -17,14 +17,19 @@
 mod candidate;
 mod explain;
 mod heap;
+mod here;
+mod kept;
 mod search;
 
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
+pub(super) use kept::Kept;
 pub(super) use search::Search;
 
+use super::plugin::PodFields;
+use super::share::Likeness;
 use super::{Pending, Profile};
 use crate::snapshot::{Ledger, PodId, Snapshot};
 
@@ -107,6 +112,7 @@ pub fn choose(
     pod: &Pending,
     now: Timestamp,
 ) -> Option<Preemption> {
-    let mut search = Search::open(&Ledger::open(snapshot), now);
+    let likeness = Likeness::new(PodFields::ALL, true);
+    let mut search = Search::open(&Ledger::open(snapshot), &[], now, likeness);
     search.find(profile, 0, pod, 0).map(|(_, found)| found)
 }

@@ -6,50 +6,84 @@ use fixedbitset::FixedBitSet;
 use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 
-use super::candidate::{Checks, Question, by_importance, cost, named, spend};
+use super::candidate::{ByAmounts, ByFilters, Checks, Out, Trial, cost, named, spend, victims};
 use super::heap::Bids;
+use super::here::{Amounts as Free, Everywhere};
+use super::kept::Kept;
 use super::{Choice, Cost, Preemption, Victim};
 use crate::budget::Budget;
 use crate::fits;
 use crate::place::plugin::Cycle;
+use crate::place::share::Likeness;
 use crate::place::{Pending, Profile};
 use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, NodeRow, Running, Snapshot};
 
-/// How many shapes of pod have their answers kept within one plan. Each takes some 100 bytes a node.
+/// How many shapes of pod have their answers kept. Each takes some 100 bytes a node.
 const MEMOS_MAX: usize = 16;
 
 /// What one plan knows of where room can be made.
 #[derive(Clone, Debug)]
 pub(in crate::place) struct Search {
     now: Timestamp,
+    /// By what pods are told apart.
+    likeness: Likeness,
     snapshot: Snapshot,
-    /// The cluster with the plan carried out, victims gone and those in their places.
+    /// The cluster with the plan carried out, victims gone and those in their places, but for what is
+    /// owed.
     after: Ledger,
+    /// The last room that was made: mostly nobody asks what is left after that.
+    owed: Option<Owed>,
     /// The rows that changed since the search was opened, in order.
     log: Vec<NodeIx>,
-    /// By row, once looked at: the pods that are left of the snapshot and do not end, the most
-    /// important first.
-    here: Vec<Option<Vec<Arc<Running>>>>,
+    /// The rows that the plan had changed by then.
+    before: Vec<NodeIx>,
+    /// How much of the log happened before the plan.
+    recalled: usize,
+    everywhere: Everywhere,
     /// What is left of each disruption budget.
     left: Vec<u32>,
     /// By budget, once one was spent: the rows where pods count against it, and how many.
     covered: Option<Vec<Vec<(NodeIx, u32)>>>,
     memos: Vec<Memo>,
+    scratch: Vec<Out>,
+}
+
+/// Room that was made, and who gets it.
+#[derive(Clone, Debug)]
+struct Owed {
+    node: NodeIx,
+    gone: Vec<Arc<Running>>,
+    demand: Arc<Demand>,
 }
 
 /// The answers for one shape of pod.
 #[derive(Clone, Debug)]
-struct Memo {
-    group: usize,
-    priority: i32,
+pub(super) struct Memo {
+    /// One of them.
+    pod: Pending,
+    fingerprint: u64,
     checks: Checks,
     /// The rows that the filters let pass which no pod changes; all, if `None`.
     open: Option<Vec<bool>>,
     /// The rows where evictions cannot help.
     no_help: FixedBitSet,
     bids: Bids,
+    /// Rows to be asked again before anything of the log.
+    behind: Vec<NodeIx>,
     /// How much of the log is in.
     synced: usize,
+    /// Whether all budgets were whole when every row was asked.
+    unspent: bool,
+}
+
+impl Memo {
+    /// Makes it as small as it can be; how many rows there are to be asked again.
+    pub(super) fn tidy(&mut self) -> usize {
+        self.bids.tidy();
+        self.behind.sort_unstable();
+        self.behind.dedup();
+        self.behind.len()
+    }
 }
 
 /// What a row says.
@@ -69,20 +103,59 @@ impl Row {
 }
 
 impl Search {
-    /// A search on top of what `ledger` holds.
-    pub(in crate::place) fn open(ledger: &Ledger, now: Timestamp) -> Self {
+    /// A search on top of what `ledger` holds, where `before` are the rows that a plan changed so
+    /// far. Pods that are not told apart by `likeness` get the same answers.
+    pub(in crate::place) fn open(
+        ledger: &Ledger,
+        before: &[NodeIx],
+        now: Timestamp,
+        likeness: Likeness,
+    ) -> Self {
         let snapshot = ledger.snapshot().clone();
         let budgets = snapshot.budgets().iter();
         Self {
             now,
+            likeness,
             after: ledger.clone(),
+            owed: None,
             log: Vec::new(),
-            here: vec![None; snapshot.len()],
+            before: before.to_vec(),
+            recalled: 0,
+            everywhere: Everywhere::new(snapshot.len()),
             left: budgets.map(|budget| budget.disruptions_allowed).collect(),
             covered: None,
             memos: Vec::new(),
+            scratch: Vec::new(),
             snapshot,
         }
+    }
+
+    /// Goes on with what an earlier plan's search learned, as far as that is of use. This one must be
+    /// new.
+    pub(in crate::place) fn recall(mut self, kept: Kept) -> Self {
+        if let Some((everywhere, memos, changed)) = kept.follow(&self.snapshot) {
+            (self.everywhere, self.memos) = (everywhere, memos);
+            self.log = changed;
+            self.log.extend(&self.before);
+            self.recalled = self.log.len();
+        }
+        self
+    }
+
+    /// What may serve a later plan's search.
+    pub(in crate::place) fn keep(mut self) -> Kept {
+        let mut own = self.before;
+        own.extend(&self.log[self.recalled..]);
+        for memo in &mut self.memos {
+            memo.behind
+                .extend(self.log[..self.recalled].iter().skip(memo.synced));
+            memo.behind.extend(&own);
+            memo.synced = 0;
+        }
+        let timeless = !self.likeness.knows_time();
+        self.memos
+            .retain(|memo| timeless && memo.unspent && memo.checks.by_cluster.is_empty());
+        Kept::new(&self.snapshot, self.everywhere, self.memos, &own)
     }
 
     /// Takes in that the plan placed a pod.
@@ -92,20 +165,31 @@ impl Search {
         demand: &Arc<Demand>,
         devices: DeviceSet,
     ) {
+        self.settle();
         self.after.charge_devices(node, demand, devices);
         self.log.push(node);
     }
 
     /// Takes back that the plan placed a pod.
     pub(in crate::place) fn unplaced(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+        self.settle();
         self.after.refund(node, demand);
         self.log.push(node);
     }
 
     /// Takes in that a pod is on its way to `node`.
     pub(in crate::place) fn put(&mut self, node: NodeIx, demand: &Arc<Demand>) {
+        self.settle();
         let devices = self.after.devices_for(node, demand);
         self.placed(node, demand, devices);
+    }
+
+    /// Makes the room that was made last.
+    fn settle(&mut self) {
+        if let Some(Owed { node, gone, demand }) = self.owed.take() {
+            gone.iter().for_each(|pod| self.after.evict(node, pod));
+            self.after.charge(node, &demand);
+        }
     }
 
     /// Whether the pod fits on `node` once what ends there has ended and all victims are gone; if
@@ -116,9 +200,11 @@ impl Search {
         pod: &Pending,
         node: NodeIx,
     ) -> bool {
-        self.look(node);
+        self.settle();
+        self.everywhere.look(&self.snapshot, &mut self.after, node);
         let cycle = Cycle::new(&self.after, pod, self.now);
-        let (checks, open) = Checks::of(profile, &cycle);
+        let checks = Checks::of(profile, &cycle);
+        let open = checks.open(profile, &cycle);
         let holds = open.is_none_or(|open| open[node.row()]) && checks.pass(profile, &cycle, node);
         if holds {
             self.put(node, &pod.demand);
@@ -126,16 +212,17 @@ impl Search {
         holds
     }
 
-    /// Where room can be made for the pod; from then on it is there, and its victims are gone. Pods
-    /// that the filters of `profile` can tell apart differ in `group`.
+    /// Where room can be made for the pod, whose fingerprint that is; from then on it is there, and
+    /// its victims are gone.
     pub(in crate::place) fn find(
         &mut self,
         profile: &Profile,
         at: usize,
         pod: &Pending,
-        group: usize,
+        fingerprint: u64,
     ) -> Option<(NodeIx, Preemption)> {
-        let mut memo = self.memo(profile, pod, group);
+        self.settle();
+        let mut memo = self.memo(profile, pod, fingerprint);
         let found = memo.bids.best().map(|(first, second)| {
             let node = first.node;
             let (nodes, no_help) = (self.snapshot.len(), memo.no_help.count_ones(..));
@@ -169,26 +256,30 @@ impl Search {
         pod: &Pending,
         node: NodeIx,
     ) -> Vec<Victim> {
+        let _ = self.row(profile, checks, None, pod, node);
+        let victims = std::mem::take(&mut self.scratch);
         let snapshot = self.snapshot.clone();
-        let (question, ledger, here) = self.question(profile, checks, pod, node);
-        let lower = lower(here, pod.priority);
-        let victims = question.victims(ledger, node, lower).unwrap_or_default();
+        let here = self.everywhere.look(&snapshot, &mut self.after, node);
+        let lower = &here.pods[here.below(pod.priority)..];
         let named = named(lower, &victims, snapshot.budgets());
         let gone: Vec<Arc<Running>> = victims.iter().map(|&(at, _)| lower[at].clone()).collect();
-        for running in &gone {
-            self.after.evict(node, running);
-            self.spend(running);
-        }
-        if let Some(here) = &mut self.here[node.row()] {
-            here.retain(|running| gone.iter().all(|gone| gone.id != running.id));
-        }
-        self.put(node, &pod.demand);
+        gone.iter().for_each(|running| self.spend(running));
+        self.everywhere.remove(node, &gone);
+        self.owed = Some(Owed {
+            node,
+            gone,
+            demand: Arc::clone(&pod.demand),
+        });
+        self.log.push(node);
         named
     }
 
     /// Counts an eviction against the budgets, and has the rows looked at again where that matters.
     fn spend(&mut self, running: &Running) {
         let budgets = self.snapshot.budgets();
+        if budgets.is_empty() {
+            return;
+        }
         let before = self.left.clone();
         spend(budgets, &mut self.left, running);
         for (at, (before, left)) in before.iter().zip(&self.left).enumerate() {
@@ -212,18 +303,26 @@ impl Search {
     }
 
     /// The answers for pods like this one, as things are now.
-    fn memo(&mut self, profile: &Profile, pod: &Pending, group: usize) -> Memo {
-        let same = |memo: &Memo| (memo.group, memo.priority) == (group, pod.priority);
+    fn memo(&mut self, profile: &Profile, pod: &Pending, fingerprint: u64) -> Memo {
+        let same = |memo: &Memo| {
+            (memo.fingerprint, memo.pod.priority) == (fingerprint, pod.priority)
+                && self.likeness.same(&memo.pod, pod)
+        };
         let known = self.memos.iter().position(same);
         let Some(mut memo) = known.map(|at| self.memos.remove(at)) else {
-            return self.ask(profile, pod, group);
+            return self.ask(profile, pod, fingerprint);
         };
-        let changed = self.log.len() - memo.synced;
-        if changed > self.here.len() || (changed > 0 && !memo.checks.by_cluster.is_empty()) {
-            return self.ask(profile, pod, group);
+        let mut changed = std::mem::take(&mut memo.behind);
+        changed.extend(&self.log[memo.synced..]);
+        let cycle = Cycle::new(&self.after, pod, self.now);
+        if changed.len() > self.snapshot.len()
+            || !changed.is_empty() && !memo.checks.by_cluster.is_empty()
+            || !memo.checks.are(&Checks::of(profile, &cycle))
+        {
+            return self.ask(profile, pod, fingerprint);
         }
-        for at in memo.synced..self.log.len() {
-            let node = self.log[at];
+        memo.unspent &= changed.is_empty() || self.is_unspent();
+        for node in changed {
             let row = self.row(profile, &memo.checks, memo.open.as_deref(), pod, node);
             memo.no_help.set(node.row(), matches!(row, Row::NoHelp));
             memo.bids
@@ -233,39 +332,48 @@ impl Search {
         memo
     }
 
+    /// Whether nothing was taken from any budget.
+    fn is_unspent(&self) -> bool {
+        let budgets = self.snapshot.budgets().iter();
+        let allowed = budgets.map(|budget| &budget.disruptions_allowed);
+        allowed.eq(&self.left)
+    }
+
     /// Asks every row.
-    fn ask(&mut self, profile: &Profile, pod: &Pending, group: usize) -> Memo {
+    fn ask(&mut self, profile: &Profile, pod: &Pending, fingerprint: u64) -> Memo {
         if self.memos.len() == MEMOS_MAX {
             self.memos.remove(0);
         }
-        let cycle = Cycle::new(&self.after, pod, self.now);
-        let (checks, open) = Checks::of(profile, &cycle);
-        let nodes = self.snapshot.len();
-        let mut no_help = FixedBitSet::with_capacity(nodes);
-        let mut costs = Vec::with_capacity(nodes);
-        for row in 0..nodes {
-            let said = self.row(
-                profile,
-                &checks,
-                open.as_deref(),
-                pod,
-                NodeIx::from_row(row),
-            );
-            no_help.set(row, matches!(said, Row::NoHelp));
+        let checks = Checks::of(profile, &Cycle::new(&self.after, pod, self.now));
+        let rows = (0..self.snapshot.len()).map(NodeIx::from_row);
+        if !checks.by_cluster.is_empty() {
+            // Who ends elsewhere counts as gone too.
+            for node in rows.clone() {
+                self.everywhere.look(&self.snapshot, &mut self.after, node);
+            }
+        }
+        let open = checks.open(profile, &Cycle::new(&self.after, pod, self.now));
+        let mut no_help = FixedBitSet::with_capacity(self.snapshot.len());
+        let mut costs = Vec::with_capacity(self.snapshot.len());
+        for node in rows {
+            let said = self.row(profile, &checks, open.as_deref(), pod, node);
+            no_help.set(node.row(), matches!(said, Row::NoHelp));
             costs.push(said.cost());
         }
         Memo {
-            group,
-            priority: pod.priority,
+            pod: pod.clone(),
+            fingerprint,
             checks,
             open,
             no_help,
-            bids: Bids::new(costs, |node| self.snapshot.node(node).name().clone()),
+            bids: Bids::new(costs, |node| self.snapshot.name(node).clone()),
+            behind: Vec::new(),
             synced: self.log.len(),
+            unspent: self.is_unspent(),
         }
     }
 
-    /// Asks one row.
+    /// Asks one row; who would have to leave is in `scratch` then.
     fn row(
         &mut self,
         profile: &Profile,
@@ -277,61 +385,42 @@ impl Search {
         if open.is_some_and(|open| !open[node.row()]) {
             return Row::NoHelp;
         }
-        let (question, ledger, here) = self.question(profile, checks, pod, node);
-        let lower = lower(here, pod.priority);
-        if lower.is_empty() && !question.passes(ledger, node) {
-            return Row::NoHelp;
-        }
-        if short(ledger, node, &pod.demand, lower) {
-            return Row::TooLittle;
-        }
-        match question.victims(ledger, node, lower) {
-            Some(victims) => Row::Bid(cost(lower, &victims)),
-            None => Row::TooLittle,
-        }
-    }
-
-    /// The question who has to leave `node` for the pod, the ledger to ask it of, and who is there.
-    fn question<'a>(
-        &'a mut self,
-        profile: &'a Profile,
-        checks: &'a Checks,
-        pod: &'a Pending,
-        node: NodeIx,
-    ) -> (Question<'a>, &'a mut Ledger, &'a [Arc<Running>]) {
-        self.look(node);
-        let question = Question {
-            profile,
-            checks,
-            budgets: self.snapshot.budgets(),
-            left: &self.left,
-            pod,
-            now: self.now,
+        let here = self.everywhere.look(&self.snapshot, &mut self.after, node);
+        let below = here.below(pod.priority);
+        let (lower, held) = (&here.pods[below..], &here.held[below..]);
+        let (budgets, left) = (self.snapshot.budgets(), &self.left);
+        let out = &mut self.scratch;
+        let is_bid = if let Some(asked) = &checks.asked {
+            let mut trial = ByAmounts {
+                asked,
+                free: Free::free(&self.after, node),
+                lower: held,
+            };
+            if lower.is_empty() && !trial.passes() {
+                return Row::NoHelp;
+            }
+            victims(&mut trial, lower, budgets, left, out)
+        } else {
+            let is_short = short(&self.after, node, &pod.demand, lower);
+            let mut trial = ByFilters {
+                profile,
+                checks,
+                pod,
+                now: self.now,
+                ledger: &mut self.after,
+                node,
+                lower,
+            };
+            if lower.is_empty() && !trial.passes() {
+                return Row::NoHelp;
+            }
+            !is_short && victims(&mut trial, lower, budgets, left, out)
         };
-        let here = self.here[node.row()].as_deref().unwrap_or_default();
-        (question, &mut self.after, here)
-    }
-
-    /// Takes in who is on `node`, and takes off who ends there.
-    fn look(&mut self, node: NodeIx) {
-        let slot = &mut self.here[node.row()];
-        if slot.is_none() {
-            let mut here = self.snapshot.node(node).pods().to_vec();
-            here.retain(|running| {
-                if running.terminating {
-                    self.after.evict(node, running);
-                }
-                !running.terminating
-            });
-            by_importance(&mut here);
-            *slot = Some(here);
+        match is_bid {
+            true => Row::Bid(cost(held, &self.scratch)),
+            false => Row::TooLittle,
         }
     }
-}
-
-/// Those of `here` that have a lower priority.
-fn lower(here: &[Arc<Running>], priority: i32) -> &[Arc<Running>] {
-    &here[here.partition_point(|running| running.priority >= priority)..]
 }
 
 /// Whether even all of `lower` hold too little for `demand`. Looks at the columns only: most nodes
