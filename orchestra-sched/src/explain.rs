@@ -2,6 +2,7 @@
 //!
 //! Explanations are data; `Display` renders them for people.
 
+mod lacking;
 mod remedy;
 mod report;
 mod scores;
@@ -10,6 +11,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
+pub(crate) use lacking::Asks;
 pub use remedy::{REMEDIES_MAX, Remedy};
 pub use report::Report;
 pub use scores::{NodeScores, Part, RUNNERS_UP_MAX, Ranking, placement};
@@ -126,6 +128,8 @@ impl Explanation {
 pub(crate) struct Account {
     explanation: Explanation,
     remedies: Remedies,
+    /// Where the rule and the reasons stand under which nodes count that lack the same, once known.
+    places: [Option<(usize, [usize; 4])>; 16],
 }
 
 impl Account {
@@ -144,6 +148,7 @@ impl Account {
                 helped_by,
             },
             remedies: Remedies::default(),
+            places: [None; 16],
         }
     }
 

@@ -14,9 +14,10 @@ use orchestra_core::time::Timestamp;
 use orchestra_sched::explain::{Outlook, placement};
 use orchestra_sched::fits::{self, Obstacle};
 use orchestra_sched::fixture::Cluster;
-use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::plugin::{Cycle, Filter, PodFields, Reach};
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler, filter};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::SnapshotBuilder;
+use orchestra_sched::snapshot::{Ledger, NodeIx, Rows, SnapshotBuilder};
 use proptest::prelude::*;
 
 const INPUTS: PlanInputs = PlanInputs {
@@ -225,5 +226,67 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+/// The rule as it is, without saying that it is nothing but arithmetic.
+#[derive(Debug)]
+struct Plain(filter::NodeResourcesFit);
+
+impl Filter for Plain {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn depends(&self) -> PodFields {
+        self.0.depends()
+    }
+
+    fn reach(&self, cycle: &Cycle<'_>) -> Reach {
+        self.0.reach(cycle)
+    }
+
+    fn filter(&self, cycle: &Cycle<'_>, rows: Rows<'_>, fits: &mut [bool]) {
+        self.0.filter(cycle, rows, fits);
+    }
+
+    fn obstacles(&self, cycle: &Cycle<'_>, node: NodeIx) -> Vec<Obstacle> {
+        self.0.obstacles(cycle, node)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Nodes that merely have too little are counted from the columns; that never shows.
+    #[test]
+    fn counting_from_columns_says_what_a_close_look_does(
+        sizes in proptest::collection::vec((0u32..6, 0u32..6, 0u32..3, 0u8..6, 0u8..9), 1..40),
+        asked in (0u32..8, 0u32..8, 0u32..2),
+    ) {
+        let mut text = String::new();
+        for (n, (cpu, memory, pods, closed, gpu)) in sizes.iter().enumerate() {
+            // Names in another order than the rows.
+            let (name, closed) = (n * 17 % 41, if *closed == 0 { " closed" } else { "" });
+            let gpu = if *gpu == 0 { " devices=1" } else { "" };
+            let node = format!("node n{name} cpu={cpu} memory={memory}Gi pods={pods}{gpu}{closed}\n");
+            text.push_str(&node);
+        }
+        let (cpu, memory, gpus) = asked;
+        let gpus = if gpus > 0 { " devices=1" } else { "" };
+        text.push_str(&format!("pod p cpu={cpu} memory={memory}Gi{gpus}\n"));
+        let cluster: Cluster = text.parse().unwrap();
+        let (snapshot, pending) = (cluster.snapshot(), cluster.pending());
+        let why = |profile: Profile| {
+            let ledger = Ledger::open(&snapshot);
+            Framework::new(profile).explain(&ledger, &pending[0], Timestamp::EPOCH)
+        };
+        let rest = || {
+            Profile::empty()
+                .filter(filter::NodeUnschedulable)
+                .filter(filter::Accelerators)
+        };
+        let quick = why(rest().filter(filter::NodeResourcesFit));
+        prop_assert_eq!(&quick, &why(rest().filter(Plain(filter::NodeResourcesFit))));
     }
 }

@@ -7,6 +7,7 @@ use orchestra_core::kind::TaintEffect;
 use smol_str::SmolStr;
 
 use super::alike;
+use super::lacking::{self, Lacking};
 use crate::fits::{self, Obstacle, write_amount, write_share, write_taint};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -28,9 +29,27 @@ pub struct Remedy {
 #[derive(Debug, Default)]
 pub(super) struct Remedies {
     best: Vec<(i64, Remedy)>,
+    /// Of each: what it lacks, if that is all.
+    masks: Vec<u8>,
 }
 
 impl Remedies {
+    /// Whether there are better ones than a node that merely lacks something.
+    pub(super) fn beat(&self, found: Lacking, name: &SmolStr) -> bool {
+        let count = found.count();
+        if let [.., (missing, worst)] = &self.best[..]
+            && self.best.len() == REMEDIES_MAX
+            && (count, 0) > (worst.obstacles.len(), *missing)
+        {
+            return true;
+        }
+        let same = self.masks.iter().position(|&mask| mask == found.mask);
+        same.is_some_and(|at| {
+            let (missing, remedy) = &self.best[at];
+            (*missing, &remedy.node) < (found.shares(), name)
+        })
+    }
+
     pub(super) fn node(
         &mut self,
         name: &SmolStr,
@@ -86,6 +105,11 @@ impl Remedies {
         let node = name.clone();
         self.best.insert(at, (missing, Remedy { node, obstacles }));
         self.best.truncate(REMEDIES_MAX);
+        let masks = self
+            .best
+            .iter()
+            .map(|(_, remedy)| lacking::mask(&remedy.obstacles));
+        self.masks = masks.collect();
     }
 
     pub(super) fn close(self) -> Vec<Remedy> {

@@ -12,6 +12,7 @@ use rand::Rng as _;
 use smol_str::SmolStr;
 
 use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained, panicked};
+use super::kernel::{Kernel, Rule};
 use super::memory::Memory;
 use super::plugin::Cycle;
 use super::plugin::{DeviceChoice, Filter, PodFields, Reach, Reserve, ReserveFactory, Scorer};
@@ -19,7 +20,7 @@ use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Scheduler, Unplaced, filter, score};
-use crate::explain::{Account, Explanation, GangShort};
+use crate::explain::{Account, Asks, Explanation, GangShort};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 use gang::Taken;
@@ -664,8 +665,24 @@ fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]
             (&**filter, fits, panic)
         })
         .collect();
+    // Mostly nodes have too little, and nothing else is wrong with them.
+    let amounts = asked.iter().position(|(filter, _, panic)| {
+        panic.is_none() && contain(|| filter.kernel(cycle)) == Ok(Some(Kernel(Rule::Fit)))
+    });
+    let (asks, snapshot) = (Asks::of(&cycle.pod.demand), cycle.snapshot());
     let mut account = Account::new();
-    for (node, _) in cycle.snapshot().nodes() {
+    for row in 0..rows.len() {
+        let node = NodeIx::from_row(row);
+        let mut by = asked.iter().enumerate();
+        let mut by = by.by_ref().filter(|(_, (_, fits, _))| !fits[row]);
+        let only_amounts = by.next().map(|(at, _)| at) == amounts && by.next().is_none();
+        if only_amounts
+            && amounts.is_some()
+            && refusals.is_empty()
+            && account.lacking(&asks, snapshot, &rows, node)
+        {
+            continue;
+        }
         let mut found: Vec<Vec<Obstacle>> = asked
             .iter()
             .filter(|(_, fits, _)| !fits[node.row()])

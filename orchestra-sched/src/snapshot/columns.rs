@@ -15,6 +15,8 @@ pub(crate) struct Capacity {
     pub(crate) cpu_inverse: Vec<u64>,
     pub(crate) memory: Vec<i64>,
     pub(crate) memory_inverse: Vec<u64>,
+    pub(crate) storage: Vec<i64>,
+    pub(crate) pods: Vec<i64>,
     pub(crate) names: Vec<SmolStr>,
     /// Settles ties between nodes of equal score: a hash of the name.
     pub(crate) name_hash: Vec<u64>,
@@ -30,6 +32,8 @@ impl Capacity {
         self.cpu_inverse.push(0);
         self.memory.push(0);
         self.memory_inverse.push(0);
+        self.storage.push(0);
+        self.pods.push(0);
         self.names.push(facts.name.clone());
         self.name_hash.push(name_hash(&facts.name));
         self.set(self.cpu.len() - 1, &NodeFacts::default(), facts);
@@ -41,6 +45,8 @@ impl Capacity {
         self.cpu_inverse[at] = inverse(self.cpu[at]);
         self.memory[at] = new.allocatable.memory;
         self.memory_inverse[at] = inverse(self.memory[at]);
+        self.storage[at] = new.allocatable.storage;
+        self.pods[at] = new.pods;
         self.softly_tainted += usize::from(new.is_softly_tainted());
         self.softly_tainted -= usize::from(old.is_softly_tainted());
         self.hard_tainted += usize::from(new.is_hard_tainted());
@@ -53,6 +59,8 @@ impl Capacity {
         self.cpu_inverse.swap_remove(at);
         self.memory.swap_remove(at);
         self.memory_inverse.swap_remove(at);
+        self.storage.swap_remove(at);
+        self.pods.swap_remove(at);
         self.names.swap_remove(at);
         self.name_hash.swap_remove(at);
     }

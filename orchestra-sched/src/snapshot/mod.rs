@@ -336,6 +336,11 @@ impl Snapshot {
         &self.capacity.names[node.row()]
     }
 
+    /// How many pods a node may run, and the ephemeral storage that it has.
+    pub(crate) fn uncolumned(&self, row: usize) -> (i64, i64) {
+        (self.capacity.pods[row], self.capacity.storage[row])
+    }
+
     pub(crate) fn name_hash(&self, row: usize) -> u64 {
         self.capacity.name_hash[row]
     }
