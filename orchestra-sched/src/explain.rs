@@ -20,6 +20,7 @@ use crate::fits::{Obstacle, write_amount, write_share, write_taint};
 use crate::place::Changes;
 use crate::place::plugin::Cycle;
 use crate::snapshot::NodeIx;
+use lacking::Run;
 use remedy::Remedies;
 
 /// How many reasons an explanation tells apart; nodes with others are counted together.
@@ -128,8 +129,7 @@ impl Explanation {
 pub(crate) struct Account {
     explanation: Explanation,
     remedies: Remedies,
-    /// Where the rule and the reasons stand under which nodes count that lack the same, once known.
-    places: [Option<(usize, [usize; 4])>; 16],
+    lacking: Run,
 }
 
 impl Account {
@@ -148,12 +148,13 @@ impl Account {
                 helped_by,
             },
             remedies: Remedies::default(),
-            places: [None; 16],
+            lacking: Run::default(),
         }
     }
 
     /// Takes in a node: what each rule found there, of the rules that found something.
     pub(crate) fn node(&mut self, cycle: &Cycle<'_>, node: NodeIx, found: &[Vec<Obstacle>]) {
+        self.end_run();
         let name = cycle.snapshot().node(node).name();
         let whole = &mut self.explanation;
         whole.nodes += 1;
@@ -244,6 +245,7 @@ impl Account {
     }
 
     pub(crate) fn close(mut self) -> Explanation {
+        self.end_run();
         // Equals by what they say, so that the order of the nodes does not show.
         self.explanation
             .reasons

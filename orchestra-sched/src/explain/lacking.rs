@@ -1,6 +1,8 @@
 //! Nodes that merely have too little of something. Where pods find no node those are mostly nearly
 //! all, so they are counted from the columns, and looked at closely only where they come near.
 
+use std::cmp::Ordering;
+
 use smol_str::SmolStr;
 
 use super::{Account, NEAREST_MAX, Outlook};
@@ -24,14 +26,14 @@ impl Asks {
 }
 
 /// What a node has too little of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Lacking {
     /// A bit for each of [`NAMES`].
     pub(super) mask: u8,
     /// How much of each.
     missing: [i64; 4],
     total: [i64; 4],
-    lasts: [bool; 4],
+    asked: [i64; 4],
 }
 
 impl Lacking {
@@ -48,15 +50,20 @@ impl Lacking {
             mask: 0,
             missing: [0; 4],
             total,
-            lasts: [false; 4],
+            asked: asks.0,
         };
         for at in 0..NAMES.len() {
             let asked = asks.0[at];
-            found.mask |= u8::from(fits::lacks(asked, free[at])) << at;
-            found.missing[at] = asked.saturating_sub(free[at]);
-            found.lasts[at] = asked > total[at];
+            if fits::lacks(asked, free[at]) {
+                found.mask |= 1 << at;
+                found.missing[at] = asked.saturating_sub(free[at]);
+            }
         }
         found
+    }
+
+    fn lasts(&self, at: usize) -> bool {
+        self.asked[at] > self.total[at]
     }
 
     fn each(self) -> impl Iterator<Item = usize> {
@@ -100,6 +107,18 @@ pub(super) fn mask(obstacles: &[Obstacle]) -> u8 {
     mask
 }
 
+/// Nodes that lack the same, one after the other, and what is known of them.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    found: Option<Lacking>,
+    /// Those with a name up to this one are to be looked at closely.
+    bar: SmolStr,
+    /// How many are yet to be counted.
+    nodes: usize,
+    /// Where the rule and the reasons stand under which they count.
+    places: (usize, [usize; 4]),
+}
+
 impl Account {
     /// Takes in a node that no rule turns down but for too little of something, if that tells
     /// nothing but one more of its kind; whether it did. Else it is to be looked at closely.
@@ -111,48 +130,73 @@ impl Account {
         node: NodeIx,
     ) -> bool {
         let found = Lacking::of(asks, snapshot, rows, node.row());
-        let name = snapshot.name(node);
-        let Some((rule, reasons)) = self.places(found) else {
-            return false;
+        if self.lacking.found != Some(found) {
+            self.end_run();
+            let Some((places, bar)) = self.places(found).zip(self.bar(found)) else {
+                return false;
+            };
+            self.lacking = Run {
+                found: Some(found),
+                bar,
+                nodes: 0,
+                places,
+            };
+        }
+        let known = *snapshot.name(node) > self.lacking.bar;
+        self.lacking.nodes += usize::from(known);
+        known
+    }
+
+    /// Counts the nodes of the run that ends. What is known of it holds no longer than the rest.
+    pub(super) fn end_run(&mut self) {
+        let Run {
+            found,
+            nodes,
+            places: (rule, reasons),
+            ..
+        } = std::mem::take(&mut self.lacking);
+        let Some(found) = found.filter(|_| nodes > 0) else {
+            return;
         };
         let whole = &mut self.explanation;
-        for at in found.each() {
-            let reason = &whole.reasons[reasons[at]];
-            let beaten = reason
-                .nearest
-                .get(NEAREST_MAX - 1)
-                .is_some_and(|worst| (worst.missing, &worst.node) < (found.missing[at], name));
-            if !beaten {
-                return false;
-            }
-        }
-        if !self.remedies.beat(found, name) {
-            return false;
-        }
-        whole.nodes += 1;
-        let lasts = found.each().any(|at| found.lasts[at]);
+        whole.nodes += nodes;
+        let lasts = found.each().any(|at| found.lasts(at));
         if !lasts {
             whole.outlook = Outlook::NotNow;
         }
         let rule = &mut whole.rules[rule];
-        rule.nodes += 1;
-        rule.alone += 1;
-        rule.lasting += usize::from(lasts);
+        rule.nodes += nodes;
+        rule.alone += nodes;
+        rule.lasting += if lasts { nodes } else { 0 };
         for at in found.each() {
-            whole.reasons[reasons[at]].nodes += 1;
+            whole.reasons[reasons[at]].nodes += nodes;
             whole.helped_by = whole.helped_by.with(Changes::NODE_GREW);
-            if !found.lasts[at] {
+            if !found.lasts(at) {
                 whole.helped_by = whole.helped_by.with(Changes::POD_REMOVED);
             }
         }
-        true
+    }
+
+    /// The last name that makes such a node one of the nearest, or the best remedy; `None` if every
+    /// name does.
+    fn bar(&self, found: Lacking) -> Option<SmolStr> {
+        let (_, reasons) = self.places(found)?;
+        let mut bar = self.remedies.bar(found)?;
+        for at in found.each() {
+            let worst = self.explanation.reasons[reasons[at]]
+                .nearest
+                .get(NEAREST_MAX - 1)?;
+            match worst.missing.cmp(&found.missing[at]) {
+                Ordering::Less => {}
+                Ordering::Equal => bar = bar.max(worst.node.clone()),
+                Ordering::Greater => return None,
+            }
+        }
+        Some(bar)
     }
 
     /// Where the rule and the reasons stand that such a node counts under, if they all do.
-    fn places(&mut self, found: Lacking) -> Option<(usize, [usize; 4])> {
-        if let Some(known) = self.places[usize::from(found.mask)] {
-            return Some(known);
-        }
+    fn places(&self, found: Lacking) -> Option<(usize, [usize; 4])> {
         let whole = &self.explanation;
         let rule = whole.rules.iter().position(|known| known.rule == RULE)?;
         let mut places = [0; 4];
@@ -164,8 +208,6 @@ impl Account {
             let mut reasons = whole.reasons.iter();
             places[at] = reasons.position(|reason| is_it(&reason.obstacle))?;
         }
-        let known = (found.mask != 0).then_some((rule, places));
-        self.places[usize::from(found.mask)] = known;
-        known
+        (found.mask != 0).then_some((rule, places))
     }
 }

@@ -34,20 +34,23 @@ pub(super) struct Remedies {
 }
 
 impl Remedies {
-    /// Whether there are better ones than a node that merely lacks something.
-    pub(super) fn beat(&self, found: Lacking, name: &SmolStr) -> bool {
+    /// The last name that makes a node that merely lacks that one of the best; `None` if every name
+    /// does.
+    pub(super) fn bar(&self, found: Lacking) -> Option<SmolStr> {
         let count = found.count();
         if let [.., (missing, worst)] = &self.best[..]
             && self.best.len() == REMEDIES_MAX
             && (count, 0) > (worst.obstacles.len(), *missing)
         {
-            return true;
+            return Some(SmolStr::default());
         }
-        let same = self.masks.iter().position(|&mask| mask == found.mask);
-        same.is_some_and(|at| {
-            let (missing, remedy) = &self.best[at];
-            (*missing, &remedy.node) < (found.shares(), name)
-        })
+        let at = self.masks.iter().position(|&mask| mask == found.mask)?;
+        let (missing, remedy) = &self.best[at];
+        match missing.cmp(&found.shares()) {
+            Ordering::Less => Some(SmolStr::default()),
+            Ordering::Equal => Some(remedy.node.clone()),
+            Ordering::Greater => None,
+        }
     }
 
     pub(super) fn node(

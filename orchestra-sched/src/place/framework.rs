@@ -255,6 +255,7 @@ impl Scheduler for Framework {
             faults: &faults,
             ledger,
             owed: None,
+            owed_room: None,
             log: Vec::new(),
             books: Vec::new(),
             sweeps: Vec::new(),
@@ -308,9 +309,11 @@ impl Scheduler for Framework {
                 gangs.next();
             }
         }
-        if !lost.is_empty() {
+        if lost.iter().any(|lost| !lost.has_room) {
             run.settle();
             run.retry(pending, &mut lost, &mut chosen);
+        } else if !lost.is_empty() {
+            run.settle_placement();
         }
         // Apart from the choosing, so that the look-ups of names do not wait for one another.
         let placed = chosen.into_iter().map(|(at, choice)| Placement {
@@ -405,6 +408,8 @@ struct Run<'a> {
     ledger: Ledger,
     /// The last placement, which the ledger does not hold yet: after the last of all nobody asks.
     owed: Option<(NodeIx, Arc<Demand>, DeviceSet)>,
+    /// The last room that is held, likewise.
+    owed_room: Option<(NodeIx, Arc<Demand>)>,
     /// The rows that placements changed, in order.
     log: Vec<NodeIx>,
     books: Vec<Box<dyn Reserve>>,
@@ -430,8 +435,13 @@ impl Run<'_> {
         self.sweeps.resize_with(self.groups.len(), || None);
     }
 
-    /// Puts the last placement into the ledger.
+    /// Puts the last placement and the last room into the ledger.
     fn settle(&mut self) {
+        self.settle_room();
+        self.settle_placement();
+    }
+
+    fn settle_placement(&mut self) {
         if let Some((node, demand, devices)) = self.owed.take() {
             self.ledger.charge_devices(node, &demand, devices);
             if let Some(bare) = &mut self.bare {

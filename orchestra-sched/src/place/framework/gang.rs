@@ -119,6 +119,7 @@ impl Run<'_> {
             None if members >= span.min => self.hold_for_gang(&lost[lost_before..], pending),
             rooms => rooms,
         };
+        self.settle_room();
         let keeps = rooms.is_some();
         for (at, made) in rooms.into_iter().flatten() {
             if let Some(lost) = lost.iter_mut().find(|lost| lost.pending == at) {
@@ -171,6 +172,7 @@ impl Run<'_> {
         if lost.len() < short {
             return None;
         }
+        self.settle_room();
         let (room, bare) = (self.room.clone(), self.bare.clone());
         let mut made = Vec::new();
         for lost in lost {
@@ -182,6 +184,7 @@ impl Run<'_> {
                 return Some(made.into_iter().map(|(at, _, room)| (at, room)).collect());
             }
         }
+        self.settle_room();
         (self.room, self.bare) = (room, bare);
         for (at, node, _) in made.into_iter().rev() {
             self.ledger.refund(node, &pending[at].demand);

@@ -1,5 +1,7 @@
 //! Room for pods that found no node: held in the plan's ledger against whoever comes later.
 
+use std::sync::Arc;
+
 use super::Run;
 use crate::fits::Obstacle;
 use crate::place::ask::{contain, obstacles_contained};
@@ -36,6 +38,7 @@ impl Run<'_> {
 
     /// Keeps the room of the node where least is missing.
     pub(super) fn hold(&mut self, pod: &Pending) -> Option<NodeIx> {
+        self.settle_room();
         let cycle = Cycle::new(&self.ledger, pod, self.now);
         let node = hold::node(self.profile, &cycle)?;
         if let Some(room) = &mut self.room {
@@ -60,9 +63,17 @@ impl Run<'_> {
 
     /// Here victims still count: nobody who comes later gets room that is not there yet.
     pub(super) fn keep_room(&mut self, node: NodeIx, pod: &Pending) {
-        self.bare.get_or_insert_with(|| self.ledger.clone());
-        self.ledger.charge(node, &pod.demand);
-        self.log.push(node);
+        self.settle_room();
+        self.owed_room = Some((node, Arc::clone(&pod.demand)));
+    }
+
+    /// Holds the last room in the ledger.
+    pub(super) fn settle_room(&mut self) {
+        if let Some((node, demand)) = self.owed_room.take() {
+            self.bare.get_or_insert_with(|| self.ledger.clone());
+            self.ledger.charge(node, &demand);
+            self.log.push(node);
+        }
     }
 
     /// Whether the pod can be on `node` without the company of those for whom room is held: they are
@@ -93,6 +104,7 @@ impl Run<'_> {
         pod: &Pending,
         group: usize,
     ) -> Option<(NodeIx, Option<Preemption>)> {
+        self.settle_room();
         let snapshot = self.ledger.snapshot();
         let nominated = pod.nominated.as_deref();
         let nominated = nominated.and_then(|name| snapshot.find(name));
@@ -103,10 +115,9 @@ impl Run<'_> {
         }
         let (_, fingerprint) = self.groups.first(group);
         let room = self.room.get_or_insert_with(|| {
-            let likeness = self.groups.likeness();
-            let fresh = Search::open(&self.ledger, &self.log, self.now, likeness);
             let kept = self.memory.as_deref_mut().and_then(Memory::take_room);
-            kept.into_iter().fold(fresh, Search::recall)
+            let likeness = self.groups.likeness();
+            Search::open(&self.ledger, &self.log, self.now, likeness, kept)
         });
         let held = nominated.filter(|&node| room.holds(self.profile, pod, node));
         match held {

@@ -113,6 +113,6 @@ pub fn choose(
     now: Timestamp,
 ) -> Option<Preemption> {
     let likeness = Likeness::new(PodFields::ALL, true);
-    let mut search = Search::open(&Ledger::open(snapshot), &[], now, likeness);
+    let mut search = Search::open(&Ledger::open(snapshot), &[], now, likeness, None);
     search.find(profile, 0, pod, 0).map(|(_, found)| found)
 }

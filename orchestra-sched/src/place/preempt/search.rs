@@ -104,42 +104,40 @@ impl Row {
 
 impl Search {
     /// A search on top of what `ledger` holds, where `before` are the rows that a plan changed so
-    /// far. Pods that are not told apart by `likeness` get the same answers.
+    /// far. Pods that are not told apart by `likeness` get the same answers. Goes on with what an
+    /// earlier plan's search `kept`, as far as that is of use.
     pub(in crate::place) fn open(
         ledger: &Ledger,
         before: &[NodeIx],
         now: Timestamp,
         likeness: Likeness,
+        kept: Option<Kept>,
     ) -> Self {
         let snapshot = ledger.snapshot().clone();
+        let kept = kept.and_then(|kept| kept.follow(&snapshot));
+        let (everywhere, memos, mut log) = kept.unwrap_or_else(|| {
+            let everywhere = Everywhere::new(snapshot.len());
+            (everywhere, Vec::new(), Vec::new())
+        });
+        if !memos.is_empty() {
+            log.extend(before);
+        }
         let budgets = snapshot.budgets().iter();
         Self {
             now,
             likeness,
             after: ledger.clone(),
             owed: None,
-            log: Vec::new(),
+            recalled: log.len(),
+            log,
             before: before.to_vec(),
-            recalled: 0,
-            everywhere: Everywhere::new(snapshot.len()),
+            everywhere,
             left: budgets.map(|budget| budget.disruptions_allowed).collect(),
             covered: None,
-            memos: Vec::new(),
+            memos,
             scratch: Vec::new(),
             snapshot,
         }
-    }
-
-    /// Goes on with what an earlier plan's search learned, as far as that is of use. This one must be
-    /// new.
-    pub(in crate::place) fn recall(mut self, kept: Kept) -> Self {
-        if let Some((everywhere, memos, changed)) = kept.follow(&self.snapshot) {
-            (self.everywhere, self.memos) = (everywhere, memos);
-            self.log = changed;
-            self.log.extend(&self.before);
-            self.recalled = self.log.len();
-        }
-        self
     }
 
     /// What may serve a later plan's search.
