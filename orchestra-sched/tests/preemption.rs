@@ -7,6 +7,7 @@
 mod random;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use orchestra_core::kind::{Node, Pod};
 use orchestra_core::meta::{Labels, ObjectKey};
@@ -19,7 +20,7 @@ use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::preempt::{Preemption, choose};
 use orchestra_sched::place::{Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{Demand, Ledger, PodId, Snapshot, SnapshotBuilder};
+use orchestra_sched::snapshot::{Demand, Ledger, PodId, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
 use random::cluster;
 
@@ -285,6 +286,78 @@ proptest! {
         carried_out(&snapshot, &pending, &plan);
         let alone = Framework::default().unshared().plan(&snapshot, &pending, INPUTS);
         prop_assert_eq!(&plan, &alone, "what is kept from pod to pod changes nothing");
+    }
+
+    /// One scheduler follows a cluster, as room is made and taken; what it learned never shows.
+    #[test]
+    fn what_is_kept_from_plan_to_plan_changes_nothing(
+        running in proptest::collection::vec((1usize..8, 1u32..5, 0i32..4, 0usize..3), 0..24),
+        waiting in proptest::collection::vec((1u32..5, 2i32..6), 1..5),
+        budgets in proptest::collection::vec(0u32..3, 3),
+        steps in proptest::collection::vec((0usize..36, 1usize..4, 0u8..6, 0usize..24), 1..24),
+    ) {
+        use std::fmt::Write as _;
+
+        let mut text = String::from("node n*7 cpu=2 pods=5\n");
+        for (nth, (on, cpu, priority, app)) in running.iter().enumerate() {
+            let (app, cpu) = (["a", "b", "c"][*app], cpu * 300);
+            writeln!(text, "pod r{nth} on=n-{on} cpu={cpu}m priority={priority} label=app={app}").unwrap();
+        }
+        for (nth, (cpu, priority)) in waiting.iter().enumerate() {
+            let cpu = cpu * 300;
+            writeln!(text, "pod w{nth}*9 cpu={cpu}m priority={priority} label=app=a").unwrap();
+        }
+        let cluster: Cluster = text.parse().unwrap();
+        let mut builder = cluster.builder();
+        for (app, allowed) in ["a", "b", "c"].into_iter().zip(&budgets) {
+            builder.set_budget(budget(app, *allowed));
+        }
+        // The shapes in turns.
+        let each = cluster.pending();
+        let mut pending: Vec<Pending> = (0..each.len())
+            .map(|nth| each[nth % waiting.len() * 9 + nth / waiting.len()].clone())
+            .collect();
+        let scheduler = Framework::default();
+        for (from, many, also, which) in steps {
+            let from = from % pending.len();
+            let some = pending[from..pending.len().min(from + many)].to_vec();
+            let snapshot = builder.snapshot(Revision(1));
+            let plan = scheduler.plan(&snapshot, &some, INPUTS);
+            prop_assert_eq!(&plan, &Framework::default().unshared().plan(&snapshot, &some, INPUTS));
+            drop(snapshot);
+            for placed in &plan.placed {
+                let pod = &some[placed.pending];
+                let (id, demand, priority) = (pod.id.clone(), Arc::clone(&pod.demand), pod.priority);
+                let running = Running { id, demand, priority, ..Running::default() };
+                builder.set_pod(&placed.node, running);
+            }
+            // Who is to leave may stay for a while, or end slowly.
+            for made in plan.preemptions.iter().filter(|_| also != 5) {
+                for victim in &made.victims {
+                    let pod = cluster.pods.iter().find(|pod| PodId::of(pod) == victim.pod);
+                    match pod.filter(|_| also % 2 == 0) {
+                        Some(pod) => {
+                            let mut pod = pod.clone();
+                            pod.metadata.deletion_timestamp = Some(NOW);
+                            builder.apply_pod(&pod);
+                        }
+                        None => _ = builder.remove_pod(&victim.pod),
+                    }
+                }
+                let nominated = pending.iter_mut().find(|pod| pod.id == made.pod);
+                nominated.unwrap().nominated = (also == 4).then(|| made.node.clone());
+            }
+            match also {
+                1 => {
+                    let allowed = which as u32 / 3 % 3;
+                    builder.set_budget(budget(["a", "b", "c"][which % 3], allowed));
+                }
+                3 if !running.is_empty() => {
+                    builder.apply_pod(&cluster.pods[which % running.len()]);
+                }
+                _ => {}
+            }
+        }
     }
 
     #[test]

@@ -52,11 +52,10 @@ impl Lacking {
             total,
             asked: asks.0,
         };
-        for at in 0..NAMES.len() {
-            let asked = asks.0[at];
-            if fits::lacks(asked, free[at]) {
+        for (at, (&asked, free)) in asks.0.iter().zip(free).enumerate() {
+            if fits::lacks(asked, free) {
                 found.mask |= 1 << at;
-                found.missing[at] = asked.saturating_sub(free[at]);
+                found.missing[at] = asked.saturating_sub(free);
             }
         }
         found

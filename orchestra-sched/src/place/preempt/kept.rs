@@ -7,6 +7,9 @@ use super::search::Memo;
 use crate::budget::Budget;
 use crate::snapshot::{Mark, NodeIx, Snapshot};
 
+/// Where more rows are to be asked again, and more than a quarter of them, asking all is as quick.
+const BEHIND_MAX: usize = 16;
+
 /// How many rows there may be in all that is kept, each shape's counted anew.
 const ROWS_KEPT_MAX: usize = 1 << 18;
 
@@ -29,7 +32,7 @@ impl Kept {
         own: &[NodeIx],
     ) -> Self {
         own.iter().for_each(|&node| everywhere.forget(node));
-        memos.retain_mut(|memo| memo.tidy() <= snapshot.len() / 4);
+        memos.retain_mut(|memo| memo.tidy() <= BEHIND_MAX + snapshot.len() / 4);
         let many = ROWS_KEPT_MAX / snapshot.len().max(1);
         memos.drain(..memos.len().saturating_sub(many.max(1)));
         Self {
@@ -47,7 +50,7 @@ impl Kept {
         snapshot: &Snapshot,
     ) -> Option<(Everywhere, Vec<Memo>, Vec<NodeIx>)> {
         let history = snapshot.history();
-        let few = |count: usize| count <= snapshot.len() / 4;
+        let few = |count: usize| count <= BEHIND_MAX + snapshot.len() / 4;
         if !history.same_nodes(&self.mark) || !history.count_since(&self.mark).is_some_and(few) {
             return None;
         }

@@ -72,8 +72,6 @@ pub(super) struct Memo {
     behind: Vec<NodeIx>,
     /// How much of the log is in.
     synced: usize,
-    /// Whether all budgets were whole when every row was asked.
-    unspent: bool,
 }
 
 impl Memo {
@@ -140,7 +138,8 @@ impl Search {
         }
     }
 
-    /// What may serve a later plan's search.
+    /// What may serve a later plan's search. Whatever a row said that hangs on what the plan did,
+    /// spent budgets included, it is to be asked again, for the plan is not carried out yet.
     pub(in crate::place) fn keep(mut self) -> Kept {
         let mut own = self.before;
         own.extend(&self.log[self.recalled..]);
@@ -152,7 +151,7 @@ impl Search {
         }
         let timeless = !self.likeness.knows_time();
         self.memos
-            .retain(|memo| timeless && memo.unspent && memo.checks.by_cluster.is_empty());
+            .retain(|memo| timeless && memo.checks.by_cluster.is_empty());
         Kept::new(&self.snapshot, self.everywhere, self.memos, &own)
     }
 
@@ -319,7 +318,6 @@ impl Search {
         {
             return self.ask(profile, pod, fingerprint);
         }
-        memo.unspent &= changed.is_empty() || self.is_unspent();
         for node in changed {
             let row = self.row(profile, &memo.checks, memo.open.as_deref(), pod, node);
             memo.no_help.set(node.row(), matches!(row, Row::NoHelp));
@@ -328,13 +326,6 @@ impl Search {
         }
         memo.synced = self.log.len();
         memo
-    }
-
-    /// Whether nothing was taken from any budget.
-    fn is_unspent(&self) -> bool {
-        let budgets = self.snapshot.budgets().iter();
-        let allowed = budgets.map(|budget| &budget.disruptions_allowed);
-        allowed.eq(&self.left)
     }
 
     /// Asks every row.
@@ -367,7 +358,6 @@ impl Search {
             bids: Bids::new(costs, |node| self.snapshot.name(node).clone()),
             behind: Vec::new(),
             synced: self.log.len(),
-            unspent: self.is_unspent(),
         }
     }
 
