@@ -86,14 +86,50 @@ mod tests {
         }
     }
 
+    /// Each thread is ahead of the time by another span.
+    #[derive(Debug)]
+    struct Apart;
+
+    impl Clock for Apart {
+        fn now(&self) -> Timestamp {
+            static NEXT: AtomicI64 = AtomicI64::new(0);
+            thread_local!(static AHEAD: i64 = NEXT.fetch_add(1, Ordering::Relaxed));
+            Timestamp::from_secs(AHEAD.with(|ahead| -ahead))
+        }
+    }
+
+    /// Is set back once, as a host's clock is by its operator.
+    #[derive(Debug)]
+    struct SetBack(TokioClock);
+
+    impl Clock for SetBack {
+        fn now(&self) -> Timestamp {
+            let now = self.0.now();
+            let late = now.since(Timestamp::EPOCH) > Duration::from_millis(100);
+            if late {
+                Timestamp::from_micros(now.as_micros() - 10_000)
+            } else {
+                now
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_suite_finds_each_planted_bug() {
         let broken = |f: fn(i64) -> i64| Arc::new(Broken(f, AtomicI64::new(0))) as Arc<dyn Clock>;
-        let bugs: [(Arc<dyn Clock>, &str); 4] = [
+        let set_back = SetBack(TokioClock::starting_at(Timestamp::EPOCH));
+        let bugs: [(Arc<dyn Clock>, &str); 7] = [
+            // First, for it goes by the time since it began.
+            (Arc::new(set_back), "never_backwards_as_time_passes"),
             (broken(|_| 7), "moves_with_time"),
             (broken(|n| n % 1_000), "never_backwards"),
             (broken(|n| -n), "never_backwards"),
+            (
+                broken(|n| n - i64::from(n == 70_000) * 2),
+                "never_backwards",
+            ),
             (Arc::new(OnePerThread), "never_backwards_across_threads"),
+            (Arc::new(Apart), "never_backwards_between_threads"),
         ];
         for (clock, check) in bugs {
             let report = run(|| Arc::clone(&clock), tokio::time::sleep).await;

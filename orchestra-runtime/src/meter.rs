@@ -208,8 +208,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use orchestra_core::conformance::meter::{ReadMeter, run};
-    use std::sync::Arc;
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
 
     impl ReadMeter for MemoryMeter {
         fn read_count(&self, name: &str, labels: Labels<'_>) -> Option<u64> {
@@ -275,6 +276,8 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Bug {
         LosesCounts,
+        LosesCountsRarely,
+        LosesFirstCounts,
         MixesLabels,
         AddsGauges,
         CountsOnlyTheSum,
@@ -282,12 +285,23 @@ mod tests {
     }
 
     #[derive(Debug)]
-    struct Broken(MemoryMeter, Bug, AtomicU64);
+    struct Broken(MemoryMeter, Bug, AtomicU64, Mutex<BTreeSet<String>>);
 
     impl Meter for Broken {
         fn count(&self, name: &'static str, labels: Labels<'_>, by: u64) {
             match self.1 {
                 Bug::LosesCounts if self.2.fetch_add(1, Ordering::Relaxed) % 100 == 99 => {}
+                Bug::LosesCountsRarely
+                    if self.2.fetch_add(1, Ordering::Relaxed) % 5_000 == 4_999 => {}
+                // A series that another thread began meanwhile counts as one begun by itself.
+                Bug::LosesFirstCounts => {
+                    let series = format!("{name}{labels:?}");
+                    let begun = self.3.lock().unwrap().contains(&series);
+                    std::thread::yield_now();
+                    if self.3.lock().unwrap().insert(series) || begun {
+                        self.0.count(name, labels, by);
+                    }
+                }
                 Bug::MixesLabels => self.0.count(name, &[], by),
                 Bug::PanicsOnOverflow => {
                     self.read_count(name, labels)
@@ -334,13 +348,17 @@ mod tests {
     async fn the_suite_finds_each_planted_bug() {
         for (bug, check) in [
             (Bug::LosesCounts, "no_count_is_lost"),
+            (Bug::LosesCountsRarely, "no_count_is_lost"),
+            (Bug::LosesFirstCounts, "no_first_count_is_lost"),
             (Bug::MixesLabels, "series_are_apart"),
             (Bug::AddsGauges, "a_gauge_is_its_last_value"),
             (Bug::CountsOnlyTheSum, "observations_are_counted_and_summed"),
             (Bug::PanicsOnOverflow, "odd_numbers_are_survived"),
         ] {
             let fresh = || {
-                Arc::new(Broken(MemoryMeter::new(), bug, AtomicU64::new(0))) as Arc<dyn ReadMeter>
+                let begun = Mutex::default();
+                Arc::new(Broken(MemoryMeter::new(), bug, AtomicU64::new(0), begun))
+                    as Arc<dyn ReadMeter>
             };
             let report = run(fresh, tokio::time::sleep).await;
             assert!(

@@ -124,6 +124,7 @@ mod tests {
     use orchestra_core::codec::encode;
     use orchestra_core::conformance::secret::{SecretBench, run};
     use orchestra_core::port::store::{StateStoreExt, Txn, Write};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[async_trait]
     impl SecretBench for MemorySecrets {
@@ -212,10 +213,26 @@ mod tests {
         EmptyForMissing,
         IgnoresTheKey,
         BytesInTheVersion,
+        OldValuesNowAndThen,
+        OldBytesUnderTheNewVersion,
+        ServesWhatWasRemoved,
+        CountsVersionsAnew,
     }
 
     #[derive(Debug)]
-    struct Broken(MemorySecrets, Bug, Mutex<BTreeMap<SecretRef, SecretValue>>);
+    struct Broken(
+        MemorySecrets,
+        Bug,
+        Mutex<BTreeMap<SecretRef, SecretValue>>,
+        AtomicU64,
+    );
+
+    impl Broken {
+        /// True once in `every` calls.
+        fn rarely(&self, every: u64) -> bool {
+            self.3.fetch_add(1, Ordering::Relaxed) % every == every / 2
+        }
+    }
 
     #[async_trait]
     impl SecretProvider for Broken {
@@ -229,7 +246,9 @@ mod tests {
             };
             let mut fetched = self.0.fetch(&asked).await;
             let Ok(value) = &mut fetched else {
+                let served = self.2.lock().unwrap().get(&asked).cloned();
                 return match self.1 {
+                    Bug::ServesWhatWasRemoved if served.is_some() => Ok(served.unwrap()),
                     Bug::EmptyForMissing => {
                         let bytes = SecretBytes::default();
                         Ok(SecretValue {
@@ -244,6 +263,29 @@ mod tests {
             match self.1 {
                 Bug::OldValues => {
                     return Ok(seen.entry(asked).or_insert_with(|| value.clone()).clone());
+                }
+                Bug::OldValuesNowAndThen => {
+                    let before = seen.insert(asked, value.clone());
+                    if self.rarely(50)
+                        && let Some(before) = before
+                    {
+                        return Ok(before);
+                    }
+                }
+                Bug::OldBytesUnderTheNewVersion => {
+                    let before = seen.insert(asked, value.clone());
+                    if self.rarely(50)
+                        && let Some(before) = before
+                    {
+                        value.bytes = before.bytes;
+                    }
+                }
+                Bug::ServesWhatWasRemoved => {
+                    seen.insert(asked, value.clone());
+                }
+                Bug::CountsVersionsAnew => {
+                    let n = self.3.load(Ordering::Relaxed);
+                    value.version = smol_str::format_smolstr!("{n}");
                 }
                 Bug::OneVersion => value.version = "1".into(),
                 Bug::NewVersionEachTime => {
@@ -277,6 +319,10 @@ mod tests {
 
         async fn set(&self, secret: &SecretRef, bytes: Option<&[u8]>) {
             SecretBench::set(&self.0, secret, bytes).await;
+            if matches!(self.1, Bug::CountsVersionsAnew) {
+                let next = bytes.map_or(0, |_| self.3.load(Ordering::Relaxed) + 1);
+                self.3.store(next, Ordering::Relaxed);
+            }
         }
     }
 
@@ -290,9 +336,21 @@ mod tests {
             (Bug::EmptyForMissing, "what_is_not_there_is_not_found"),
             (Bug::IgnoresTheKey, "keys_are_apart"),
             (Bug::BytesInTheVersion, "bytes_stay_hidden"),
+            (Bug::OldValuesNowAndThen, "equal_versions_equal_bytes"),
+            (
+                Bug::OldBytesUnderTheNewVersion,
+                "equal_versions_equal_bytes",
+            ),
+            (Bug::ServesWhatWasRemoved, "what_is_not_there_is_not_found"),
+            (Bug::CountsVersionsAnew, "equal_versions_equal_bytes"),
         ] {
             let fresh = || async move {
-                let broken = Broken(MemorySecrets::new(), bug, Mutex::default());
+                let broken = Broken(
+                    MemorySecrets::new(),
+                    bug,
+                    Mutex::default(),
+                    AtomicU64::new(0),
+                );
                 Arc::new(broken) as Arc<dyn SecretBench>
             };
             let report = run(fresh, tokio::time::sleep).await;

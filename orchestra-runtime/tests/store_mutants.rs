@@ -36,6 +36,10 @@ enum Bug {
     PrefixTakesNeighbours,
     CompactsInSilence,
     ComesBackAfterAnError,
+    MissesWhatLandsWhileItOpens,
+    DropsWhatPilesUp,
+    MergesPutsOfOneKey,
+    TellsThroughTooLittle,
     // What a commit does.
     CasSucceedsFalsely,
     CasSucceedsFalselyNowAndThen,
@@ -48,6 +52,9 @@ enum Bug {
     AcceptsInvalid,
     RevisionsRepeat,
     ConflictAboutTheWrongKey,
+    ChecksTheFirstGuardOnly,
+    AtIsAtLeast,
+    UnavailableButAppliedNowAndThen,
     // What a read shows.
     StaleReads,
     StaleReadsNowAndThen,
@@ -77,6 +84,10 @@ enum Bug {
     PutUnderEndedLease,
     LeaseIsNotShown,
     LeaseIdsRepeat,
+    SomeLeasesOutlive,
+    SomeLeasesEndEarly,
+    PutExtendsItsLease,
+    KeepAliveExtendsAll,
 }
 
 use Bug::*;
@@ -101,6 +112,13 @@ const ALL: &[(Bug, &str)] = &[
         "a_watch_from_a_revision_no_longer_kept_is_compacted",
     ),
     (ComesBackAfterAnError, "a_watch_never_skips"),
+    (
+        MissesWhatLandsWhileItOpens,
+        "concurrent_calls_fit_one_order",
+    ),
+    (DropsWhatPilesUp, "a_watch_never_skips"),
+    (MergesPutsOfOneKey, "a_random_history_equals_its_model"),
+    (TellsThroughTooLittle, "a_random_history_equals_its_model"),
     (CasSucceedsFalsely, "guards_decide"),
     (
         CasSucceedsFalselyNowAndThen,
@@ -118,6 +136,12 @@ const ALL: &[(Bug, &str)] = &[
     (AcceptsInvalid, "what_breaks_the_rules_is_invalid"),
     (RevisionsRepeat, "a_commit_is_visible_to_every_later_call"),
     (ConflictAboutTheWrongKey, "guards_decide"),
+    (ChecksTheFirstGuardOnly, "a_random_history_equals_its_model"),
+    (AtIsAtLeast, "a_random_history_equals_its_model"),
+    (
+        UnavailableButAppliedNowAndThen,
+        "a_random_history_equals_its_model",
+    ),
     (StaleReads, "a_commit_is_visible_to_every_later_call"),
     (StaleReadsNowAndThen, "a_random_history_equals_its_model"),
     (CreatedIsModified, "created_stays_and_modified_moves"),
@@ -175,6 +199,10 @@ const ALL: &[(Bug, &str)] = &[
         "a_key_belongs_to_the_lease_of_its_last_put",
     ),
     (LeaseIdsRepeat, "ids_are_never_given_twice"),
+    (SomeLeasesOutlive, "each_of_many_leases_has_its_own_time"),
+    (SomeLeasesEndEarly, "each_of_many_leases_has_its_own_time"),
+    (PutExtendsItsLease, "each_of_many_leases_has_its_own_time"),
+    (KeepAliveExtendsAll, "each_of_many_leases_has_its_own_time"),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -256,6 +284,7 @@ struct Mutant {
     calls: AtomicU64,
     stale: Mutex<BTreeMap<Key, Option<Versioned>>>,
     revived: Mutex<BTreeMap<LeaseId, LeaseId>>,
+    granted: Mutex<Vec<LeaseId>>,
 }
 
 impl Mutant {
@@ -273,6 +302,7 @@ impl Mutant {
             calls: AtomicU64::new(0),
             stale: Mutex::default(),
             revived: Mutex::default(),
+            granted: Mutex::default(),
         })
     }
 
@@ -363,6 +393,27 @@ impl StateStore for Mutant {
             ConflictForNothingNowAndThen if !txn.guards.is_empty() && self.rarely(50) => {
                 let about = txn.guards[0].key().as_str();
                 return Err(StoreError::new(StoreErrorKind::Conflict, "commit").about(about));
+            }
+            ChecksTheFirstGuardOnly => txn.guards.truncate(1),
+            AtIsAtLeast => {
+                for guard in &mut txn.guards {
+                    if let Guard::At(key, at) = guard
+                        && let Some(now) = self.inner.get(key).await?
+                        && now.modified >= *at
+                    {
+                        *at = now.modified;
+                    }
+                }
+            }
+            PutExtendsItsLease => {
+                for write in &txn.writes {
+                    if let Write::Put {
+                        lease: Some(lease), ..
+                    } = write
+                    {
+                        let _ = self.inner.keep_alive(*lease).await?;
+                    }
+                }
             }
             AppliesHalf if txn.writes.len() > 1 => drop(txn.writes.pop()),
             LosesAWriteNowAndThen if self.rarely(50) => {
@@ -463,6 +514,9 @@ impl StateStore for Mutant {
             (ConflictAboutTheWrongKey, Err(error)) => {
                 Err(StoreError::new(error.kind(), "commit").about("?"))
             }
+            (UnavailableButAppliedNowAndThen, Ok(_)) if self.rarely(50) => {
+                Err(StoreError::new(StoreErrorKind::Unavailable, "commit"))
+            }
             (RevisionsRepeat, Ok(at)) => Ok(Revision(at.0 / 2)),
             (_, result) => result,
         }
@@ -479,12 +533,18 @@ impl StateStore for Mutant {
             PrefixTakesNeighbours => prefix.as_str().trim_end_matches('/').into(),
             _ => prefix,
         };
+        let before = self.inner.stats().revision;
+        if self.bug == MissesWhatLandsWhileItOpens {
+            tokio::task::yield_now().await;
+        }
+        let missed = (before, self.inner.stats().revision);
         let inner = self.inner.watch(wide.clone(), from).await?;
         let restart = (self.inner.clone(), wide);
         Ok(Box::new(MutantWatch {
             bug: self.bug,
             inner,
             restart,
+            missed,
             count: from.0 * 7,
             later: Option::None,
             told: false,
@@ -500,6 +560,8 @@ struct MutantWatch {
     bug: Bug,
     inner: Box<dyn Watch>,
     restart: (MemoryStore, Key),
+    /// What landed after the first of these revisions and up to the second is not told.
+    missed: (Revision, Revision),
     count: u64,
     later: Option<Batch>,
     told: bool,
@@ -528,8 +590,32 @@ impl Watch for MutantWatch {
             self.inner = store.watch(prefix.clone(), store.stats().oldest).await?;
         }
         let mut batch = next?;
+        let (after, to) = self.missed;
         let bug = self.bug;
         match bug {
+            MissesWhatLandsWhileItOpens => {
+                let missed = |change: &Change| change.revision() > after && change.revision() <= to;
+                batch.changes.retain(|change| !missed(change));
+            }
+            // As a queue does that is full.
+            DropsWhatPilesUp => {
+                let past = batch.changes.len().saturating_sub(64);
+                batch.changes.drain(..past);
+            }
+            MergesPutsOfOneKey => {
+                let all = std::mem::take(&mut batch.changes);
+                for (n, change) in all.iter().enumerate() {
+                    if !all[n + 1..].iter().any(|later| later.key() == change.key()) {
+                        batch.changes.push(change.clone());
+                    }
+                }
+            }
+            TellsThroughTooLittle => {
+                batch.through = batch
+                    .changes
+                    .first()
+                    .map_or(batch.through, |first| Revision(first.revision().0 - 1))
+            }
             LosesAnEvent if self.rarely(10) => drop(batch.changes.pop()),
             LosesAnEventNowAndThen => {
                 for n in (0..batch.changes.len()).rev() {
@@ -576,9 +662,12 @@ impl LeaseStore for Mutant {
             LeaseOutlivesALittle => ttl + Duration::from_secs(1),
             LeaseNeverEnds => Duration::MAX,
             LeaseEndsEarly => ttl / 2,
+            SomeLeasesOutlive if self.rarely(10) => ttl * 2,
+            SomeLeasesEndEarly if self.rarely(10) => ttl / 2,
             _ => ttl,
         });
         let lease = lease.await?;
+        self.granted.lock().unwrap().push(lease);
         Ok(if self.bug == LeaseIdsRepeat {
             LeaseId(lease.0 % 50)
         } else {
@@ -590,6 +679,13 @@ impl LeaseStore for Mutant {
         let ttl = Duration::from_secs(2);
         match self.bug {
             KeepAliveDoesNothing => Ok(KeptAlive::For(ttl)),
+            KeepAliveExtendsAll => {
+                let granted = self.granted.lock().unwrap().clone();
+                for other in granted {
+                    let _ = self.inner.keep_alive(other).await?;
+                }
+                self.inner.keep_alive(lease).await
+            }
             KeepAliveLies => {
                 let _ = self.inner.keep_alive(lease).await?;
                 Ok(KeptAlive::For(ttl))

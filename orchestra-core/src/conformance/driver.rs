@@ -1,5 +1,6 @@
 //! The suite for [`WorkloadDriver`].
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,15 @@ const GRACE_LONG: Duration = Duration::from_secs(60);
 
 /// The grace of a workload that does not.
 const GRACE_SHORT: Duration = Duration::from_millis(200);
+
+/// How soon a workload without grace must have ended.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Workloads that run, and end, side by side.
+const MANY: u128 = 40;
+
+/// Which workload ended, the code it should have, and how it ended.
+type Ended = Result<(WorkloadId, i32, Exit), super::Stop>;
 
 /// Workloads that the caller's driver can run, and of which the suite knows what they do. It sets
 /// their ids and attempts itself.
@@ -114,6 +124,11 @@ where
         "Every waiter is told of the same end."
     );
     check!(
+        each_of_many_ends_is_told,
+        "Waits until the workload has ended, and tells how: every end, of its own attempt, always \
+         the same."
+    );
+    check!(
         a_dropped_wait_changes_nothing,
         "Cancel-safe: dropping a call's future never stops a workload."
     );
@@ -151,11 +166,15 @@ where
     );
     check!(
         removal_may_be_repeated,
-        "An unknown workload is already removed."
+        "An unknown workload is already removed. Which attempts were seen is forgotten too."
     );
     check!(
         the_survey_is_whole_and_ordered,
         "Tells of everything that runs or is remembered, ordered by id."
+    );
+    check!(
+        powers_answer_while_it_runs,
+        "What a power gives is bounded: usage is of what runs, a tail no longer than asked for."
     );
     check!(
         what_cannot_run_is_invalid_and_leaves_nothing,
@@ -352,6 +371,53 @@ async fn every_waiter_is_told(bench: &Bench) -> Finding {
     Ok(())
 }
 
+async fn each_of_many_ends_is_told(bench: &Bench) -> Finding {
+    let codes = |pod: u128, attempt: u32| (pod + u128::from(attempt)).is_multiple_of(2);
+    let mut ids = Vec::new();
+    for attempt in 0..2 {
+        // All at once: whoever waits is told by the end, and not before.
+        let runs = (1..=MANY).map(|pod| {
+            let (workload, code) = match codes(pod, attempt) {
+                true => (&bench.workloads.exits_0, 0),
+                false => (&bench.workloads.exits_3, 3),
+            };
+            let want = named(workload, pod, attempt);
+            let run = async move {
+                bench.driver.ensure(&want).await?;
+                let exit = bench.driver.wait(&want.id).await?;
+                Ok((want.id, code, exit))
+            };
+            Box::pin(run) as Pin<Box<dyn Future<Output = Ended> + Send + '_>>
+        });
+        let mut told = Vec::new();
+        for run in join_all(runs.collect()).await {
+            let (id, code, exit) = run?;
+            let what = format!("the code of {id}, attempt {attempt}");
+            ensure_eq(&what, exit.code, code)?;
+            told.push(Observed {
+                id,
+                attempt,
+                state: RunState::Ended(exit),
+            });
+        }
+        ensure_eq("the survey", &bench.driver.survey().await?, &told)?;
+        for one in told {
+            let again = RunState::Ended(bench.driver.wait(&one.id).await?);
+            ensure_eq(
+                &format!("the end of {}, told again", one.id),
+                again,
+                one.state,
+            )?;
+            ids.push(one.id);
+        }
+    }
+    ids.truncate(usize::try_from(MANY).unwrap_or(0));
+    for id in ids {
+        bench.driver.remove(&id).await?;
+    }
+    ensure_eq("the survey", bench.driver.survey().await?, Vec::new())
+}
+
 async fn a_dropped_wait_changes_nothing(bench: &Bench) -> Finding {
     let want = bench.running(&bench.workloads.forever).await?;
     for _ in 0..3 {
@@ -420,7 +486,11 @@ async fn a_deaf_workload_is_killed_after_its_grace(bench: &Bench) -> Finding {
 
 async fn zero_grace_kills_at_once(bench: &Bench) -> Finding {
     let want = bench.running(&bench.workloads.ignores_term).await?;
-    bench.driver.stop(&want.id, Duration::ZERO).await?;
+    let stop = bench.driver.stop(&want.id, Duration::ZERO);
+    match bench.timer.within(AT_ONCE, stop).await {
+        Some(stopped) => stopped?,
+        None => return fail(format!("it ends within {AT_ONCE:?}"), "it goes on"),
+    }
     let exit = bench.driver.wait(&want.id).await?;
     ensure(exit.code != 0, "a killed workload is no success", exit)
 }
@@ -481,7 +551,7 @@ async fn what_runs_cannot_be_removed(bench: &Bench) -> Finding {
 }
 
 async fn removal_may_be_repeated(bench: &Bench) -> Finding {
-    bench.ended(&bench.workloads.exits_0, 0).await?;
+    bench.ended(&bench.workloads.exits_0, 4).await?;
     let id = named(&bench.workloads.exits_0, 1, 0).id;
     bench.driver.remove(&id).await?;
     bench.driver.remove(&id).await?;
@@ -491,6 +561,29 @@ async fn removal_may_be_repeated(bench: &Bench) -> Finding {
         bench.ended(&bench.workloads.exits_0, 0).await?.code,
         0,
     )
+}
+
+async fn powers_answer_while_it_runs(bench: &Bench) -> Finding {
+    let (logs, usage) = (bench.driver.logs(), bench.driver.usage());
+    if logs.is_none() && usage.is_none() {
+        return skip("the driver has neither logs nor usage");
+    }
+    let want = bench.running(&bench.workloads.forever).await?;
+    if let Some(logs) = logs {
+        for bytes_max in [0, 1, 100] {
+            let tail = logs.tail(&want.id, bytes_max).await?;
+            let what = format!("at most {bytes_max} bytes");
+            ensure(tail.len() <= bytes_max, what, tail.len())?;
+        }
+    }
+    if let Some(usage) = usage {
+        let before = usage.usage(&want.id).await?.cpu_micros;
+        bench.timer.sleep(GOES_ON_FOR).await;
+        let after = usage.usage(&want.id).await?.cpu_micros;
+        let what = format!("CPU time of at least {before} µs, as before");
+        ensure(after >= before, what, after)?;
+    }
+    bench.goes_on(&want.id).await
 }
 
 async fn the_survey_is_whole_and_ordered(bench: &Bench) -> Finding {

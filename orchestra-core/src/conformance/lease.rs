@@ -1,11 +1,12 @@
 //! The suite of [`LeaseStore`], reached through the store it belongs to.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{Follower, Kit, Options};
-use super::{Finding, Report, Stop, Suite, Timer, ensure, ensure_eq, fail, skip};
+use super::{Finding, Report, Stop, Suite, Timer, ensure, ensure_eq, fail, join_all, skip};
 use crate::port::lease::{KeptAlive, LeaseId, LeaseStore};
 use crate::port::store::{
     Change, Guard, Key, Revision, StateStore, StateStoreExt, StoreErrorKind, Txn, Write,
@@ -44,6 +45,14 @@ pub(super) async fn checks(suite: &mut Suite, kit: &Kit<'_>) {
             "A lease that is not kept alive ends after its time to live, never before, and soon \
              after.",
             ends_in_time(kit),
+        )
+        .await;
+    suite
+        .check(
+            "each_of_many_leases_has_its_own_time",
+            "A lease that is not kept alive ends after its time to live, whatever becomes of \
+             others.",
+            each_of_many(kit),
         )
         .await;
     suite
@@ -217,6 +226,73 @@ async fn ends_in_time(kit: &Kit<'_>) -> Finding {
         "no key after its lease's time",
         "it exists",
     )
+}
+
+/// Some are kept alive, some written to, some read: only the first live on.
+async fn each_of_many(kit: &Kit<'_>) -> Finding {
+    const MANY: usize = 32;
+    let store = kit.store().await;
+    let (store, leases) = (&*store, leases(&*store)?);
+    let key = |n: usize| format!("many/{n}");
+    let kept = |n: usize| n.is_multiple_of(4);
+    // Side by side, so that all are about as old.
+    let granting = (0..MANY).map(|n| {
+        let grant = async move {
+            let lease = leases.grant(kit.options.lease_ttl).await?;
+            put(store, &key(n), lease).await?;
+            Ok(lease)
+        };
+        Box::pin(grant) as Pin<Box<dyn Future<Output = Result<LeaseId, Stop>> + Send + '_>>
+    });
+    let granted = join_all(granting.collect()).await;
+    let granted: Vec<_> = granted.into_iter().collect::<Result<_, Stop>>()?;
+    let keep = async || {
+        for (n, lease) in granted.iter().enumerate().filter(|(n, _)| kept(*n)) {
+            if leases.keep_alive(*lease).await? == KeptAlive::Ended {
+                return fail(
+                    "a lease kept alive in time",
+                    format!("{} has ended", key(n)),
+                );
+            }
+        }
+        Ok(())
+    };
+    let half = kit.options.lease_ttl / 2;
+    kit.timer.sleep(half).await;
+    keep().await?;
+    for (n, lease) in granted.iter().enumerate().filter(|(n, _)| n % 4 == 1) {
+        put(store, &key(n), *lease).await?;
+    }
+    kit.timer.sleep(safe(kit).saturating_sub(half)).await;
+    for n in 0..MANY {
+        let there = exists(store, &key(n)).await?;
+        ensure(
+            there,
+            format!("{}, before its lease's time", key(n)),
+            "absent",
+        )?;
+    }
+    keep().await?;
+    kit.timer.sleep(rest(kit)).await;
+    for n in 0..MANY {
+        let there = exists(store, &key(n)).await?;
+        match kept(n) {
+            true if rest(kit) < safe(kit) => {
+                ensure(there, format!("{}, kept alive", key(n)), "absent")?;
+            }
+            true => {}
+            false => {
+                let what = format!("no {} after its lease's time", key(n));
+                ensure(!there, what, "it exists")?;
+            }
+        }
+    }
+    kit.timer.sleep(safe(kit)).await;
+    for n in 0..MANY {
+        let what = format!("no {} after its lease's time", key(n));
+        ensure(!exists(store, &key(n)).await?, what, "it exists")?;
+    }
+    Ok(())
 }
 
 async fn one_commit(kit: &Kit<'_>) -> Finding {

@@ -1,6 +1,6 @@
 //! The suite for [`Meter`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use super::{Finding, Report, Suite, Timer, ensure_eq};
@@ -8,7 +8,9 @@ use crate::port::meter::{Labels, Meter};
 
 /// Threads that count at once, and how often each counts.
 const THREADS: u64 = 8;
-const COUNTS: u64 = 1_000;
+const COUNTS: u64 = 2_000;
+/// Series that all threads begin to count at about the same time.
+const SERIES: u64 = 200;
 
 /// A meter that can be read back, for the suite.
 pub trait ReadMeter: Meter {
@@ -52,6 +54,10 @@ where
     check!(
         no_count_is_lost,
         "Calls from many threads add up: no count is lost."
+    );
+    check!(
+        no_first_count_is_lost,
+        "Calls from many threads add up: no count is lost, also where a series begins."
     );
     check!(
         series_are_apart,
@@ -100,6 +106,26 @@ fn no_count_is_lost(meter: &Arc<dyn ReadMeter>) -> Finding {
     )?;
     let observed = meter.read_observed("b_seconds", &[]);
     ensure_eq("observed", observed, Some((all, all as f64)))
+}
+
+fn no_first_count_is_lost(meter: &Arc<dyn ReadMeter>) -> Finding {
+    let names: Vec<_> = (0..SERIES).map(|n| n.to_string()).collect();
+    let together = Barrier::new(usize::try_from(THREADS).unwrap_or(1));
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                together.wait();
+                for name in &names {
+                    meter.count("begun_total", &[("n", name)], 1);
+                }
+            });
+        }
+    });
+    for name in &names {
+        let read = meter.read_count("begun_total", &[("n", name)]);
+        ensure_eq(&format!("series {name}"), read, Some(THREADS))?;
+    }
+    Ok(())
 }
 
 fn series_are_apart(meter: &Arc<dyn ReadMeter>) -> Finding {

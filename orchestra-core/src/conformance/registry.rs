@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Finding, Report, Suite, Timer, ensure, ensure_eq, fail, join_all};
+use super::{Finding, Report, SplitMix64, Suite, Timer, ensure, ensure_eq, fail, join_all};
 use crate::meta::Uid;
 use crate::port::registry::{
     Applied, Endpoint, EndpointWatch, Endpoints, RegistryError, ServiceName, ServiceRegistry,
@@ -16,6 +16,10 @@ const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a follower is watched that has nothing to hear.
 const QUIET_FOR: Duration = Duration::from_millis(50);
+
+/// What the random history is made from, and how long it is.
+const SEED: u64 = 1;
+const STEPS: u32 = 600;
 
 /// Tests a registry. `fresh` gives an empty one, `sleep` waits.
 ///
@@ -37,7 +41,7 @@ where
     Z: Future<Output = ()> + Send + 'static,
 {
     let timer = Timer::new(sleep);
-    let mut suite = Suite::new("registry", timer.clone());
+    let mut suite = Suite::new("registry", timer.clone()).seeded(SEED);
     macro_rules! check {
         ($name:ident, $sentence:literal) => {
             let registry = fresh().await;
@@ -67,6 +71,11 @@ where
         "Callers publish the set they want, not the difference."
     );
     check!(
+        every_difference_is_published,
+        "Callers publish the set they want, not the difference: what a newer set says of an \
+         endpoint counts."
+    );
+    check!(
         services_are_apart,
         "Publishes whole endpoint sets of one service."
     );
@@ -93,6 +102,11 @@ where
     check!(
         of_many_at_once_the_newest_wins,
         "Whichever call comes first, the newest set stays."
+    );
+    check!(
+        a_random_history_equals_its_model,
+        "A set that was published is what later lookups return and followers come to, over random \
+         sets of several services."
     );
     suite.finish()
 }
@@ -202,6 +216,34 @@ async fn an_empty_set_is_a_set(registry: &dyn ServiceRegistry, timer: &Timer) ->
     ensure_eq("a newer empty set is", applied, Applied::Published)?;
     ensure_eq("lookup", registry.lookup(&web()).await?, empty.clone())?;
     ensure_eq("the follower sees", next(&mut watch, timer).await?, empty)
+}
+
+async fn every_difference_is_published(registry: &dyn ServiceRegistry, timer: &Timer) -> Finding {
+    let changes: [fn(&mut Endpoint); 7] = [
+        |it| it.ready = false,
+        |it| it.terminating = true,
+        |it| it.address = [127, 0, 0, 2].into(),
+        |it| it.ports = Arc::new([("http".into(), 81)]),
+        |it| it.node = "node-1".into(),
+        |it| it.zone = "b".into(),
+        |it| it.ready = true,
+    ];
+    publish(registry, 1).await?;
+    let mut watch = registry.follow(&web()).await?;
+    next(&mut watch, timer).await?;
+    let mut endpoint = set(1).all[0].clone();
+    for (generation, change) in (2..).zip(changes) {
+        change(&mut endpoint);
+        let newer = Endpoints {
+            generation: SetGeneration(generation),
+            all: Arc::new([endpoint.clone()]),
+        };
+        let applied = registry.apply(&web(), newer.clone()).await?;
+        ensure_eq("a newer set is", applied, Applied::Published)?;
+        ensure_eq("lookup", registry.lookup(&web()).await?, newer.clone())?;
+        ensure_eq("the follower sees", next(&mut watch, timer).await?, newer)?;
+    }
+    Ok(())
 }
 
 async fn services_are_apart(registry: &dyn ServiceRegistry, timer: &Timer) -> Finding {
@@ -326,4 +368,100 @@ async fn of_many_at_once_the_newest_wins(registry: &dyn ServiceRegistry, timer: 
     ensure_eq("lookup", registry.lookup(&web()).await?, set(SETS))?;
     while next(&mut watch, timer).await? != set(SETS) {}
     Ok(())
+}
+
+/// Some of a handful of pods, each as it happens to be.
+fn any_set(rng: &mut SplitMix64, generation: u64) -> Endpoints {
+    let mut all = Vec::new();
+    for pod in 1..=6 {
+        if rng.percent(60) {
+            let mut endpoint = set(pod).all[0].clone();
+            endpoint.ready = rng.percent(70);
+            endpoint.terminating = !endpoint.ready && rng.percent(30);
+            all.push(endpoint);
+        }
+    }
+    Endpoints {
+        generation: SetGeneration(generation),
+        all: all.into(),
+    }
+}
+
+async fn a_random_history_equals_its_model(
+    registry: &dyn ServiceRegistry,
+    timer: &Timer,
+) -> Finding {
+    let mut rng = SplitMix64::new(SEED);
+    let services = ["a", "b", "c"].map(|name| ServiceName::new("default", name));
+    // Of each service all sets that were published, the newest last.
+    let mut published = services.clone().map(|_| vec![Endpoints::default()]);
+    let mut followers = Vec::new();
+    for step in 0..STEPS {
+        let n = rng.below(services.len());
+        let newest = published[n].last().cloned().unwrap_or_default();
+        let at = |stop: super::Stop| stop.at(format!("step {step} of {}", services[n]));
+        match rng.below(10) {
+            0..=4 => {
+                let late = rng.percent(20);
+                let generation = match newest.generation.0 {
+                    there if late && there > 0 => there - rng.below(2).min(1) as u64,
+                    there => there + 1 + rng.below(3) as u64,
+                };
+                let offered = any_set(&mut rng, generation.max(1));
+                let applied = registry.apply(&services[n], offered.clone()).await?;
+                if offered.generation > newest.generation {
+                    ensure_eq("a newer set is", applied, Applied::Published).map_err(at)?;
+                    published[n].push(offered);
+                } else {
+                    let superseded = Applied::Superseded(newest.generation);
+                    ensure_eq("a late set is", applied, superseded).map_err(at)?;
+                }
+            }
+            5..=7 => {
+                let seen = registry.lookup(&services[n]).await?;
+                ensure_eq("lookup", seen, newest).map_err(at)?;
+            }
+            8 if followers.len() < 8 => {
+                followers.push((n, registry.follow(&services[n]).await?, None));
+            }
+            _ => {
+                if let Some((n, watch, last)) = followers.first_mut() {
+                    follow_on(watch, last, &published[*n], timer)
+                        .await
+                        .map_err(at)?;
+                    followers.rotate_left(1);
+                }
+            }
+        }
+    }
+    for (n, watch, last) in &mut followers {
+        while *last != published[*n].last().map(|newest| newest.generation) {
+            follow_on(watch, last, &published[*n], timer).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a follower for which there is news, if there is.
+async fn follow_on(
+    watch: &mut Box<dyn EndpointWatch>,
+    last: &mut Option<SetGeneration>,
+    published: &[Endpoints],
+    timer: &Timer,
+) -> Finding {
+    let newest = published.last().map(|newest| newest.generation);
+    if *last == newest {
+        return Ok(());
+    }
+    let told = next(watch, timer).await?;
+    ensure(
+        Some(told.generation) > *last,
+        format!("a set newer than {last:?}"),
+        told.generation,
+    )?;
+    let as_published = published
+        .iter()
+        .find(|one| one.generation == told.generation);
+    *last = Some(told.generation);
+    ensure_eq("what a follower is told", Some(&told), as_published)
 }

@@ -10,6 +10,9 @@ use async_trait::async_trait;
 use super::{Finding, Report, Stop, Suite, Timer, ensure, ensure_eq, fail, join};
 use crate::port::secret::{SecretErrorKind, SecretProvider, SecretRef, SecretValue};
 
+/// How often a value is changed and looked at.
+const CHANGES: u8 = 100;
+
 /// A provider, and the way to change what it hands out, for the suite.
 #[async_trait]
 pub trait SecretBench: fmt::Debug + Send + Sync {
@@ -100,11 +103,15 @@ async fn fetch_gives_the_newest(bench: &dyn SecretBench) -> Finding {
 
 async fn equal_versions_equal_bytes(bench: &dyn SecretBench) -> Finding {
     let mut seen: BTreeMap<_, Vec<u8>> = BTreeMap::new();
-    for n in 0..40_u8 {
-        // Some come back.
+    for n in 0..CHANGES {
+        // Some come back, some after there was nothing.
         let bytes = [b'v', n % 7];
+        if n % 5 == 4 {
+            bench.set(&password(), None).await;
+        }
         bench.set(&password(), Some(&bytes)).await;
         let value = fetch(bench).await?;
+        same("the newest", &value, &bytes)?;
         let before = seen
             .entry(value.version.clone())
             .or_insert_with(|| bytes.to_vec());
@@ -115,7 +122,7 @@ async fn equal_versions_equal_bytes(bench: &dyn SecretBench) -> Finding {
 
 async fn changed_bytes_another_version(bench: &dyn SecretBench) -> Finding {
     let mut last = None;
-    for n in 0..20_u8 {
+    for n in 0..CHANGES {
         bench.set(&password(), Some(&[n])).await;
         let value = fetch(bench).await?;
         ensure(
@@ -145,6 +152,7 @@ async fn what_is_not_there_is_not_found(bench: &dyn SecretBench) -> Finding {
         };
     not_found(password(), "an unknown secret").await?;
     bench.set(&password(), Some(b"there")).await;
+    same("what is there", &fetch(bench).await?, b"there")?;
     not_found(
         SecretRef {
             key: "user".into(),

@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestra_core::conformance::driver::{Workloads, run};
 use orchestra_core::port::driver::{
-    DriverError, DriverErrorKind, ExecSource, Exit, LogSource, Observed, RunState, UsageSource,
-    Workload, WorkloadDriver, WorkloadId,
+    DriverError, DriverErrorKind, ExecSource, Exit, LogSource, Observed, RunState, Usage,
+    UsageSource, Workload, WorkloadDriver, WorkloadId,
 };
 
 use super::sim::{Behavior, Match, SimDriver, SimScript};
@@ -130,6 +130,14 @@ enum Fault {
     RunsEndedAgain,
     WaitsForUnknown,
     InvalidIsRemembered,
+    LosesAnEndNowAndThen,
+    TellsTheFirstEndAgain,
+    TellsAnEndDifferently,
+    SurveysAnEndTwice,
+    RemembersAttempts,
+    GivesGraceUnasked,
+    TailsTooMuch,
+    ForgetsWhatItUsed,
 }
 
 /// A good driver with one fault.
@@ -138,6 +146,14 @@ struct Broken {
     inner: SimDriver,
     fault: Fault,
     shift: Mutex<BTreeMap<WorkloadId, u32>>,
+    told: Mutex<BTreeMap<WorkloadId, Exit>>,
+    newest: Mutex<BTreeMap<WorkloadId, u32>>,
+    calls: AtomicU64,
+}
+
+/// How the suite calls what is never told.
+async fn never<T>() -> T {
+    std::future::pending().await
 }
 
 impl Broken {
@@ -170,6 +186,14 @@ impl WorkloadDriver for Broken {
         let runs = known
             .as_ref()
             .is_some_and(|seen| matches!(seen.state, RunState::Running { .. }));
+        if self.fault == Fault::RemembersAttempts {
+            let mut newest = lock(&self.newest);
+            let newest = newest.entry(want.id.clone()).or_default();
+            if want.attempt < *newest {
+                return Err(DriverError::new(DriverErrorKind::Stale, "ensure"));
+            }
+            *newest = want.attempt;
+        }
         match self.fault {
             Fault::StartsTwice if runs => self.forced(want).await,
             Fault::RunsEndedAgain if known.is_some() && !runs => self.forced(want).await,
@@ -194,9 +218,19 @@ impl WorkloadDriver for Broken {
     }
 
     async fn wait(&self, id: &WorkloadId) -> Result<Exit, DriverError> {
-        match self.inner.wait(id).await {
-            Err(_) if self.fault == Fault::WaitsForUnknown => std::future::pending().await,
-            other => other,
+        let told = self.inner.wait(id).await;
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        match (self.fault, told) {
+            (Fault::WaitsForUnknown, Err(_)) => never().await,
+            (Fault::LosesAnEndNowAndThen, Ok(_)) if call % 50 == 25 => never().await,
+            (Fault::TellsTheFirstEndAgain, Ok(exit)) => {
+                Ok(lock(&self.told).entry(id.clone()).or_insert(exit).clone())
+            }
+            (Fault::TellsAnEndDifferently, Ok(mut exit)) if call % 50 == 25 => {
+                exit.reason = "Lost".into();
+                Ok(exit)
+            }
+            (_, told) => told,
         }
     }
 
@@ -215,6 +249,11 @@ impl WorkloadDriver for Broken {
                 self.inner.stop(id, grace).await
             }
             Fault::KillsBeforeGrace => self.inner.stop(id, Duration::ZERO).await,
+            Fault::GivesGraceUnasked => {
+                self.inner
+                    .stop(id, grace.max(Duration::from_secs(30)))
+                    .await
+            }
             _ => self.inner.stop(id, grace).await,
         }
     }
@@ -244,6 +283,9 @@ impl WorkloadDriver for Broken {
                 survey.retain(|seen| seen.id.pod.0 != 3);
             }
             Fault::SurveyUnordered => survey.reverse(),
+            Fault::SurveysAnEndTwice if survey.len() > 20 => {
+                survey.insert(7, survey[7].clone());
+            }
             _ => {}
         }
         Ok(survey)
@@ -254,11 +296,42 @@ impl WorkloadDriver for Broken {
     }
 
     fn logs(&self) -> Option<&dyn LogSource> {
-        self.inner.logs()
+        match self.fault {
+            Fault::TailsTooMuch => Some(self),
+            _ => self.inner.logs(),
+        }
     }
 
     fn usage(&self) -> Option<&dyn UsageSource> {
-        self.inner.usage()
+        match self.fault {
+            Fault::ForgetsWhatItUsed => Some(self),
+            _ => self.inner.usage(),
+        }
+    }
+}
+
+#[async_trait]
+impl LogSource for Broken {
+    async fn tail(&self, id: &WorkloadId, bytes_max: usize) -> Result<Vec<u8>, DriverError> {
+        match self.inner.survey().await?.iter().any(|seen| seen.id == *id) {
+            true => Ok(vec![b'.'; bytes_max + 1]),
+            false => Err(DriverError::new(DriverErrorKind::Unknown, "tail")),
+        }
+    }
+}
+
+#[async_trait]
+impl UsageSource for Broken {
+    async fn usage(&self, id: &WorkloadId) -> Result<Usage, DriverError> {
+        let survey = self.inner.survey().await?;
+        let runs = |seen: &&Observed| matches!(seen.state, RunState::Running { .. });
+        match survey.iter().filter(runs).any(|seen| seen.id == *id) {
+            true => Ok(Usage {
+                cpu_micros: 1_000 - self.calls.fetch_add(1, Ordering::Relaxed),
+                ..Usage::default()
+            }),
+            false => Err(DriverError::new(DriverErrorKind::Unknown, "usage")),
+        }
     }
 }
 
@@ -286,6 +359,14 @@ async fn the_suite_catches_each_fault_by_its_check() {
             Fault::InvalidIsRemembered,
             "what_cannot_run_is_invalid_and_leaves_nothing",
         ),
+        (Fault::LosesAnEndNowAndThen, "each_of_many_ends_is_told"),
+        (Fault::TellsTheFirstEndAgain, "each_of_many_ends_is_told"),
+        (Fault::TellsAnEndDifferently, "each_of_many_ends_is_told"),
+        (Fault::SurveysAnEndTwice, "each_of_many_ends_is_told"),
+        (Fault::RemembersAttempts, "removal_may_be_repeated"),
+        (Fault::GivesGraceUnasked, "zero_grace_kills_at_once"),
+        (Fault::TailsTooMuch, "powers_answer_while_it_runs"),
+        (Fault::ForgetsWhatItUsed, "powers_answer_while_it_runs"),
     ];
     for (fault, check) in faults {
         let fresh = || async move {
@@ -293,6 +374,9 @@ async fn the_suite_catches_each_fault_by_its_check() {
                 inner: sim(),
                 fault,
                 shift: Mutex::default(),
+                told: Mutex::default(),
+                newest: Mutex::default(),
+                calls: AtomicU64::new(0),
             }) as Arc<dyn WorkloadDriver>
         };
         let report = run(fresh, by_image(), tokio::time::sleep).await;

@@ -138,6 +138,7 @@ mod tests {
     use orchestra_core::meta::Uid;
     use orchestra_core::port::registry::Endpoint;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     #[tokio::test(start_paused = true)]
     async fn it_keeps_the_contract() {
@@ -207,11 +208,20 @@ mod tests {
         FollowersHearTwice,
         FollowersGoBack,
         DroppedWaitsLoseASet,
+        KeepsRemovedEndpoints,
+        KeepsRemovedEndpointsNowAndThen,
+        TellsFollowersOfRemovedEndpoints,
+        LooksAtPodsOnly,
+        LosesASetNowAndThen,
     }
 
     /// A plain registry: one list of sets a service, looked at by turns.
     #[derive(Debug)]
-    struct Broken(Bug, Arc<Mutex<BTreeMap<ServiceName, Vec<Endpoints>>>>);
+    struct Broken(
+        Bug,
+        Arc<Mutex<BTreeMap<ServiceName, Vec<Endpoints>>>>,
+        AtomicU64,
+    );
 
     impl Broken {
         fn key(&self, service: &ServiceName) -> ServiceName {
@@ -220,6 +230,32 @@ mod tests {
                 _ => service.clone(),
             }
         }
+    }
+
+    impl Broken {
+        /// True once in `every` calls.
+        fn rarely(&self, every: u64) -> bool {
+            self.2.fetch_add(1, Ordering::Relaxed) % every == every / 2
+        }
+    }
+
+    /// The newest set, with what the one before had besides.
+    fn with_removed(sets: Option<&Vec<Endpoints>>) -> Endpoints {
+        let mut newest = newest(sets);
+        let before = sets.and_then(|sets| sets.iter().rev().nth(1));
+        let mut all = newest.all.to_vec();
+        for old in before.iter().flat_map(|set| set.all.iter()) {
+            if !all.iter().any(|endpoint| endpoint.pod == old.pod) {
+                all.push(old.clone());
+            }
+        }
+        all.sort_by_key(|endpoint| endpoint.pod);
+        newest.all = all.into();
+        newest
+    }
+
+    fn pods(set: &Endpoints) -> Vec<Uid> {
+        set.all.iter().map(|endpoint| endpoint.pod).collect()
     }
 
     fn newest(sets: Option<&Vec<Endpoints>>) -> Endpoints {
@@ -245,14 +281,26 @@ mod tests {
             if refused {
                 return Ok(Applied::Superseded(current));
             }
-            if self.0 != Bug::DropsEmptySets || !endpoints.all.is_empty() {
+            let lost = match self.0 {
+                Bug::DropsEmptySets => endpoints.all.is_empty(),
+                Bug::LooksAtPodsOnly => pods(&newest(Some(sets))) == pods(&endpoints),
+                Bug::LosesASetNowAndThen => self.rarely(50),
+                _ => false,
+            };
+            if !lost {
                 sets.push(endpoints);
             }
             Ok(Applied::Published)
         }
 
         async fn lookup(&self, service: &ServiceName) -> Result<Endpoints, RegistryError> {
-            Ok(newest(self.1.lock().unwrap().get(&self.key(service))))
+            let services = self.1.lock().unwrap();
+            let sets = services.get(&self.key(service));
+            Ok(match self.0 {
+                Bug::KeepsRemovedEndpoints => with_removed(sets),
+                Bug::KeepsRemovedEndpointsNowAndThen if self.rarely(50) => with_removed(sets),
+                _ => newest(sets),
+            })
         }
 
         async fn follow(
@@ -285,7 +333,14 @@ mod tests {
     impl EndpointWatch for BrokenWatch {
         async fn next(&mut self) -> Result<Endpoints, RegistryError> {
             loop {
-                let now = newest(self.sets.lock().unwrap().get(&self.service));
+                let now = {
+                    let services = self.sets.lock().unwrap();
+                    let sets = services.get(&self.service);
+                    match self.bug {
+                        Bug::TellsFollowersOfRemovedEndpoints => with_removed(sets),
+                        _ => newest(sets),
+                    }
+                };
                 self.calls += 1;
                 if self.bug == Bug::FollowersGoBack && self.calls.is_multiple_of(3) {
                     let old = self.sets.lock().unwrap().get(&self.service).cloned();
@@ -301,7 +356,7 @@ mod tests {
                     }
                     return Ok(now);
                 }
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
         }
     }
@@ -320,9 +375,27 @@ mod tests {
             (Bug::FollowersHearTwice, "a_follower_hears_of_nothing_twice"),
             (Bug::FollowersGoBack, "a_follower_never_goes_back"),
             (Bug::DroppedWaitsLoseASet, "a_dropped_wait_loses_nothing"),
+            (
+                Bug::KeepsRemovedEndpoints,
+                "what_was_published_is_looked_up",
+            ),
+            (
+                Bug::KeepsRemovedEndpointsNowAndThen,
+                "a_random_history_equals_its_model",
+            ),
+            (
+                Bug::TellsFollowersOfRemovedEndpoints,
+                "every_follower_comes_to_the_newest",
+            ),
+            (Bug::LooksAtPodsOnly, "every_difference_is_published"),
+            (
+                Bug::LosesASetNowAndThen,
+                "a_random_history_equals_its_model",
+            ),
         ] {
-            let fresh =
-                || async move { Arc::new(Broken(bug, Arc::default())) as Arc<dyn ServiceRegistry> };
+            let fresh = || async move {
+                Arc::new(Broken(bug, Arc::default(), AtomicU64::new(0))) as Arc<dyn ServiceRegistry>
+            };
             let report = run(fresh, tokio::time::sleep).await;
             assert!(
                 report.failed().any(|failed| failed.name == check),

@@ -19,6 +19,8 @@ use crate::port::store::{
 
 const WRITERS: u64 = 6;
 const READERS: u64 = 3;
+/// Watches that are opened while others write.
+const LATE: u64 = 6;
 
 pub(super) async fn checks(suite: &mut Suite, kit: &Kit<'_>) {
     suite
@@ -202,6 +204,37 @@ async fn follow(kit: &Kit<'_>, follower: &mut Follower) -> Finding {
     Ok(())
 }
 
+/// Opens a watch in the midst of it all, from what a listing shows just then, and follows it.
+async fn follow_late(
+    kit: &Kit<'_>,
+    store: &dyn StateStore,
+    mut rng: SplitMix64,
+    slot: &mut Option<(Revision, Follower)>,
+) -> Finding {
+    for _ in 0..=rng.below(kit.options.steps as usize / 4) {
+        pause(&mut rng).await;
+    }
+    let request = ListRequest {
+        prefix: "c/".into(),
+        limit: 1,
+        from: None,
+    };
+    let from = store.list(request).await?.revision;
+    pause(&mut rng).await;
+    match Follower::new(store, "c/", from).await {
+        Ok(mut follower) => {
+            let done = match store.get(&"c/end".into()).await? {
+                Some(end) if end.modified <= from => Ok(()),
+                _ => follow(kit, &mut follower).await,
+            };
+            *slot = Some((from, follower));
+            done
+        }
+        Err(error) if matches!(error.kind(), StoreErrorKind::Compacted { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 async fn one_order(kit: &Kit<'_>) -> Finding {
     for round in 0..u64::from(kit.options.rounds.div_ceil(2)) {
         let seed = kit.options.seed ^ (round << 40);
@@ -235,7 +268,12 @@ async fn one_order(kit: &Kit<'_>) -> Finding {
             record.add(began, Did::Landed(txn, at));
             done
         };
+        let mut late: Vec<_> = (0..LATE).map(|_| None).collect();
         let mut tasks: Vec<Task<'_, Finding>> = vec![Box::pin(working)];
+        for (who, slot) in (0_u64..).zip(&mut late) {
+            let rng = SplitMix64::new(seed ^ (who << 24) ^ 0x1a7e);
+            tasks.push(Box::pin(follow_late(kit, &*store, rng, slot)));
+        }
         for follower in &mut followers {
             tasks.push(Box::pin(follow(kit, follower)));
         }
@@ -252,6 +290,12 @@ async fn one_order(kit: &Kit<'_>) -> Finding {
             follower
                 .compare(&model.log)
                 .map_err(|stop| stop.at(&place))?;
+        }
+        for (from, follower) in late.iter().flatten() {
+            let later = model.changes("c/", *from);
+            follower
+                .compare(&later)
+                .map_err(|stop| stop.at(format!("{place}, watched from {from}")))?;
         }
         done.map_err(|stop| stop.at(&place))?;
     }
