@@ -149,6 +149,10 @@ where
         "With a zero grace it is killed at once."
     );
     check!(
+        a_shorter_grace_hurries,
+        "Of several calls the soonest deadline holds."
+    );
+    check!(
         a_dropped_stop_still_stops,
         "Dropping the call does not take back what was asked."
     );
@@ -441,10 +445,19 @@ async fn unknown_workloads_cannot_be_waited_for(bench: &Bench) -> Finding {
     if let Some(logs) = bench.driver.logs() {
         ensure_eq("tail", kind(logs.tail(&id, 1).await), unknown)?;
     }
+    bench.ended(&bench.workloads.exits_0, 0).await?;
+    let ended = named(&bench.workloads.exits_0, 1, 0).id;
+    if let Some(exec) = bench.driver.exec() {
+        let command = ["true".to_owned()];
+        let refused = kind(exec.exec(&ended, &command).await);
+        ensure_eq("exec after the end", refused, unknown)?;
+    }
+    if let Some(logs) = bench.driver.logs() {
+        let tail = logs.tail(&ended, 1).await?;
+        ensure(tail.len() <= 1, "a tail after the end", tail)?;
+    }
     if let Some(usage) = bench.driver.usage() {
         ensure_eq("usage", kind(usage.usage(&id).await), unknown)?;
-        bench.ended(&bench.workloads.exits_0, 0).await?;
-        let ended = named(&bench.workloads.exits_0, 1, 0).id;
         ensure_eq(
             "usage after the end",
             kind(usage.usage(&ended).await),
@@ -493,6 +506,21 @@ async fn zero_grace_kills_at_once(bench: &Bench) -> Finding {
     }
     let exit = bench.driver.wait(&want.id).await?;
     ensure(exit.code != 0, "a killed workload is no success", exit)
+}
+
+async fn a_shorter_grace_hurries(bench: &Bench) -> Finding {
+    let want = bench.running(&bench.workloads.ignores_term).await?;
+    bench.timer.sleep(GOES_ON_FOR * 5).await; // it may first have to say that it ignores
+    let patient = bench.driver.stop(&want.id, GRACE_LONG);
+    if let Some(done) = bench.timer.within(GOES_ON_FOR, patient).await {
+        done?;
+        return fail("it lives for its grace", "it ended");
+    }
+    let hurried = bench.driver.stop(&want.id, Duration::ZERO);
+    match bench.timer.within(AT_ONCE, hurried).await {
+        Some(stopped) => Ok(stopped?),
+        None => fail(format!("it ends within {AT_ONCE:?}"), "it goes on"),
+    }
 }
 
 async fn a_dropped_stop_still_stops(bench: &Bench) -> Finding {

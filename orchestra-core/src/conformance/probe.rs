@@ -1,13 +1,20 @@
 //! The suite for [`Prober`].
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Finding, Report, Suite, Timer, ensure, ensure_eq, fail, skip};
-use crate::port::probe::{ProbeErrorKind, ProbeSpec, ProbeTarget, Prober, Verdict};
+use super::{Finding, Report, Suite, Timer, ensure, ensure_eq, fail, join_all, skip};
+use crate::port::probe::{ProbeError, ProbeErrorKind, ProbeSpec, ProbeTarget, Prober, Verdict};
 
 /// How long a probe of a silent target is left waiting.
 const SILENT_FOR: Duration = Duration::from_millis(100);
+
+/// How often each target is looked at beside the others.
+const ROUNDS: u32 = 100;
+
+/// What was asked, whether it should pass, and the answer.
+type Look<'a> = (&'a ProbeSpec, bool, Result<Verdict, ProbeError>);
 
 /// Whom to probe, and how.
 pub type Case = (ProbeTarget, ProbeSpec);
@@ -58,6 +65,14 @@ where
             "sick_fails_with_a_reason",
             "A target that answers badly, or not at all, is a failure, not an error.",
             fails(prober, cases),
+        )
+        .await;
+    suite
+        .check(
+            "each_of_many_is_told_of_its_own",
+            "Looks at one target once: what it tells is of that target, however often and whoever \
+             else is asked.",
+            many(prober, cases),
         )
         .await;
     suite
@@ -114,6 +129,28 @@ async fn fails(prober: &dyn Prober, cases: &Cases) -> Finding {
             other => return fail(format!("Ok(Fail) for {spec:?}"), format!("{other:?}")),
         }
         well(prober, cases).await?;
+    }
+    Ok(())
+}
+
+/// Well and sick ones side by side, again and again.
+async fn many(prober: &dyn Prober, cases: &Cases) -> Finding {
+    for _ in 0..ROUNDS {
+        let well = cases.sick.iter().map(|_| (&cases.well, true));
+        let sick = cases.sick.iter().map(|case| (case, false));
+        let looks = well.chain(sick).map(|((target, spec), well)| {
+            let look = async move { (spec, well, prober.probe(target, spec).await) };
+            Box::pin(look) as Pin<Box<dyn Future<Output = Look<'_>> + Send + '_>>
+        });
+        for (spec, well, seen) in join_all(looks.collect()).await {
+            match (well, seen) {
+                (true, Ok(Verdict::Pass { .. })) | (false, Ok(Verdict::Fail { .. })) => {}
+                (_, seen) => {
+                    let verdict = if well { "Pass" } else { "Fail" };
+                    return fail(format!("Ok({verdict}) for {spec:?}"), format!("{seen:?}"));
+                }
+            }
+        }
     }
     Ok(())
 }

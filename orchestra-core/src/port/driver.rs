@@ -162,8 +162,9 @@ pub trait WorkloadDriver: fmt::Debug + Send + Sync + 'static {
     async fn wait(&self, id: &WorkloadId) -> Result<Exit, DriverError>;
 
     /// Asks the workload to end, kills it and all it started after `grace`, and returns once it
-    /// has ended. With a zero grace it is killed at once. One that has ended, or was never
-    /// known, is already stopped. Dropping the call does not take back what was asked.
+    /// has ended. With a zero grace it is killed at once. Of several calls the soonest deadline
+    /// holds: a later, shorter grace hurries, a longer one spares nothing. One that has ended, or
+    /// was never known, is already stopped. Dropping the call does not take back what was asked.
     async fn stop(&self, id: &WorkloadId, grace: Duration) -> Result<(), DriverError>;
 
     /// Forgets an ended workload and frees what was kept for it. Refused with
@@ -190,7 +191,8 @@ const _: Option<&dyn WorkloadDriver> = None;
 #[async_trait]
 pub trait ExecSource: fmt::Debug + Send + Sync {
     /// Runs `command` in the workload's own surroundings and waits for it. Dropping the call
-    /// kills the command.
+    /// kills the command. [`DriverErrorKind::Unknown`] if the workload does not run; one that
+    /// cannot run the command is [`DriverErrorKind::Invalid`], or a code that is not 0.
     async fn exec(&self, id: &WorkloadId, command: &[String]) -> Result<ExecOutput, DriverError>;
 }
 
@@ -198,7 +200,8 @@ pub trait ExecSource: fmt::Debug + Send + Sync {
 #[async_trait]
 pub trait LogSource: fmt::Debug + Send + Sync {
     /// The last `bytes_max` bytes that the newest attempt printed, both streams in the order they
-    /// came. Bounded by what the driver keeps.
+    /// came. Bounded by what the driver keeps. Of an ended workload too, until
+    /// [`remove`](WorkloadDriver::remove); an unknown one is [`DriverErrorKind::Unknown`].
     async fn tail(&self, id: &WorkloadId, bytes_max: usize) -> Result<Vec<u8>, DriverError>;
 }
 

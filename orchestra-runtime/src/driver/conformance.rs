@@ -136,6 +136,7 @@ enum Fault {
     SurveysAnEndTwice,
     RemembersAttempts,
     GivesGraceUnasked,
+    KeepsTheFirstGrace,
     TailsTooMuch,
     ForgetsWhatItUsed,
 }
@@ -249,6 +250,12 @@ impl WorkloadDriver for Broken {
                 self.inner.stop(id, grace).await
             }
             Fault::KillsBeforeGrace => self.inner.stop(id, Duration::ZERO).await,
+            Fault::KeepsTheFirstGrace => {
+                if lock(&self.newest).insert(id.clone(), 0).is_none() {
+                    return self.inner.stop(id, grace).await;
+                }
+                self.inner.wait(id).await.map(drop)
+            }
             Fault::GivesGraceUnasked => {
                 self.inner
                     .stop(id, grace.max(Duration::from_secs(30)))
@@ -365,6 +372,7 @@ async fn the_suite_catches_each_fault_by_its_check() {
         (Fault::SurveysAnEndTwice, "each_of_many_ends_is_told"),
         (Fault::RemembersAttempts, "removal_may_be_repeated"),
         (Fault::GivesGraceUnasked, "zero_grace_kills_at_once"),
+        (Fault::KeepsTheFirstGrace, "a_shorter_grace_hurries"),
         (Fault::TailsTooMuch, "powers_answer_while_it_runs"),
         (Fault::ForgetsWhatItUsed, "powers_answer_while_it_runs"),
     ];

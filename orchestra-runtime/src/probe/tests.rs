@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use orchestra_core::conformance::probe::{Cases, run};
@@ -185,10 +187,14 @@ enum Bug {
     OneAtATime,
     GivesUpByItself,
     KeepsWhatWasDropped,
+    PassesTheSickNowAndThen,
+    FailsTheWellNowAndThen,
+    MixesUpWhoAsked,
 }
 
+/// Besides, how often it was asked and what it saw last.
 #[derive(Debug)]
-struct Broken(Bug, Semaphore);
+struct Broken(Bug, Semaphore, AtomicU32, Mutex<Option<Verdict>>);
 
 #[async_trait]
 impl Prober for Broken {
@@ -212,7 +218,23 @@ impl Prober for Broken {
         if matches!(self.0, Bug::KeepsWhatWasDropped) {
             self.1.add_permits(1);
         }
+        let rarely = || self.2.fetch_add(1, Ordering::Relaxed) % 50 == 25;
+        if let (Bug::MixesUpWhoAsked, Ok(verdict)) = (self.0, &verdict) {
+            *self.3.lock().unwrap() = Some(verdict.clone());
+            tokio::task::yield_now().await;
+            return Ok(self.3.lock().unwrap().clone().unwrap());
+        }
         match (self.0, verdict) {
+            (Bug::PassesTheSickNowAndThen, Ok(Verdict::Fail { .. })) if rarely() => {
+                Ok(Verdict::Pass {
+                    took: Duration::ZERO,
+                })
+            }
+            (Bug::FailsTheWellNowAndThen, Ok(Verdict::Pass { .. })) if rarely() => {
+                Ok(Verdict::Fail {
+                    reason: "a whim".into(),
+                })
+            }
             (Bug::AlwaysPasses, Ok(_)) => Ok(Verdict::Pass {
                 took: Duration::ZERO,
             }),
@@ -238,6 +260,15 @@ async fn the_suite_finds_each_planted_bug() {
         (Bug::OneAtATime, "others_do_not_wait"),
         (Bug::GivesUpByItself, "a_silent_target_is_waited_for"),
         (Bug::KeepsWhatWasDropped, "dropped_probes_leave_nothing"),
+        (
+            Bug::PassesTheSickNowAndThen,
+            "each_of_many_is_told_of_its_own",
+        ),
+        (
+            Bug::FailsTheWellNowAndThen,
+            "each_of_many_is_told_of_its_own",
+        ),
+        (Bug::MixesUpWhoAsked, "each_of_many_is_told_of_its_own"),
     ] {
         let cases = Cases {
             well: (target(), exec("true")),
@@ -250,7 +281,12 @@ async fn the_suite_finds_each_planted_bug() {
         } else {
             100
         };
-        let prober = Arc::new(Broken(bug, Semaphore::new(slots)));
+        let prober = Arc::new(Broken(
+            bug,
+            Semaphore::new(slots),
+            AtomicU32::new(0),
+            Mutex::default(),
+        ));
         let report = run(prober, cases, tokio::time::sleep).await;
         assert!(
             report.failed().any(|failed| failed.name == check),
