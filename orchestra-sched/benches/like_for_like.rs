@@ -24,9 +24,9 @@ use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
-use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{Running, SnapshotBuilder};
+use orchestra_sched::snapshot::{Ledger, Running, SnapshotBuilder};
 use rustix::time::{ClockId, clock_gettime};
 
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -118,15 +118,47 @@ fn main() {
         }
     }
     if wanted.is_empty() || wanted.iter().any(|name| "preemption".contains(&**name)) {
+        for (name, step) in [
+            ("preemption, 3 victims", 0),
+            ("preemption, 3 victims, every shape new", 1),
+        ] {
+            for nodes in [1_000, 5_000, 15_000] {
+                preempt(name, nodes, step);
+            }
+        }
+    }
+    if wanted.is_empty() || wanted.iter().any(|name| "refused".contains(&**name)) {
         for nodes in [1_000, 5_000, 15_000] {
-            preempt(nodes);
+            refuse(nodes);
         }
     }
 }
 
-/// Every node is full of four pods of 900m; each newcomer, of higher priority, asks for 3000m. Its
-/// victims leave and it takes their place before the next one comes.
-fn preempt(nodes: usize) {
+/// Every node is full; each newcomer is refused, and told why.
+fn refuse(nodes: usize) {
+    let builder = full(nodes);
+    let scheduler = Framework::new(Profile::default().without_preemption());
+    let (mut plans, mut whys) = (Vec::new(), Vec::new());
+    for n in 0..MEASURED {
+        let pod = named(asking(3_000, (500 << 20) + n as i64), "high", 4 * nodes + n);
+        let pod = Pending::of(&pod, Timestamp::EPOCH);
+        let before = cpu();
+        let snapshot = builder.snapshot(Revision(1));
+        let plan = scheduler.plan(&snapshot, std::slice::from_ref(&pod), INPUTS);
+        plans.push(cpu() - before);
+        assert_eq!(plan.unplaced.len(), 1);
+        let ledger = Ledger::open(&snapshot);
+        let before = cpu();
+        let why = scheduler.explain(&ledger, &pod, Timestamp::EPOCH);
+        whys.push(cpu() - before);
+        assert_eq!(why, *plan.unplaced[0].why);
+    }
+    report("refused, every shape new", nodes, plans);
+    report("- of which to say why", nodes, whys);
+}
+
+/// Nodes with four pods of 900m each.
+fn full(nodes: usize) -> SnapshotBuilder {
     let mut builder = SnapshotBuilder::new();
     for n in 0..nodes {
         builder.apply_node(&node(n));
@@ -135,8 +167,16 @@ fn preempt(nodes: usize) {
             builder.apply_pod(&pod.on_node(format!("node-{n}")));
         }
     }
+    builder
+}
+
+/// Every node is full of four pods of 900m; each newcomer, of higher priority, asks for 3000m. Its
+/// victims leave and it takes their place before the next one comes.
+fn preempt(name: &str, nodes: usize, step: usize) {
+    let mut builder = full(nodes);
+    let asked = |n: usize| asking(3_000, (500 << 20) + (n * step) as i64);
     let pods: Vec<Pending> = (0..MEASURED)
-        .map(|n| named(asking(3_000, 500 << 20).priority(10), "high", 4 * nodes + n))
+        .map(|n| named(asked(n).priority(10), "high", 4 * nodes + n))
         .map(|pod| Pending::of(&pod, Timestamp::EPOCH))
         .collect();
     let scheduler = Framework::default();
@@ -154,7 +194,7 @@ fn preempt(nodes: usize) {
         builder.set_pod(&preemption.node, running(pod));
         times.push(cpu() - before);
     }
-    report("preemption, 3 victims", nodes, times);
+    report(name, nodes, times);
 }
 
 fn measure(workload: &Workload, nodes: usize) {

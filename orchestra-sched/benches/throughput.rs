@@ -1,7 +1,7 @@
 //! Batches: what a placement costs in CPU time of one thread, by the size of the cluster; and what a
 //! large cluster weighs. Each scheduler is a new one, so that nothing is known beforehand.
 //!
-//! `cargo bench -p orchestra-sched --bench throughput [-- NODES…]`
+//! `cargo bench -p orchestra-sched --bench throughput [-- NODES… NAMES…]`
 
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
@@ -14,6 +14,7 @@ use orchestra_core::kind::pod::{
 };
 use orchestra_core::meta::Labels;
 use orchestra_core::port::store::Revision;
+use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
@@ -32,22 +33,25 @@ const INPUTS: PlanInputs = PlanInputs {
 };
 
 fn main() {
-    let args = std::env::args().filter_map(|arg| arg.parse().ok());
-    let mut sizes: Vec<usize> = args.collect();
+    let args = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"));
+    let (sizes, wanted): (Vec<String>, Vec<String>) =
+        args.partition(|arg| arg.parse::<usize>().is_ok());
+    let mut sizes: Vec<usize> = sizes.iter().filter_map(|size| size.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![1_000, 5_000, 15_000, 100_000];
     }
     println!("| batch of {PODS} pods | nodes | CPU a pod | pods a CPU second |");
     println!("|---|---|---|---|");
-    for &nodes in &sizes {
-        let (snapshot, pending) = cluster(nodes, |_, pod| pod);
-        measure("basic", nodes, &snapshot, &pending);
-    }
     for (name, shape) in SHAPES {
+        if !wanted.is_empty() && !wanted.iter().any(|some| name.contains(&**some)) {
+            continue;
+        }
         for &nodes in &sizes {
             let (snapshot, pending) = cluster(nodes, |n, pod| {
                 let app = format!("app-{}", n / 1_000);
-                shape(pod.label("app", &*app), &app)
+                shape(pod, &app)
             });
             measure(name, nodes, &snapshot, &pending);
         }
@@ -57,7 +61,9 @@ fn main() {
 type Shape = fn(Pod, &str) -> Pod;
 
 /// Ten applications of 1,000 pods, and what the pods of one ask of each other.
-const SHAPES: [(&str, Shape); 5] = [
+const SHAPES: [(&str, Shape); 7] = [
+    ("basic", |pod, _| pod),
+    ("forty shapes in turns", in_turns),
     ("zone spread and host anti-affinity", |pod, app| {
         apart(spread(pod, app, ZONE, DoNotSchedule), app)
     }),
@@ -117,11 +123,20 @@ fn cluster(nodes: usize, shape: impl Fn(usize, Pod) -> Pod) -> (Snapshot, Vec<Pe
     (builder.snapshot(Revision(1)), pending)
 }
 
+/// Each asks a little more than the last, forty times, and then from the beginning.
+fn in_turns(mut pod: Pod, _: &str) -> Pod {
+    let nth = (pod.metadata.uid.0 % 40) as i64;
+    let requests = &mut pod.spec.containers[0].resources.requests;
+    requests.insert("cpu".into(), Quantity::from_milli(80 + nth));
+    pod
+}
+
 fn of(app: &str) -> LabelSelector {
     LabelSelector::of(Labels::from([("app".into(), app.into())]))
 }
 
-fn spread(mut pod: Pod, app: &str, key: &str, when_unsatisfiable: WhenUnsatisfiable) -> Pod {
+fn spread(pod: Pod, app: &str, key: &str, when_unsatisfiable: WhenUnsatisfiable) -> Pod {
+    let mut pod = pod.label("app", app);
     let rules = &mut pod.spec.topology_spread_constraints;
     rules.push(TopologySpreadConstraint {
         max_skew: 5,
@@ -144,7 +159,7 @@ fn term(app: &str, key: &str) -> PodAffinityTerm {
 /// No two of one application on a host.
 fn apart(pod: Pod, app: &str) -> Pod {
     let required = vec![term(app, HOST)];
-    keep_away(pod, required, Vec::new())
+    keep_away(pod, app, required, Vec::new())
 }
 
 fn rather_apart(pod: Pod, app: &str) -> Pod {
@@ -152,14 +167,16 @@ fn rather_apart(pod: Pod, app: &str) -> Pod {
         weight: 100,
         pod_affinity_term: term(app, HOST),
     };
-    keep_away(pod, Vec::new(), vec![preferred])
+    keep_away(pod, app, Vec::new(), vec![preferred])
 }
 
 fn keep_away(
-    mut pod: Pod,
+    pod: Pod,
+    app: &str,
     required: Vec<PodAffinityTerm>,
     preferred: Vec<WeightedPodAffinityTerm>,
 ) -> Pod {
+    let mut pod = pod.label("app", app);
     pod.spec.affinity = Some(Box::new(Affinity {
         pod_anti_affinity: Some(PodAffinity {
             required,
@@ -171,7 +188,8 @@ fn keep_away(
 }
 
 /// All of one application in one zone.
-fn together(mut pod: Pod, app: &str) -> Pod {
+fn together(pod: Pod, app: &str) -> Pod {
+    let mut pod = pod.label("app", app);
     pod.spec.affinity = Some(Box::new(Affinity {
         pod_affinity: Some(PodAffinity {
             required: vec![term(app, ZONE)],

@@ -27,7 +27,26 @@ pub(super) enum Rule {
 pub(super) struct Fused {
     fit: bool,
     scores: Vec<(Rule, u64)>,
+    /// The weights, if they are the rules that nearly everybody uses.
+    usual: Option<Usual>,
     asked: Asked,
+}
+
+/// The weights of even [`Rule::Least`] and of [`Rule::Balanced`], with [`Rule::Fit`].
+#[derive(Clone, Copy, Debug)]
+struct Usual {
+    least: u64,
+    balanced: u64,
+}
+
+impl Usual {
+    #[inline(always)]
+    fn score(self, asked: &Asked, rows: &Rows<'_>, i: usize) -> Option<u64> {
+        let even = Weights { cpu: 1, memory: 1 };
+        fits(asked, rows, i).then(|| {
+            self.least * even.mean(asked, rows, i, free) + self.balanced * evenness(asked, rows, i)
+        })
+    }
 }
 
 /// What a pod asks, of what has a column.
@@ -75,6 +94,19 @@ impl Fused {
             Rule::Fit => self.fit = true,
             rule => self.scores.push((rule, u64::from(weight))),
         }
+        self.usual = match (self.fit, &self.scores[..]) {
+            (
+                true,
+                [
+                    (Rule::Least(Weights { cpu: 1, memory: 1 }), least),
+                    (Rule::Balanced, balanced),
+                ],
+            ) => Some(Usual {
+                least: *least,
+                balanced: *balanced,
+            }),
+            _ => None,
+        };
     }
 
     /// What is asked.
@@ -108,6 +140,9 @@ impl Fused {
     /// The weighted score of row `i`; `None` if something is lacking there.
     #[inline]
     pub(super) fn score(&self, rows: &Rows<'_>, i: usize) -> Option<u64> {
+        if let Some(usual) = self.usual {
+            return usual.score(&self.asked, rows, i);
+        }
         if self.fit && !fits(&self.asked, rows, i) {
             return None;
         }
@@ -122,20 +157,10 @@ impl Fused {
     #[inline]
     pub(super) fn scan(&self, rows: &Rows<'_>, mut each: impl FnMut(usize, u64)) {
         let rows = rows.even();
-        // The profile that nearly everybody uses gets a loop of its own.
-        if let (
-            true,
-            [
-                (Rule::Least(weights @ Weights { cpu: 1, memory: 1 }), least),
-                (Rule::Balanced, balanced),
-            ],
-        ) = (self.fit, &self.scores[..])
-        {
+        if let Some(usual) = self.usual {
             let asked = self.asked;
             for i in 0..rows.len() {
-                if fits(&asked, &rows, i) {
-                    let sum = least * weights.mean(&asked, &rows, i, free)
-                        + balanced * evenness(&asked, &rows, i);
+                if let Some(sum) = usual.score(&asked, &rows, i) {
                     each(i, sum);
                 }
             }

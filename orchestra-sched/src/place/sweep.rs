@@ -12,6 +12,9 @@ use crate::snapshot::NodeIx;
 
 /// A filter of more rules on domains than this is asked about every row.
 const RULES_MAX: usize = 16;
+/// How many kinds of rows are found to have too high a bound before all rows are looked at that
+/// might.
+const KINDS_MAX: usize = 4;
 /// Bounds looked at together.
 const CHUNK: usize = 32;
 
@@ -256,6 +259,7 @@ impl Sweep {
         }
         // Whole numbers below 2^22, so exact.
         let exact = |row: usize| self.kernel.score(&rows, row).map_or(-1.0, |sum| sum as f32);
+        let mut kinds_left = KINDS_MAX;
         while top >= 0.0 {
             // Of those with the highest bound, the one that would win a tie.
             let (mut best, mut at) = (Tournament::OUT, 0);
@@ -278,17 +282,23 @@ impl Sweep {
                     }
                 }
             }
-            if exact(at) == top {
+            let said = exact(at);
+            if said == top {
                 return Some(Some((NodeIx::from_row(at), weighted_in(best))));
             }
-            // The bound was too high, perhaps for all alike.
+            // The bound was too high, for all of its kind; perhaps for others too.
             let mut next = -1.0;
             for (row, bound) in bounds.iter_mut().enumerate() {
                 if *bound == top {
-                    *bound = exact(row);
+                    if rows.are_alike(row, at) {
+                        *bound = said;
+                    } else if kinds_left == 0 {
+                        *bound = exact(row);
+                    }
                 }
                 next = if *bound > next { *bound } else { next };
             }
+            kinds_left = kinds_left.saturating_sub(1);
             top = next;
         }
         Some(None)

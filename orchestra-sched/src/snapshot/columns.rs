@@ -274,6 +274,21 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Whether two rows have the same and have the same left, of all that has a column.
+    pub(crate) fn are_alike(&self, i: usize, j: usize) -> bool {
+        let columns = [
+            self.cpu_free,
+            self.cpu_scored,
+            self.memory_free,
+            self.memory_scored,
+            self.pods_free,
+            self.cpu_total,
+            self.memory_total,
+            self.storage_free,
+        ];
+        columns.iter().all(|column| column[i] == column[j])
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.cpu_total.len()
