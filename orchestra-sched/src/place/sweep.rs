@@ -8,7 +8,7 @@ use super::key::{WEIGHTED_MAX, key, rekeyed, weighted_in};
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
 use super::tournament::Tournament;
-use crate::snapshot::NodeIx;
+use crate::snapshot::{NodeIx, Rows};
 
 /// A filter of more rules on domains than this is asked about every row.
 const RULES_MAX: usize = 16;
@@ -208,10 +208,13 @@ impl Sweep {
         self.prepare_if_by_domain(ask);
         let key = match &mut self.field {
             Some(field) => field.key(node.row()),
-            None => self.sum(ask, node.row()).map_or(Tournament::OUT, |sum| {
-                let hash = ask.cycle.snapshot().name_hash(node.row());
-                key(sum, hash, self.salt)
-            }),
+            None => (self.sum(ask, &ask.cycle.ledger.rows(), node.row())).map_or(
+                Tournament::OUT,
+                |sum| {
+                    let hash = ask.cycle.snapshot().name_hash(node.row());
+                    key(sum, hash, self.salt)
+                },
+            ),
         };
         (key != Tournament::OUT).then(|| (node, weighted_in(key)))
     }
@@ -388,11 +391,12 @@ impl Sweep {
         let Some(moved) = moved else {
             return;
         };
+        let rows = ask.cycle.ledger.rows();
         for &node in changed {
-            self.seat(ask, &mut field, node.row(), same_nodes);
+            self.seat(ask, &rows, &mut field, node.row(), same_nodes);
         }
         for row in moved {
-            self.seat(ask, &mut field, row, true);
+            self.seat(ask, &rows, &mut field, row, true);
         }
         self.field = Some(field);
     }
@@ -434,6 +438,9 @@ impl Sweep {
     /// Asks again about one row where pods changed or, if `whole`, anything; whether the largest
     /// raw scores have to be found anew.
     fn refresh(&mut self, ask: &Ask<'_>, node: NodeIx, whole: bool) -> bool {
+        if self.fits.is_empty() && (!whole || self.passed.is_empty()) {
+            return false;
+        }
         let row = node.row();
         let rows = ask.cycle.ledger.row(node);
         let filters = ask.profile.filters.len();
@@ -532,7 +539,7 @@ impl Sweep {
     }
 
     /// Gives a row the key that it now has; `same_node` if it is the row of the same node.
-    fn seat(&self, ask: &Ask<'_>, field: &mut Field, row: usize, same_node: bool) {
+    fn seat(&self, ask: &Ask<'_>, rows: &Rows<'_>, field: &mut Field, row: usize, same_node: bool) {
         if self.graded {
             for (nth, scaled) in self.scaled.iter().enumerate() {
                 field.set_raw(row, nth, scaled.raw[row]);
@@ -540,7 +547,7 @@ impl Sweep {
         }
         let sum = match field.is_barred(row) {
             true => None,
-            false => self.sum(ask, row),
+            false => self.sum(ask, rows, row),
         };
         let key = sum.map_or(Tournament::OUT, |sum| match field.key_of(row) {
             // The node's name settled ties before.
@@ -551,11 +558,11 @@ impl Sweep {
     }
 
     /// The weighted score of a row, as things are; `None` if it does not fit.
-    fn sum(&self, ask: &Ask<'_>, row: usize) -> Option<u64> {
+    fn sum(&self, ask: &Ask<'_>, rows: &Rows<'_>, row: usize) -> Option<u64> {
         if !self.may(row) {
             return None;
         }
-        let sum = self.kernel.score(&ask.cycle.ledger.rows(), row)?;
+        let sum = self.kernel.score(rows, row)?;
         Some(sum + self.rest(ask, row))
     }
 

@@ -1,7 +1,7 @@
 //! The rows in the running, and the best of them.
 
 use super::fence::Fence;
-use super::graded::Graded;
+use super::graded::{FirstKeys, Graded};
 use super::{DomainRule, DomainScore};
 use crate::place::plugin::Scale;
 use crate::place::tournament::Tournament;
@@ -103,11 +103,15 @@ impl Field {
                     plain.tournaments[cell].leaves_mut()[place] = key;
                 }
             }),
-            Ranks::Graded(graded) => fill(&mut |row, key| {
-                if !fence.is_barred(row) {
-                    graded.set(fence, row, key);
-                }
-            }),
+            Ranks::Graded(graded) => {
+                let mut first = FirstKeys::default();
+                fill(&mut |row, key| {
+                    if !fence.is_barred(row) {
+                        graded.enter(fence, row, key, &mut first);
+                    }
+                });
+                graded.rank(first);
+            }
         }
         if let Ranks::Plain(plain) = &mut self.ranks {
             plain.tournaments.iter_mut().for_each(Tournament::play);

@@ -157,8 +157,8 @@ impl Grades {
             moved: true,
             live: Vec::new(),
         };
-        for row in 0..rows {
-            grades.level(row);
+        if grades.width > grades.scaled.len() {
+            (0..rows).for_each(|row| grades.level(row));
         }
         grades
     }
