@@ -1,5 +1,6 @@
 //! A node: a machine that runs pods.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use smol_str::SmolStr;
@@ -284,11 +285,11 @@ impl Resource for Node {
         let mut invalid = Invalid::new();
         let path = Path::root("spec");
         let taints = path.field("taints");
+        let mut taken = BTreeSet::new();
         for (index, taint) in self.spec.taints.iter().enumerate() {
             let at = taints.index(index);
             taint.check(&mut invalid, at);
-            let same = |other: &Taint| other.key == taint.key && other.effect == taint.effect;
-            if self.spec.taints[..index].iter().any(same) {
+            if !taken.insert((taint.key.as_str(), taint.effect)) {
                 let problem = format!("is already there with {}", taint.effect);
                 let remedy = "keep one taint for each key and effect";
                 invalid.refuse(at.field("key"), &taint.key, problem, remedy);

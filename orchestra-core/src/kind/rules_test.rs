@@ -1045,3 +1045,18 @@ fn the_other_kinds() {
         )],
     );
 }
+
+#[test]
+fn of_many_volumes_a_few_are_named() {
+    let volumes: Vec<_> = (0..100).map(|n| json!({"name": format!("v{n}")})).collect();
+    let mounts = json!([{"name": "v7", "mountPath": "/a"}, {"name": "w", "mountPath": "/b"}]);
+    let containers = json!([{"name": "a", "image": "x", "volumeMounts": mounts}]);
+    let spec = json!({"volumes": volumes, "containers": containers});
+    let pod: Pod = read(&json!({"metadata": {"name": "a"}, "spec": spec}));
+    let said = validate_object(&pod).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "spec.containers[0].volumeMounts[1].name: \"w\" is no volume of the pod; declare it under \
+         spec.volumes, or write one of v0, v1, v10, v11, v12, v13, v14, v15, v16, v17, …"
+    );
+}

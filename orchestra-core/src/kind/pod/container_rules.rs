@@ -1,5 +1,7 @@
 //! The rules of a container.
 
+use std::collections::BTreeSet;
+
 use super::{
     Container, ContainerPort, EnvFromSource, EnvVar, HttpGetAction, LifecycleHandler, PodSpec,
     Probe, ResourceRequirements,
@@ -10,9 +12,34 @@ use crate::kind::rules::{
     Path, data_key, dns_label, dns_subdomain, is_exact, is_port_name, port, resources, unique,
 };
 
+/// What a pod declares and its containers refer to.
+pub(super) struct Declared<'a> {
+    pub(super) volumes: BTreeSet<&'a str>,
+    claims: BTreeSet<&'a str>,
+    host_network: bool,
+}
+
+impl<'a> Declared<'a> {
+    pub(super) fn by(pod: &'a PodSpec) -> Self {
+        let volumes = pod.volumes.iter().map(|volume| volume.name.as_str());
+        let claims = pod.resource_claims.iter().map(|claim| claim.name.as_str());
+        Self {
+            volumes: volumes.collect(),
+            claims: claims.collect(),
+            host_network: pod.host_network,
+        }
+    }
+}
+
 impl Container {
     /// Adds each rule that a container of `pod` breaks.
-    pub(super) fn check(&self, invalid: &mut Invalid, path: Path<'_>, pod: &PodSpec, init: bool) {
+    pub(super) fn check(
+        &self,
+        invalid: &mut Invalid,
+        path: Path<'_>,
+        pod: &Declared<'_>,
+        init: bool,
+    ) {
         dns_label(invalid, path.field("name"), &self.name);
         if self.image.is_empty() {
             invalid.missing(path.field("image"), "write an image, or the name of a task");
@@ -50,11 +77,7 @@ impl Container {
         }
         self.resources.check(invalid, path.field("resources"));
         for (index, claim) in self.resources.claims.iter().enumerate() {
-            if !pod
-                .resource_claims
-                .iter()
-                .any(|known| known.name == claim.name)
-            {
+            if !pod.claims.contains(claim.name.as_str()) {
                 let at = path.field("resources");
                 let at = at.field("claims");
                 let remedy = "declare it under spec.resourceClaims";

@@ -1,5 +1,7 @@
 //! The rules of what says where a pod may be.
 
+use std::collections::BTreeSet;
+
 use super::toleration::whole;
 use super::{
     Affinity, NodeAffinity, PodAffinity, PodAffinityTerm, PodSpec, Toleration, TolerationOperator,
@@ -21,15 +23,12 @@ impl PodSpec {
             toleration.check(invalid, tolerations.index(index));
         }
         let constraints = path.field("topologySpreadConstraints");
+        let mut taken = BTreeSet::new();
         for (index, constraint) in self.topology_spread_constraints.iter().enumerate() {
             let at = constraints.index(index);
             constraint.check(invalid, at);
-            let earlier = &self.topology_spread_constraints[..index];
-            let same = |other: &TopologySpreadConstraint| {
-                other.topology_key == constraint.topology_key
-                    && other.when_unsatisfiable == constraint.when_unsatisfiable
-            };
-            if earlier.iter().any(same) {
+            let slot = (&constraint.topology_key, constraint.when_unsatisfiable);
+            if !taken.insert(slot) {
                 let remedy = "keep one constraint for each topologyKey and whenUnsatisfiable";
                 let at = at.field("topologyKey");
                 invalid.refuse(at, &constraint.topology_key, "is constrained twice", remedy);

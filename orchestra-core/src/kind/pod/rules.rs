@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::container_rules::Declared;
 use super::{DnsPolicy, PodSpec};
 use crate::kind::Invalid;
 use crate::kind::rules::{Path, dns_label, dns_subdomain, label_key, resources, unique};
@@ -33,6 +34,7 @@ impl PodSpec {
             let remedy = "write at least one container with name and image";
             invalid.missing(path.field("containers"), remedy);
         }
+        let declared = Declared::by(self);
         let mut names = BTreeSet::new();
         let mut host_ports = BTreeSet::new();
         let groups = [
@@ -43,7 +45,7 @@ impl PodSpec {
             let group = path.field(field);
             for (index, container) in containers.iter().enumerate() {
                 let at = group.index(index);
-                container.check(invalid, at, self, field == "initContainers");
+                container.check(invalid, at, &declared, field == "initContainers");
                 if !container.name.is_empty() && !names.insert(&container.name) {
                     invalid.refuse(
                         at.field("name"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::container_rules::{exactly_one, resource_field};
+use super::container_rules::{Declared, exactly_one, resource_field};
 use super::{Container, DownwardApiFile, KeyToPath, PodSpec, Volume, VolumeProjection};
 use crate::kind::Invalid;
 use crate::kind::rules::{Path, data_key, dns_label, dns_subdomain, unique};
@@ -165,7 +165,7 @@ fn relative(invalid: &mut Invalid, path: Path<'_>, text: &str) {
 }
 
 impl Container {
-    pub(super) fn check_mounts(&self, invalid: &mut Invalid, path: Path<'_>, pod: &PodSpec) {
+    pub(super) fn check_mounts(&self, invalid: &mut Invalid, path: Path<'_>, pod: &Declared<'_>) {
         let mut taken = BTreeSet::new();
         let mounts = path.field("volumeMounts");
         for (index, mount) in self.volume_mounts.iter().enumerate() {
@@ -213,20 +213,21 @@ impl Container {
     }
 }
 
-fn known_volume(invalid: &mut Invalid, path: Path<'_>, pod: &PodSpec, name: &str) {
-    if !pod.volumes.iter().any(|volume| volume.name == name) {
-        let known: Vec<_> = pod
-            .volumes
-            .iter()
-            .map(|volume| volume.name.as_str())
-            .collect();
-        let remedy = match known.as_slice() {
-            [] => "declare it under spec.volumes, where none is yet".to_owned(),
-            known => format!(
-                "declare it under spec.volumes, or write one of {}",
-                known.join(", ")
-            ),
-        };
-        invalid.refuse(path.field("name"), name, "is no volume of the pod", remedy);
+fn known_volume(invalid: &mut Invalid, path: Path<'_>, pod: &Declared<'_>, name: &str) {
+    const NAMED_MAX: usize = 10;
+    if pod.volumes.contains(name) {
+        return;
     }
+    let mut named: Vec<_> = pod.volumes.iter().take(NAMED_MAX).copied().collect();
+    if pod.volumes.len() > NAMED_MAX {
+        named.push("…");
+    }
+    let remedy = match named.as_slice() {
+        [] => "declare it under spec.volumes, where none is yet".to_owned(),
+        named => format!(
+            "declare it under spec.volumes, or write one of {}",
+            named.join(", ")
+        ),
+    };
+    invalid.refuse(path.field("name"), name, "is no volume of the pod", remedy);
 }
