@@ -44,6 +44,14 @@ metadata: {name: key}
 data: {token: c2VjcmV0}
 ";
 
+const GOOD_JSON: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"e": "1"}},
+  "spec": {"hostname": null, "containers": [{"name": "a", "image": "x", "tty": false,
+    "resources": {"limits": {"cpu": 0.5, "memory": "1Gi"}}, "ports": [{"containerPort": 80}]}]}}
+{"apiVersion": "v1", "kind": "List", "items": [
+  {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"a": "é\n\u00e9\ud83d\ude00\t"}}
+]}
+"#;
+
 const PIECES: &[&str] = &[
     "",
     " ",
@@ -86,13 +94,18 @@ const PIECES: &[&str] = &[
     "?",
     "%YAML 1.2\n",
     "\r\n",
+    "} {",
+    "\"a\": ",
+    "\\u00",
+    "{{ .a }}",
+    "\n---\n{\"kind\":",
     "__serde_saphyr_private_spanned",
 ];
 
-fn damaged() -> impl Strategy<Value = String> {
-    let cut = (0..GOOD.len(), 0_usize..40, prop::sample::select(PIECES));
+fn damaged(good: &'static str) -> impl Strategy<Value = String> {
+    let cut = (0..good.len(), 0_usize..40, prop::sample::select(PIECES));
     prop::collection::vec(cut, 1..6).prop_map(|cuts| {
-        let mut text = GOOD.to_owned();
+        let mut text = good.to_owned();
         for (start, length, piece) in cuts {
             let boundary = |at: usize| {
                 (0..=at.min(text.len()))
@@ -118,13 +131,21 @@ fn the_good_text_is_good() {
     let found = orchestra_core::manifest::load(GOOD).unwrap();
     assert_eq!((found.objects.len(), found.unhonoured.len()), (4, 0));
     checks::manifest(GOOD);
+    let found = orchestra_core::manifest::load(GOOD_JSON).unwrap();
+    assert_eq!((found.objects.len(), found.unhonoured.len()), (2, 0));
+    checks::manifest(GOOD_JSON);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn manifests_with_damage(text in damaged()) {
+    fn manifests_with_damage(text in damaged(GOOD)) {
+        checks::manifest(&text);
+    }
+
+    #[test]
+    fn json_with_damage(text in damaged(GOOD_JSON)) {
         checks::manifest(&text);
     }
 
@@ -149,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn stored_bytes_from_nowhere(bytes: Vec<u8>, text in damaged()) {
+    fn stored_bytes_from_nowhere(bytes: Vec<u8>, text in damaged(GOOD)) {
         checks::stored(&bytes);
         checks::stored(format!("1{text}").as_bytes());
         checks::stored(b"1{}");
