@@ -187,16 +187,19 @@ impl Loader {
             );
             return Err(Unknown::Kind(field(problem, remedy)));
         }
-        let names: Vec<_> = self.kinds.iter().map(|known| known.kind).collect();
-        let remedy = match nearest(kind, names.iter().copied()) {
-            Some(near) => format!("did you mean {near}? Known are {}", names.join(", ")),
-            None => format!(
-                "known are {}; or register it, or load with skip_unknown_kinds",
-                names.join(", ")
-            ),
+        let names = self.kinds.iter().map(|known| known.kind);
+        let remedy = match nearest(kind, names) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "register it, or load with skip_unknown_kinds".to_owned(),
         };
-        let field = FieldError::new("kind", kind, "no such kind", remedy);
+        let field = FieldError::new("kind", kind, NO_SUCH_KIND, remedy);
         Err(Unknown::Kind(field))
+    }
+
+    /// The kinds it knows, for people.
+    pub(super) fn kinds_known(&self) -> String {
+        let names: Vec<_> = self.kinds.iter().map(|known| known.kind).collect();
+        format!("known are {}", names.join(", "))
     }
 }
 
@@ -207,6 +210,8 @@ const OLD_GROUPS: &[&str] = &["extensions"];
 fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
+
+const NO_SUCH_KIND: &str = "no such kind";
 
 /// Why an object cannot be read as any kind.
 pub(super) enum Unknown {
@@ -259,6 +264,8 @@ struct Load<'a> {
     problems: Vec<Problem>,
     /// Where each object was first met, by kind and key.
     met: BTreeMap<(&'static str, String), Place>,
+    /// Somebody was told which kinds are known.
+    kinds_told: bool,
 }
 
 impl<'a> Load<'a> {
@@ -269,6 +276,7 @@ impl<'a> Load<'a> {
             found,
             problems,
             met,
+            kinds_told: false,
         }
     }
 
@@ -384,6 +392,15 @@ impl<'a> Load<'a> {
             }
         }
         self.found.objects.extend(object);
+        let unknown = |problem: &&mut Problem| problem.field.problem == NO_SUCH_KIND;
+        if !self.kinds_told
+            && let Some(problem) = reading.problems.iter_mut().find(unknown)
+        {
+            // Once is enough: others are often all of what else a text was written for.
+            let known = self.loader.kinds_known();
+            problem.field.remedy = format!("{}; {known}", problem.field.remedy);
+            self.kinds_told = true;
+        }
         reading.problems.sort_by_key(|problem| problem.place.line);
         self.problems.append(&mut reading.problems);
         self.found.unhonoured.append(&mut reading.unhonoured);

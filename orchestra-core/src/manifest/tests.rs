@@ -339,7 +339,13 @@ fn wrong_types_past_what_is_looked_for_are_told_of() {
 fn unknown_kinds_are_refused_or_left_out_with_a_report() {
     let text = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: a}\n---\n\
                 apiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n";
-    assert!(problems(text)[0].contains("known are ConfigMap,"));
+    let twice = format!("{text}---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: c}}\n");
+    let said = problems(&twice);
+    assert!(said[0].contains("skip_unknown_kinds; known are ConfigMap,"));
+    assert!(
+        said[1]
+            .ends_with("kind: \"Job\" no such kind; register it, or load with skip_unknown_kinds")
+    );
     let found = Loader::new().skip_unknown_kinds().load(text).unwrap();
     assert_eq!(found.objects.len(), 1);
     assert_eq!(found.unhonoured[0].reason, Reason::UnknownKind);
