@@ -49,31 +49,25 @@ impl PartialOrd for Bid {
     }
 }
 
-/// Bids by row. A bid that was replaced stays in the heap until it comes to the top.
+/// Bids by row.
 #[derive(Clone, Debug)]
 pub(super) struct Bids {
-    heap: BinaryHeap<Reverse<Bid>>,
     now: Vec<Option<Cost>>,
     standing: usize,
+    /// Whether the best were asked for before.
+    asked: bool,
+    /// Once they are asked for again. A bid that was replaced stays until it comes to the top.
+    heap: Option<BinaryHeap<Reverse<Bid>>>,
 }
 
 impl Bids {
     /// The first bids; row `i` makes `costs[i]`.
-    pub(super) fn new(costs: Vec<Option<Cost>>, name: impl Fn(NodeIx) -> SmolStr) -> Self {
-        let bids: Vec<Reverse<Bid>> = costs
-            .iter()
-            .enumerate()
-            .filter_map(|(row, cost)| {
-                let node = NodeIx::from_row(row);
-                let cost = (*cost)?;
-                let name = name(node);
-                Some(Reverse(Bid { cost, name, node }))
-            })
-            .collect();
+    pub(super) fn new(costs: Vec<Option<Cost>>) -> Self {
         Self {
-            standing: bids.len(),
-            heap: BinaryHeap::from(bids),
+            standing: costs.iter().flatten().count(),
             now: costs,
+            asked: false,
+            heap: None,
         }
     }
 
@@ -91,43 +85,94 @@ impl Bids {
         self.standing += usize::from(cost.is_some());
         self.standing -= usize::from(slot.is_some());
         *slot = cost;
-        if let Some(cost) = cost {
+        if let (Some(cost), Some(heap)) = (cost, &mut self.heap) {
             let name = name.clone();
-            self.heap.push(Reverse(Bid { cost, name, node }));
+            heap.push(Reverse(Bid { cost, name, node }));
         }
     }
 
     /// Throws out what was replaced, once it is most.
     pub(super) fn tidy(&mut self) {
-        if self.heap.len() > 64 + 2 * self.standing {
+        if let Some(heap) = &mut self.heap
+            && heap.len() > 64 + 2 * self.standing
+        {
             let now = &self.now;
-            self.heap
-                .retain(|Reverse(bid)| now[bid.node.row()] == Some(bid.cost));
+            heap.retain(|Reverse(bid)| now[bid.node.row()] == Some(bid.cost));
         }
     }
 
-    /// The cheapest, and the one after it.
-    pub(super) fn best(&mut self) -> Option<(Bid, Option<Bid>)> {
-        let first = self.take()?;
+    /// The cheapest, and the one after it. `name` is the name of a row's node.
+    pub(super) fn best<'n>(
+        &mut self,
+        name: impl Fn(NodeIx) -> &'n SmolStr,
+    ) -> Option<(Bid, Option<Bid>)> {
+        // A look at all is quicker than bringing them in order, and mostly all there is.
+        if !std::mem::replace(&mut self.asked, true) {
+            return self.look(name);
+        }
+        let (now, standing) = (&self.now, self.standing);
+        let heap = self.heap.get_or_insert_with(|| {
+            let mut bids = Vec::with_capacity(standing);
+            bids.extend(each(now).map(|(node, cost)| {
+                let name = name(node).clone();
+                Reverse(Bid { cost, name, node })
+            }));
+            BinaryHeap::from(bids)
+        });
+        let first = take(heap, now)?;
         let second = loop {
-            match self.take() {
+            match take(heap, now) {
                 // A row that bid the same before is there twice.
                 Some(bid) if bid == first => {}
                 other => break other,
             }
         };
         for bid in [Some(first.clone()), second.clone()].into_iter().flatten() {
-            self.heap.push(Reverse(bid));
+            heap.push(Reverse(bid));
         }
         Some((first, second))
     }
 
-    fn take(&mut self) -> Option<Bid> {
-        loop {
-            let Reverse(bid) = self.heap.pop()?;
-            if self.now[bid.node.row()] == Some(bid.cost) {
-                return Some(bid);
+    /// As [`best`](Self::best), by a look at all.
+    fn look<'n>(&self, name: impl Fn(NodeIx) -> &'n SmolStr) -> Option<(Bid, Option<Bid>)> {
+        let mut best: [Option<(Cost, &SmolStr, NodeIx)>; 2] = [None, None];
+        for (node, cost) in each(&self.now) {
+            let beats = |other: &Option<(Cost, &SmolStr, NodeIx)>| {
+                other.is_none_or(|(least, other, row)| match cost.cmp(&least) {
+                    Ordering::Equal => (name(node), node) < (other, row),
+                    order => order == Ordering::Less,
+                })
+            };
+            if !beats(&best[1]) {
+                continue;
             }
+            let bid = Some((cost, name(node), node));
+            best = match beats(&best[0]) {
+                true => [bid, best[0]],
+                false => [best[0], bid],
+            };
+        }
+        let bid = |(cost, name, node): (Cost, &SmolStr, NodeIx)| Bid {
+            cost,
+            name: name.clone(),
+            node,
+        };
+        let [first, second] = best.map(|best| best.map(bid));
+        Some((first?, second))
+    }
+}
+
+fn each(now: &[Option<Cost>]) -> impl Iterator<Item = (NodeIx, Cost)> {
+    let rows = now.iter().enumerate();
+    rows.filter_map(|(row, cost)| Some((NodeIx::from_row(row), (*cost)?)))
+}
+
+/// The top of those that hold.
+fn take(heap: &mut BinaryHeap<Reverse<Bid>>, now: &[Option<Cost>]) -> Option<Bid> {
+    loop {
+        let Reverse(bid) = heap.pop()?;
+        if now[bid.node.row()] == Some(bid.cost) {
+            return Some(bid);
         }
     }
 }
@@ -166,13 +211,14 @@ mod tests {
             mut costs in proptest::collection::vec(proptest::option::of(0u32..4), 0..12),
             changes in proptest::collection::vec((0usize..12, proptest::option::of(0u32..5)), 0..60),
         ) {
-            let mut bids = Bids::new(costs.iter().map(|c| c.map(cost)).collect(), name);
+            let names: Vec<SmolStr> = (0..12).map(|row| name(NodeIx::from_row(row))).collect();
+            let mut bids = Bids::new(costs.iter().map(|c| c.map(cost)).collect());
             for (row, to) in changes {
                 if row < costs.len() {
                     costs[row] = to;
                     bids.set(NodeIx::from_row(row), to.map(cost), &name(NodeIx::from_row(row)));
                 }
-                let found: Vec<usize> = bids.best().map_or(Vec::new(), |(first, second)| {
+                let found: Vec<usize> = bids.best(|node| &names[node.row()]).map_or(Vec::new(), |(first, second)| {
                     let rows = [Some(first), second].into_iter().flatten();
                     rows.map(|bid| bid.node.row()).collect()
                 });

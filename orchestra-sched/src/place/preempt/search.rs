@@ -220,7 +220,8 @@ impl Search {
     ) -> Option<(NodeIx, Preemption)> {
         self.settle();
         let mut memo = self.memo(profile, pod, fingerprint);
-        let found = memo.bids.best().map(|(first, second)| {
+        let best = memo.bids.best(|node| self.snapshot.name(node));
+        let found = best.map(|(first, second)| {
             let node = first.node;
             let (nodes, no_help) = (self.snapshot.len(), memo.no_help.count_ones(..));
             let why = Choice {
@@ -355,7 +356,7 @@ impl Search {
             checks,
             open,
             no_help,
-            bids: Bids::new(costs, |node| self.snapshot.name(node).clone()),
+            bids: Bids::new(costs),
             behind: Vec::new(),
             synced: self.log.len(),
         }
