@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::Obstacle;
 use crate::place::domains::{Bound, DomainRule, Source};
-use crate::snapshot::relations::{Company, Domains, PodTerm, meets_all};
+use crate::snapshot::relations::{Company, Domains, Others, PodTerm, meets_all};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
 /// A pod's required affinity and anti-affinity, and those of others against it, with what is
@@ -18,8 +18,10 @@ pub(crate) struct PodAffinity<'a> {
     /// The pod is what it looks for and there is no other yet.
     first_of_its_kind: bool,
     away: Vec<(&'a PodTerm, Arc<Company>)>,
-    /// Terms of others that mean this pod: their domains, and by domain how many have them.
-    repelled: Vec<(PodTerm, Arc<Domains>, Vec<i64>)>,
+    others: Arc<Others>,
+    /// The terms of others that mean this pod, in an order that does not tell when they came to be
+    /// known.
+    repelled: Vec<usize>,
 }
 
 impl<'a> PodAffinity<'a> {
@@ -75,16 +77,13 @@ impl<'a> PodAffinity<'a> {
         };
         let snapshot = ledger.snapshot();
         let others = ledger.others();
-        let repelled: Vec<_> = others
-            .meaning(snapshot, demand)
-            .filter(|other| !other.repels.is_empty())
-            .map(|other| {
-                let domains = Arc::clone(&other.domains);
-                (other.term.clone(), domains, other.repels.clone())
-            })
-            .collect();
+        let repelling = others.repelling(snapshot, demand);
+        let mut repelled: Vec<usize> = repelling.map(|(nth, _)| nth).collect();
         if affinity.is_empty() && anti.is_empty() && repelled.is_empty() {
             return None;
+        }
+        if repelled.len() > 1 {
+            repelled.sort_by_cached_key(|&nth| order(others.term(nth)));
         }
         let near = (!affinity.is_empty()).then(|| ledger.company(affinity));
         let first_of_its_kind = near
@@ -98,8 +97,16 @@ impl<'a> PodAffinity<'a> {
             near,
             first_of_its_kind,
             away: away.collect(),
+            others,
             repelled,
         })
+    }
+
+    /// Whether the pod may be anywhere, whoever comes or goes.
+    pub(crate) fn is_silent(ledger: &Ledger, demand: &Demand) -> bool {
+        let own = demand.relations.as_deref();
+        own.is_none_or(|own| own.affinity.is_empty() && own.anti_affinity.is_empty())
+            && (ledger.others().repelling(ledger.snapshot(), demand).next()).is_none()
     }
 
     /// Whether the pod may be there.
@@ -125,10 +132,11 @@ impl<'a> PodAffinity<'a> {
             }
         });
         let repelled = self.repelled(node).map(|(nth, domain)| {
-            let (term, domains, _) = &self.repelled[nth];
+            let nth = self.repelled[nth];
+            let term = self.others.term(nth);
             Obstacle::Unwelcome {
                 key: term.topology_key.clone(),
-                domain: domains.value(domain).clone(),
+                domain: self.others.column(nth).0.value(domain).clone(),
                 pods: text(term),
             }
         });
@@ -162,10 +170,7 @@ impl<'a> PodAffinity<'a> {
     /// The first term of somebody there that means this pod, and the domain.
     fn repelled(&self, node: NodeIx) -> Option<(usize, usize)> {
         let columns = self.repelled.iter();
-        first_present(
-            columns.map(|(_, domains, pods)| (&**domains, &**pods)),
-            node,
-        )
+        first_present(columns.map(|&nth| self.others.column(nth)), node)
     }
 }
 
@@ -178,6 +183,17 @@ fn first_present<'c>(
         let domain = domains.of(node)?;
         (pods[domain] > 0).then_some((nth, domain))
     })
+}
+
+/// Terms in the order of what people read of them.
+fn order(term: &PodTerm) -> impl Ord + use<> {
+    let namespaces = term.namespace_selector.as_ref();
+    (
+        term.topology_key.clone(),
+        text(term),
+        term.namespaces.clone(),
+        namespaces.map(ToString::to_string),
+    )
 }
 
 /// The pods that a term means, for people.

@@ -259,6 +259,16 @@ impl Snapshot {
             .map(|(row, node)| (NodeIx::from_row(row), &**node))
     }
 
+    /// The nodes on which pods run, in the order of their rows.
+    pub(crate) fn peopled(&self) -> impl Iterator<Item = (NodeIx, &NodeRow)> {
+        let (total, free) = (&self.capacity.pods, &self.load.pods_free);
+        let counts = total.iter().zip(free).enumerate();
+        counts
+            .filter(|(_, (total, free))| total != free)
+            .map(|(row, _)| NodeIx::from_row(row))
+            .map(|node| (node, self.node(node)))
+    }
+
     /// What there is and what is free, by column.
     pub fn rows(&self) -> Rows<'_> {
         Rows::all(&self.capacity, &self.load)

@@ -22,9 +22,9 @@ impl Filter for InterPodAffinity {
 
     fn reach(&self, cycle: &Cycle<'_>) -> Reach {
         // Every pod that may come is known to the ledger before the first is placed.
-        match fits::PodAffinity::open(cycle.ledger, &cycle.pod.demand) {
-            Some(_) => Reach::Cluster,
-            None => Reach::Nothing,
+        match fits::PodAffinity::is_silent(cycle.ledger, &cycle.pod.demand) {
+            true => Reach::Nothing,
+            false => Reach::Cluster,
         }
     }
 

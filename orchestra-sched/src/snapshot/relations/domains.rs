@@ -1,9 +1,8 @@
 //! The domains of one topology key: which nodes are near each other.
 
 use smol_str::SmolStr;
-use std::collections::BTreeMap;
 
-use crate::snapshot::{NodeIx, Snapshot};
+use crate::snapshot::{NodeIx, Snapshot, name_hash};
 
 /// The domain of a node that lacks the label.
 pub(crate) const NOWHERE: u32 = u32::MAX;
@@ -20,22 +19,15 @@ pub(crate) struct Domains {
 
 impl Domains {
     pub(crate) fn new(snapshot: &Snapshot, key: &SmolStr) -> Self {
-        let mut numbers: BTreeMap<&SmolStr, u32> = BTreeMap::new();
-        let mut values = Vec::new();
+        let mut numbers = Numbers::new(snapshot.len());
         let of = snapshot.nodes().map(|(_, node)| {
-            let Some(value) = node.facts().labels.get(key) else {
-                return NOWHERE;
-            };
-            *numbers.entry(value).or_insert_with(|| {
-                values.push(value.clone());
-                values.len() as u32 - 1
-            })
+            let value = node.facts().labels.get(key);
+            value.map_or(NOWHERE, |value| numbers.of(value))
         });
-        let of = of.collect();
         Self {
             key: key.clone(),
-            of,
-            values,
+            of: of.collect(),
+            values: numbers.values.into_iter().cloned().collect(),
         }
     }
 
@@ -75,5 +67,39 @@ impl Domains {
 
     pub(crate) fn value(&self, domain: usize) -> &SmolStr {
         &self.values[domain]
+    }
+}
+
+/// Values, numbered as they come. Each is sought where its hash says, and then from there on: every
+/// node may have a value of its own, and an ordered map would compare each with many.
+struct Numbers<'a> {
+    /// A number and one, or 0; a power of two of them, of which half stay free.
+    slots: Vec<u32>,
+    values: Vec<&'a SmolStr>,
+}
+
+impl<'a> Numbers<'a> {
+    /// For so many values at most.
+    fn new(values: usize) -> Self {
+        Self {
+            slots: vec![0; (2 * values).next_power_of_two()],
+            values: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, value: &'a SmolStr) -> u32 {
+        let last = self.slots.len() - 1;
+        let mut at = name_hash(value) as usize & last;
+        loop {
+            match self.slots[at].checked_sub(1) {
+                Some(number) if self.values[number as usize] == value => return number,
+                Some(_) => at = (at + 1) & last,
+                None => {
+                    self.values.push(value);
+                    self.slots[at] = self.values.len() as u32;
+                    return self.values.len() as u32 - 1;
+                }
+            }
+        }
     }
 }

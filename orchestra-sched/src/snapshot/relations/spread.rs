@@ -94,7 +94,7 @@ impl Spreading {
             if rule.topology_key == Node::HOSTNAME_LABEL {
                 count.here = vec![0; snapshot.len()];
             }
-            for (node, row) in snapshot.nodes() {
+            for (node, row) in snapshot.peopled() {
                 let counted = |running: &&Arc<Running>| {
                     !running.terminating
                         && running.demand.namespace == demand.namespace

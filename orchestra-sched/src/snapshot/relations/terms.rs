@@ -39,7 +39,7 @@ impl Company {
             columns: terms.iter().map(column).collect(),
             peopled: 0,
         };
-        for (node, row) in snapshot.nodes() {
+        for (node, row) in snapshot.peopled() {
             for running in row.pods() {
                 company.shift_if_met(snapshot, node, &running.demand, 1);
             }
@@ -145,7 +145,7 @@ impl Others {
         if snapshot.reaching() == 0 {
             return others;
         }
-        for (node, row) in snapshot.nodes() {
+        for (node, row) in snapshot.peopled() {
             let related = row
                 .pods()
                 .iter()
@@ -294,6 +294,17 @@ impl Others {
     /// By domain: how many pods have the `nth` term as required anti-affinity.
     pub(crate) fn repels(&self, nth: usize) -> &[i64] {
         &self.terms[nth].repels
+    }
+
+    /// The `nth` term.
+    pub(crate) fn term(&self, nth: usize) -> &PodTerm {
+        &self.terms[nth].term
+    }
+
+    /// The `nth` term's domains, and how many pods in each have it as required anti-affinity.
+    pub(crate) fn column(&self, nth: usize) -> (&Domains, &[i64]) {
+        let term = &self.terms[nth];
+        (&term.domains, &term.repels)
     }
 
     /// The terms that mean `pod` and keep it away, by their number.
