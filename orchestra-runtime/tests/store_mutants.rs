@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -55,6 +55,11 @@ enum Bug {
     ChecksTheFirstGuardOnly,
     AtIsAtLeast,
     UnavailableButAppliedNowAndThen,
+    RefusesTheLargest,
+    RefusesTheMostWrites,
+    CutsLargeValues,
+    KeepsTextOnly,
+    AnEmptyValueIsNone,
     // What a read shows.
     StaleReads,
     StaleReadsNowAndThen,
@@ -142,6 +147,17 @@ const ALL: &[(Bug, &str)] = &[
         UnavailableButAppliedNowAndThen,
         "a_random_history_equals_its_model",
     ),
+    (RefusesTheLargest, "values_and_keys_of_every_size_come_back"),
+    (
+        RefusesTheMostWrites,
+        "values_and_keys_of_every_size_come_back",
+    ),
+    (CutsLargeValues, "values_and_keys_of_every_size_come_back"),
+    (KeepsTextOnly, "values_and_keys_of_every_size_come_back"),
+    (
+        AnEmptyValueIsNone,
+        "values_and_keys_of_every_size_come_back",
+    ),
     (StaleReads, "a_commit_is_visible_to_every_later_call"),
     (StaleReadsNowAndThen, "a_random_history_equals_its_model"),
     (CreatedIsModified, "created_stays_and_modified_moves"),
@@ -208,9 +224,11 @@ const ALL: &[(Bug, &str)] = &[
 #[tokio::test(start_paused = true)]
 async fn every_planted_bug_is_caught_by_name() {
     let mut missed = Vec::new();
+    let mut broken = BTreeSet::new();
     for (bug, check) in ALL {
         for seed in 1..=3 {
             let report = examine(*bug, seed).await;
+            broken.extend(report.failed().map(|found| found.name));
             if !report.failed().any(|found| found.name == *check) {
                 let found: Vec<_> = report.failed().map(|found| found.name).collect();
                 missed.push(format!(
@@ -220,6 +238,14 @@ async fn every_planted_bug_is_caught_by_name() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n"));
+    // And none of the checks is there for nothing.
+    let all = examine(None, 1).await.checks;
+    let idle: Vec<_> = all
+        .iter()
+        .map(|check| check.name)
+        .filter(|name| !broken.contains(name))
+        .collect();
+    assert!(idle.is_empty(), "no planted bug is caught by {idle:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -395,6 +421,33 @@ impl StateStore for Mutant {
                 return Err(StoreError::new(StoreErrorKind::Conflict, "commit").about(about));
             }
             ChecksTheFirstGuardOnly => txn.guards.truncate(1),
+            RefusesTheLargest
+                if txn.writes.iter().any(
+                    |write| matches!(write, Write::Put { value, .. } if value.len() > 1_000_000),
+                ) =>
+            {
+                return Err(StoreError::new(StoreErrorKind::Invalid, "commit"));
+            }
+            RefusesTheMostWrites if txn.writes.len() > 100 => {
+                return Err(StoreError::new(StoreErrorKind::Invalid, "commit"));
+            }
+            CutsLargeValues | KeepsTextOnly | AnEmptyValueIsNone => {
+                for write in &mut txn.writes {
+                    let Write::Put { key, value, .. } = write else {
+                        continue;
+                    };
+                    if self.bug == CutsLargeValues && value.len() > 65_535 {
+                        *value = value[..65_535].into();
+                    }
+                    if self.bug == KeepsTextOnly {
+                        let text = String::from_utf8_lossy(value).into_owned();
+                        *value = text.into_bytes().into();
+                    }
+                    if self.bug == AnEmptyValueIsNone && value.is_empty() {
+                        *write = Write::Delete(key.clone());
+                    }
+                }
+            }
             AtIsAtLeast => {
                 for guard in &mut txn.guards {
                     if let Guard::At(key, at) = guard
