@@ -42,6 +42,7 @@ impl Clock for TokioClock {
 mod tests {
     use super::*;
     use orchestra_core::conformance::clock::run;
+    use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
     use std::time::Duration;
@@ -131,12 +132,16 @@ mod tests {
             (Arc::new(OnePerThread), "never_backwards_across_threads"),
             (Arc::new(Apart), "never_backwards_between_threads"),
         ];
+        let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
         for (clock, check) in bugs {
             let report = run(|| Arc::clone(&clock), tokio::time::sleep).await;
+            all.extend(report.checks.iter().map(|check| check.name));
+            broken.extend(report.failed().map(|check| check.name));
             assert!(
                 report.failed().any(|failed| failed.name == check),
                 "{clock:?}\n{report}"
             );
         }
+        assert_eq!(broken, all, "checks that no planted bug breaks");
     }
 }

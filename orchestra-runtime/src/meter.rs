@@ -277,6 +277,7 @@ mod tests {
     enum Bug {
         LosesCounts,
         LosesCountsRarely,
+        CountsOnes,
         LosesFirstCounts,
         MixesLabels,
         AddsGauges,
@@ -302,6 +303,7 @@ mod tests {
                         self.0.count(name, labels, by);
                     }
                 }
+                Bug::CountsOnes => self.0.count(name, labels, by.min(1)),
                 Bug::MixesLabels => self.0.count(name, &[], by),
                 Bug::PanicsOnOverflow => {
                     self.read_count(name, labels)
@@ -346,9 +348,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_suite_finds_each_planted_bug() {
+        let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
         for (bug, check) in [
             (Bug::LosesCounts, "no_count_is_lost"),
             (Bug::LosesCountsRarely, "no_count_is_lost"),
+            (Bug::CountsOnes, "counters_add_up"),
             (Bug::LosesFirstCounts, "no_first_count_is_lost"),
             (Bug::MixesLabels, "series_are_apart"),
             (Bug::AddsGauges, "a_gauge_is_its_last_value"),
@@ -361,10 +365,13 @@ mod tests {
                     as Arc<dyn ReadMeter>
             };
             let report = run(fresh, tokio::time::sleep).await;
+            all.extend(report.checks.iter().map(|check| check.name));
+            broken.extend(report.failed().map(|check| check.name));
             assert!(
                 report.failed().any(|failed| failed.name == check),
                 "{bug:?}\n{report}"
             );
         }
+        assert_eq!(broken, all, "checks that no planted bug breaks");
     }
 }

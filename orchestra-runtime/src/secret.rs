@@ -124,6 +124,7 @@ mod tests {
     use orchestra_core::codec::encode;
     use orchestra_core::conformance::secret::{SecretBench, run};
     use orchestra_core::port::store::{StateStoreExt, Txn, Write};
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[async_trait]
@@ -328,6 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_suite_finds_each_planted_bug() {
+        let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
         for (bug, check) in [
             (Bug::OldValues, "fetch_gives_the_newest"),
             (Bug::OneVersion, "changed_bytes_another_version"),
@@ -354,10 +356,13 @@ mod tests {
                 Arc::new(broken) as Arc<dyn SecretBench>
             };
             let report = run(fresh, tokio::time::sleep).await;
+            all.extend(report.checks.iter().map(|check| check.name));
+            broken.extend(report.failed().map(|check| check.name));
             assert!(
                 report.failed().any(|failed| failed.name == check),
                 "{bug:?}\n{report}"
             );
         }
+        assert_eq!(broken, all, "checks that no planted bug breaks");
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -139,6 +139,9 @@ enum Fault {
     KeepsTheFirstGrace,
     TailsTooMuch,
     ForgetsWhatItUsed,
+    RefusesASecondWisher,
+    ADroppedWaitStops,
+    KnowsAStranger,
 }
 
 /// A good driver with one fault.
@@ -195,6 +198,13 @@ impl WorkloadDriver for Broken {
             }
             *newest = want.attempt;
         }
+        if self.fault == Fault::RefusesASecondWisher {
+            if lock(&self.newest).insert(want.id.clone(), 0).is_some() {
+                return Err(DriverError::new(DriverErrorKind::Running, "ensure"));
+            }
+            tokio::task::yield_now().await;
+            lock(&self.newest).remove(&want.id);
+        }
         match self.fault {
             Fault::StartsTwice if runs => self.forced(want).await,
             Fault::RunsEndedAgain if known.is_some() && !runs => self.forced(want).await,
@@ -219,6 +229,12 @@ impl WorkloadDriver for Broken {
     }
 
     async fn wait(&self, id: &WorkloadId) -> Result<Exit, DriverError> {
+        if self.fault == Fault::ADroppedWaitStops {
+            // Somebody began to wait, and has not heard.
+            if lock(&self.newest).insert(id.clone(), 0).is_some() {
+                self.inner.stop(id, Duration::ZERO).await?;
+            }
+        }
         let told = self.inner.wait(id).await;
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         match (self.fault, told) {
@@ -290,6 +306,14 @@ impl WorkloadDriver for Broken {
                 survey.retain(|seen| seen.id.pod.0 != 3);
             }
             Fault::SurveyUnordered => survey.reverse(),
+            Fault::KnowsAStranger => survey.extend(survey.last().cloned().or_else(|| {
+                let since = orchestra_core::time::Timestamp::EPOCH;
+                Some(Observed {
+                    id: WorkloadId::default(),
+                    attempt: 0,
+                    state: RunState::Running { since },
+                })
+            })),
             Fault::SurveysAnEndTwice if survey.len() > 20 => {
                 survey.insert(7, survey[7].clone());
             }
@@ -374,8 +398,12 @@ async fn the_suite_catches_each_fault_by_its_check() {
         (Fault::GivesGraceUnasked, "zero_grace_kills_at_once"),
         (Fault::KeepsTheFirstGrace, "a_shorter_grace_hurries"),
         (Fault::TailsTooMuch, "powers_answer_while_it_runs"),
+        (Fault::RefusesASecondWisher, "concurrent_wishes_start_one"),
+        (Fault::ADroppedWaitStops, "a_dropped_wait_changes_nothing"),
+        (Fault::KnowsAStranger, "knows_nothing_at_first"),
         (Fault::ForgetsWhatItUsed, "powers_answer_while_it_runs"),
     ];
+    let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
     for (fault, check) in faults {
         let fresh = || async move {
             Arc::new(Broken {
@@ -388,9 +416,12 @@ async fn the_suite_catches_each_fault_by_its_check() {
             }) as Arc<dyn WorkloadDriver>
         };
         let report = run(fresh, by_image(), tokio::time::sleep).await;
+        all.extend(report.checks.iter().map(|check| check.name));
+        broken.extend(report.failed().map(|check| check.name));
         assert!(
             report.failed().any(|failed| failed.name == check),
             "{fault:?} is not caught by {check}\n{report}"
         );
     }
+    assert_eq!(broken, all, "checks that no planted bug breaks");
 }

@@ -137,6 +137,7 @@ mod tests {
     use orchestra_core::conformance::registry::run;
     use orchestra_core::meta::Uid;
     use orchestra_core::port::registry::Endpoint;
+    use std::collections::BTreeSet;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -363,6 +364,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_suite_finds_each_planted_bug() {
+        let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
         for (bug, check) in [
             (Bug::AcceptsLateSets, "a_late_set_is_refused"),
             (Bug::AcceptsAnotherSetAsNew, "repeating_changes_nothing"),
@@ -397,10 +399,13 @@ mod tests {
                 Arc::new(Broken(bug, Arc::default(), AtomicU64::new(0))) as Arc<dyn ServiceRegistry>
             };
             let report = run(fresh, tokio::time::sleep).await;
+            all.extend(report.checks.iter().map(|check| check.name));
+            broken.extend(report.failed().map(|check| check.name));
             assert!(
                 report.failed().any(|failed| failed.name == check),
                 "{bug:?}\n{report}"
             );
         }
+        assert_eq!(broken, all, "checks that no planted bug breaks");
     }
 }

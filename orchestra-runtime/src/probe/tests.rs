@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -181,6 +182,7 @@ async fn the_tcp_prober_keeps_the_contract() {
 #[derive(Clone, Copy, Debug)]
 enum Bug {
     AlwaysPasses,
+    NeverPasses,
     SickIsAnError,
     NoReason,
     GuessesUnknownKinds,
@@ -235,6 +237,9 @@ impl Prober for Broken {
                     reason: "a whim".into(),
                 })
             }
+            (Bug::NeverPasses, Ok(_)) => Ok(Verdict::Fail {
+                reason: "so it is".into(),
+            }),
             (Bug::AlwaysPasses, Ok(_)) => Ok(Verdict::Pass {
                 took: Duration::ZERO,
             }),
@@ -252,7 +257,9 @@ impl Prober for Broken {
 
 #[tokio::test(start_paused = true)]
 async fn the_suite_finds_each_planted_bug() {
+    let (mut all, mut broken) = (BTreeSet::new(), BTreeSet::new());
     for (bug, check) in [
+        (Bug::NeverPasses, "well_passes"),
         (Bug::AlwaysPasses, "sick_fails_with_a_reason"),
         (Bug::SickIsAnError, "sick_fails_with_a_reason"),
         (Bug::NoReason, "sick_fails_with_a_reason"),
@@ -288,11 +295,14 @@ async fn the_suite_finds_each_planted_bug() {
             Mutex::default(),
         ));
         let report = run(prober, cases, tokio::time::sleep).await;
+        all.extend(report.checks.iter().map(|check| check.name));
+        broken.extend(report.failed().map(|check| check.name));
         assert!(
             report.failed().any(|failed| failed.name == check),
             "{bug:?}\n{report}"
         );
     }
+    assert_eq!(broken, all, "checks that no planted bug breaks");
 }
 
 #[cfg(feature = "http")]
