@@ -13,6 +13,8 @@ use super::tree::{Node, Segment, Value, write_path};
 use super::typed::{self, Unread};
 use super::unhonoured;
 use super::wording::{TEMPLATE, is_template, wrong_type};
+use crate::codec::{self, CodecProblem, OBJECT_BYTES_MAX};
+use crate::error::report;
 use crate::kind::{FieldError, Resource, Scope, validate_object};
 
 /// How many values are read to find all wrong types of one object: each costs another reading of
@@ -144,7 +146,28 @@ impl<'a> Reading<'a> {
                 self.problem(node, error);
             }
         }
-        (self.problems.is_empty()).then_some(object)
+        if self.problems.is_empty() {
+            self.check_size(node, &object);
+        }
+        self.problems.is_empty().then_some(object)
+    }
+
+    /// No store takes what is too large: better to say so before any of the text is applied.
+    fn check_size<K: Resource>(&mut self, node: &Node, object: &K) {
+        let Err(error) = codec::encode(object) else {
+            return;
+        };
+        let (problem, remedy) = match error.problem() {
+            CodecProblem::TooLarge { bytes } => (
+                format!("it has {bytes} bytes as it is stored, at most {OBJECT_BYTES_MAX}"),
+                "keep large data elsewhere and refer to it",
+            ),
+            _ => (
+                report(&error).to_string(),
+                "write the fields as the kind has them",
+            ),
+        };
+        self.problem(node, FieldError::new("", "", problem, remedy));
     }
 
     /// Reads the types. In the place of a wrong one it reads another, so that all that is wrong can

@@ -679,6 +679,26 @@ fn kinds_of_the_application_load_too() {
 }
 
 #[test]
+fn an_object_that_no_store_takes_is_refused_with_its_size() {
+    let env = |n: usize| {
+        let all = vec![r#"{"name": "LONG_NAME", "value": "v"}"#; n].join(",");
+        format!(
+            r#"{{"apiVersion": "v1", "kind": "Pod", "metadata": {{"name": "a"}}, "spec":
+            {{"containers": [{{"name": "a", "image": "x", "env": [{all}]}}]}}}}"#
+        )
+    };
+    assert_eq!(load(&env(20_000)).unwrap().objects.len(), 1);
+    let said = problems(&env(40_000));
+    assert!(
+        said[0].starts_with("document 1, line 1, Pod a: it has 1")
+            && said[0].ends_with(
+                "bytes as it is stored, at most 1048576; keep large data elsewhere and refer to it"
+            ),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn a_text_past_the_bound_is_refused_clearly() {
     let said = problems(&"#".repeat(10_000_000));
     assert!(
