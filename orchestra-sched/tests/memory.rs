@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
+use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
 use orchestra_sched::place::score::{Point, Shape};
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler, score};
@@ -283,5 +284,30 @@ proptest! {
                 run(&mut builder, &pods[placed.pending], &placed.node);
             }
         }
+    }
+}
+
+/// A scorer may look at other nodes than the one it scores, as that of images does: how many have the
+/// image.
+#[test]
+fn nodes_that_get_an_image_change_what_it_is_worth_elsewhere() {
+    let cluster = "
+        node has cpu=8 memory=8Gi image=shop:7=900Mi
+        node bare*40 cpu=9 memory=8Gi
+        pod shop*2 cpu=1 memory=1Gi image=shop:7
+    ";
+    let cluster: Cluster = cluster.parse().unwrap();
+    let used = Framework::default();
+    let mut builder = cluster.builder();
+    let pending = cluster.pending();
+    for n in 0..6 {
+        let snapshot = builder.snapshot(Revision(n));
+        let (now, rng) = (Timestamp::from_secs(9), PlanRng::new(1));
+        let seen = used.plan(&snapshot, &pending[..1], PlanInputs { now, rng });
+        let fresh = Framework::default().plan(&snapshot, &pending[..1], PlanInputs { now, rng });
+        assert_eq!(seen, fresh, "with {n} nodes more");
+        // Now the one, now the other gets the image too.
+        let more = format!("node bare-{} cpu=9 memory=8Gi image=shop:7=900Mi", n + 1);
+        builder.apply_node(&more.parse::<Cluster>().unwrap().nodes[0]);
     }
 }

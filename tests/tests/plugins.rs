@@ -6,16 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use orchestra_core::conformance::Report;
+use orchestra_core::kind::{Node, locality};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::conformance;
 use orchestra_sched::fits::Obstacle;
+use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{
-    Cycle, EachRow, Filter, PodFields, Reach, Scale, Score, Scorer,
+    Cycle, EachNode, EachRow, Filter, PodFields, Reach, Scale, Score, Scorer,
 };
 use orchestra_sched::place::{
     Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler, filter, score,
 };
 use orchestra_sched::snapshot::{NodeIx, Rows, Snapshot};
+use serde_json::json;
 
 #[test]
 fn the_shipped_scheduler_keeps_its_contract() {
@@ -27,11 +30,36 @@ fn the_shipped_scheduler_keeps_its_contract() {
     }
 }
 
+/// What the drawn clusters know nothing of.
+const OWN: &str = "
+    node full cpu=2 devices=2 model=T4 image=shop:7=300Mi data=orders=2Gi zone=a
+    node bare cpu=2 zone=b
+    pod shop*2 cpu=1 image=shop:7 data=orders
+    pod drawn cpu=1 devices=1 models=T4
+    pod first on=full label=app=wide
+    pod near prefer-near=zone:app=wide
+    pod wide*2 label=app=wide spread=zone:1:app=wide prefer-spread=host:1:app=wide
+";
+
 #[test]
 fn the_shipped_plugins_keep_their_contract() {
-    let filters: [&dyn Filter; 11] = [
+    let mut own: Cluster = OWN.parse().unwrap();
+    let needs = locality::NEEDS_ANNOTATION.into();
+    let mut needy = own.pods[0].clone();
+    needy.metadata.name = "needy".into();
+    needy.metadata.annotations.insert(needs, "orders".into());
+    own.pods.push(needy);
+    let mut rather = own.pods[0].clone();
+    rather.metadata.name = "rather".into();
+    let in_zone = json!({"key": Node::ZONE_LABEL, "operator": "In", "values": ["a"]});
+    let term = json!({"weight": 7, "preference": {"matchExpressions": [in_zone]}});
+    let affinity =
+        json!({"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}});
+    rather.spec.affinity = serde_json::from_value(affinity).unwrap();
+    own.pods.push(rather);
+    let own = [own];
+    let filters: [&dyn Filter; 9] = [
         &filter::NodeUnschedulable,
-        &filter::NodeName,
         &filter::TaintToleration,
         &filter::NodeAffinity,
         &filter::NodePorts,
@@ -39,11 +67,17 @@ fn the_shipped_plugins_keep_their_contract() {
         &filter::Accelerators,
         &filter::PodTopologySpread,
         &filter::InterPodAffinity,
-        &filter::VolumeBinding,
         &filter::DataLocality,
     ];
     for one in filters {
-        conformance::plugin::filter(one, 1).assert_passed();
+        conformance::plugin::filter_in(one, 1, &own).assert_passed();
+    }
+    // Pods of clusters of text that name a node run there, and where claims can be used is told to
+    // snapshots.
+    let silent: [&dyn Filter; 2] = [&filter::NodeName, &filter::VolumeBinding];
+    for one in silent {
+        let found = conformance::plugin::filter_in(one, 1, &own);
+        assert_eq!(failed(&found), ["is_put_to_the_test"]);
     }
     let scorers: [&dyn Scorer; 8] = [
         &score::TaintToleration,
@@ -56,8 +90,35 @@ fn the_shipped_plugins_keep_their_contract() {
         &score::MostAllocated::default(),
     ];
     for one in scorers {
-        conformance::plugin::scorer(one, 1).assert_passed();
+        conformance::plugin::scorer_in(one, 1, &own).assert_passed();
     }
+}
+
+#[test]
+fn a_plugin_that_the_drawn_clusters_do_not_touch_needs_clusters_of_its_own() {
+    let golden = |declared| {
+        EachNode::new("Gold", declared, Reach::Fixed, |cycle, node| {
+            let labels = &cycle.snapshot().node(node).facts().labels;
+            let poor = labels.contains_key("gold") && cycle.pod.priority < 100;
+            poor.then(|| Obstacle::Other {
+                rule: "Gold",
+                note: "gold is for the rich".into(),
+                curable: false,
+                helped_by: Changes::NODE_LABELS,
+            })
+        })
+    };
+    let (right, wrong) = (golden(PodFields::PRIORITY), golden(PodFields::NONE));
+    for filter in [&right, &wrong] {
+        let found = conformance::plugin::filter(filter, 1);
+        assert_eq!(failed(&found), ["is_put_to_the_test"]);
+        assert!(found.to_string().contains("filter_in"), "{found}");
+    }
+    let text = "node g label=gold=yes\nnode n\npod poor priority=97\npod rich priority=200";
+    let own = [text.parse().unwrap()];
+    conformance::plugin::filter_in(&right, 1, &own).assert_passed();
+    let found = conformance::plugin::filter_in(&wrong, 1, &own);
+    assert_eq!(failed(&found), ["fields_not_declared_do_not_matter"]);
 }
 
 fn failed(report: &Report) -> Vec<&'static str> {
@@ -71,7 +132,10 @@ fn scorer(
     f: impl Fn(&Cycle<'_>, &Rows<'_>, usize) -> Score + Send + Sync + 'static,
 ) -> Vec<&'static str> {
     let planted = EachRow::new("planted", depends, reach, Scale::AsIs, f);
-    failed(&conformance::plugin::scorer(&planted, 1))
+    let mut found = failed(&conformance::plugin::scorer(&planted, 1));
+    // Some of them say the same of all nodes, and that is not what they are planted for.
+    found.retain(|check| *check != "is_put_to_the_test");
+    found
 }
 
 #[test]

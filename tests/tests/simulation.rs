@@ -451,25 +451,63 @@ fn broken(sim: Sim, story: impl AsyncFnOnce(&Cluster) -> Result<(), BoxError>) -
 }
 
 #[test]
-fn a_scheduler_that_overcommits_is_caught() {
+fn a_scheduler_that_proposes_what_does_not_fit_is_kept_from_it() {
     let sim = Sim::seed(1).scheduler(Arc::new(Overcommits));
-    let found = broken(sim, async |sim| {
+    let kept = sim.run(async |sim| {
+        let taint = Taint::new("example.com/full", TaintEffect::NoSchedule);
         sim.apply(web(12)).await?;
-        sim.settle().await?;
+        sim.advance(Duration::from_secs(600)).await;
+        let placed = |sim: &Cluster| {
+            let pods = sim.pods("web");
+            pods.iter().filter(|pod| pod.node_name().is_some()).count()
+        };
+        let before = placed(sim);
+        assert!((1..12).contains(&before), "{before} of 12 fit on one node");
+        // Nor does anybody go to a node that nobody may go to.
+        sim.fault(Fault::Taint("node-1".into(), taint)).await?;
+        sim.apply(web(24)).await?;
+        sim.advance(Duration::from_secs(600)).await;
+        assert_eq!(placed(sim), before);
         Ok(())
+    });
+    kept.expect("what does not fit was kept off");
+}
+
+/// Binds all pods of `web` to the first node, past every scheduler.
+async fn bind_all(sim: &Cluster) -> Result<(), BoxError> {
+    sim.advance(Duration::from_secs(10)).await;
+    let api = sim.api::<Pod>();
+    for pod in sim.pods("web") {
+        let to_first = |pod: &mut Pod| pod.spec.node_name = "node-1".into();
+        api.update(&pod.metadata.key(), to_first).await?;
+    }
+    sim.settle().await?;
+    Ok(())
+}
+
+/// As many pods as that, for which no scheduler is there.
+fn unscheduled(replicas: u32) -> Deployment {
+    let mut web = web(replicas);
+    web.spec.template.spec.scheduler_name = "nobody".into();
+    web
+}
+
+#[test]
+fn overcommitting_is_caught() {
+    let found = broken(Sim::seed(1), async |sim| {
+        sim.apply(unscheduled(12)).await?;
+        bind_all(sim).await
     });
     assert_eq!(found, "capacity");
 }
 
 #[test]
-fn a_scheduler_that_looks_past_taints_is_caught() {
-    let sim = Sim::seed(1).scheduler(Arc::new(Overcommits));
-    let found = broken(sim, async |sim| {
+fn looking_past_taints_is_caught() {
+    let found = broken(Sim::seed(1), async |sim| {
         let taint = Taint::new("example.com/full", TaintEffect::NoSchedule);
         sim.fault(Fault::Taint("node-1".into(), taint)).await?;
-        sim.apply(web(1)).await?;
-        sim.settle().await?;
-        Ok(())
+        sim.apply(unscheduled(1)).await?;
+        bind_all(sim).await
     });
     assert_eq!(found, "placement");
 }

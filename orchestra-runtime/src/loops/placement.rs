@@ -10,6 +10,7 @@
 
 mod evict;
 pub(super) mod fence;
+mod guard;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -218,13 +219,12 @@ impl Reconcile for PlacementLoop {
             };
             (turn, snapshot, seen, rng)
         };
-        let plan = {
+        let mut plan = {
             let (pods, nodes) = (turn.pods.len(), snapshot.len());
             let _span = tracing::debug_span!("plan", pods, nodes).entered();
             self.scheduler
                 .plan(&snapshot, &turn.pods, PlanInputs { now, rng })
         };
-        drop(snapshot);
         let passed_over = passed_over(&plan, &turn.pods);
         {
             let mut state = self.state();
@@ -235,11 +235,16 @@ impl Reconcile for PlacementLoop {
                 state.queue.failed(&passed_over, now);
             }
         }
+        let misfits = self.guard(&mut plan, &snapshot, &turn.pods, now);
+        drop(snapshot);
         let retry = self.place(&plan, seen, now).await;
         let again = self.make_room(&plan, now).await;
         self.refuse(&plan, now).await?;
         let next = self.state().queue.next();
-        let soonest = [turn.next, retry, again, next].into_iter().flatten().min();
+        let soonest = [turn.next, misfits, retry, again, next]
+            .into_iter()
+            .flatten()
+            .min();
         Ok(soonest.into())
     }
 }

@@ -1,5 +1,6 @@
 //! The suites for [`Filter`] and [`Scorer`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use orchestra_core::time::Timestamp;
 
 use super::world::World;
 use super::{NOW, check};
+use crate::fixture::Cluster;
 use crate::place::Pending;
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
 use crate::snapshot::{Demand, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
@@ -74,14 +76,23 @@ impl Plugin for OfScorer<'_> {
 }
 
 /// Tests a filter. `seed` draws the clusters, and repeats them.
+///
+/// What is drawn knows nothing of labels or annotations of your own. A filter that goes by those says
+/// nothing there, and fails for it: test it [in clusters of your own](filter_in) too.
 pub fn filter(filter: &dyn Filter, seed: u64) -> Report {
-    let mut report = both(&OfFilter(filter), "filter", seed);
+    filter_in(filter, seed, &[])
+}
+
+/// Tests a filter in clusters of your own, and in those that `seed` draws.
+pub fn filter_in(filter: &dyn Filter, seed: u64, own: &[Cluster]) -> Report {
+    let cases = Cases { seed, own };
+    let mut report = both(&OfFilter(filter), "filter", cases);
     check(
         &mut report,
         "only_ever_clears",
         "Clears `fits[i]` where row `i` cannot run the pod. Never sets it.",
         || {
-            each(seed, |_, cycle| {
+            cases.each(|_, cycle| {
                 let rows = cycle.ledger.rows();
                 let mut fits = vec![false; rows.len()];
                 filter.filter(cycle, rows, &mut fits);
@@ -94,7 +105,7 @@ pub fn filter(filter: &dyn Filter, seed: u64) -> Report {
         "says_why_exactly_where_it_turns_down",
         "Everything that is in the way there, and nothing exactly where `filter` lets the node pass.",
         || {
-            each(seed, |snapshot, cycle| {
+            cases.each(|snapshot, cycle| {
                 if filter.reach(cycle) == Reach::Nothing {
                     return Ok(());
                 }
@@ -112,15 +123,22 @@ pub fn filter(filter: &dyn Filter, seed: u64) -> Report {
     report
 }
 
-/// Tests a scorer. `seed` draws the clusters, and repeats them.
+/// Tests a scorer. `seed` draws the clusters, and repeats them. One that goes by labels or
+/// annotations of your own is to be tested [in clusters of your own](scorer_in).
 pub fn scorer(scorer: &dyn Scorer, seed: u64) -> Report {
-    let mut report = both(&OfScorer(scorer), "scorer", seed);
+    scorer_in(scorer, seed, &[])
+}
+
+/// Tests a scorer in clusters of your own, and in those that `seed` draws.
+pub fn scorer_in(scorer: &dyn Scorer, seed: u64, own: &[Cluster]) -> Report {
+    let cases = Cases { seed, own };
+    let mut report = both(&OfScorer(scorer), "scorer", cases);
     check(
         &mut report,
         "scores_are_in_range",
         "They are that already: 0 to 100.",
         || {
-            each(seed, |_, cycle| {
+            cases.each(|_, cycle| {
                 if scorer.scale() != Scale::AsIs {
                     return Ok(());
                 }
@@ -135,7 +153,7 @@ pub fn scorer(scorer: &dyn Scorer, seed: u64) -> Report {
         "looks_at_what_fits_only_if_it_looks_at_all_rows",
         "Only a scorer of `Reach::Cluster` may let `fits` change its other answers.",
         || {
-            each(seed, |_, cycle| {
+            cases.each(|_, cycle| {
                 if scorer.reach(cycle) == Reach::Cluster {
                     return Ok(());
                 }
@@ -154,20 +172,26 @@ pub fn scorer(scorer: &dyn Scorer, seed: u64) -> Report {
     report
 }
 
-fn both(plugin: &dyn Plugin, suite: &'static str, seed: u64) -> Report {
+fn both(plugin: &dyn Plugin, suite: &'static str, cases: Cases<'_>) -> Report {
     let mut report = Report {
-        suite,
-        seed: Some(seed),
+        suite: plugin.name(),
+        seed: Some(cases.seed),
         checks: Vec::new(),
     };
     macro_rules! check {
         ($name:ident, $sentence:literal) => {
             check(&mut report, stringify!($name), $sentence, || {
-                each(seed, |snapshot, cycle| $name(plugin, snapshot, cycle))
+                cases.each(|snapshot, cycle| $name(plugin, snapshot, cycle))
             });
         };
     }
     check!(has_a_name, "For reports and metrics.");
+    check(
+        &mut report,
+        "is_put_to_the_test",
+        "The clusters make it say something: else nothing below would find anything.",
+        || says_something(plugin, suite, cases),
+    );
     check!(equal_questions_get_equal_answers, "A pure function.");
     check!(
         one_row_alone_is_answered_alike,
@@ -192,19 +216,52 @@ fn both(plugin: &dyn Plugin, suite: &'static str, seed: u64) -> Report {
     report
 }
 
-/// Asks about every pod of every world, on top of the first half of its like.
-fn each(seed: u64, mut body: impl FnMut(&Snapshot, &Cycle<'_>) -> Finding) -> Finding {
-    for n in 0..WORLDS {
-        let world = World::draw(seed, n);
-        let snapshot = world.snapshot();
-        for pod in world.pending() {
-            let ledger = Ledger::open(&snapshot);
-            let cycle = Cycle::new(&ledger, &pod, NOW);
-            let place = || format!("cluster {n}, pod {}", pod.id);
-            body(&snapshot, &cycle).map_err(|stop| stop.at(place()))?;
+/// Where plugins are asked.
+#[derive(Clone, Copy)]
+struct Cases<'a> {
+    seed: u64,
+    /// Clusters of whoever tests; those drawn come after them.
+    own: &'a [Cluster],
+}
+
+impl Cases<'_> {
+    /// Asks about every pod of every cluster, on top of the first half of its like.
+    fn each(&self, mut body: impl FnMut(&Snapshot, &Cycle<'_>) -> Finding) -> Finding {
+        let mut ask = |name: String, snapshot: &Snapshot, pods: Vec<Pending>| -> Finding {
+            for pod in pods {
+                let ledger = Ledger::open(snapshot);
+                let cycle = Cycle::new(&ledger, &pod, NOW);
+                let place = || format!("{name}, pod {}", pod.id);
+                body(snapshot, &cycle).map_err(|stop| stop.at(place()))?;
+            }
+            Ok(())
+        };
+        for (n, own) in self.own.iter().enumerate() {
+            ask(format!("your cluster {n}"), &own.snapshot(), own.pending())?;
         }
+        for n in 0..WORLDS {
+            let world = World::draw(self.seed, n);
+            ask(format!("cluster {n}"), &world.snapshot(), world.pending())?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// A filter turns a node down somewhere, a scorer does not always say the same.
+fn says_something(plugin: &dyn Plugin, suite: &str, cases: Cases<'_>) -> Finding {
+    let mut said = BTreeSet::new();
+    cases.each(|_, cycle| {
+        if plugin.reach(cycle) != Reach::Nothing {
+            said.extend(plugin.answers(cycle, cycle.ledger.rows()));
+        }
+        Ok(())
+    })?;
+    let (enough, expected) = match suite {
+        "filter" => (said.contains(&0), "a node that it turns down"),
+        _ => (said.len() > 1, "two nodes that it scores differently"),
+    };
+    let remedy = "none; give clusters of your own in which there are: `filter_in`, `scorer_in`";
+    ensure(enough, expected, remedy)
 }
 
 fn has_a_name(plugin: &dyn Plugin, _: &Snapshot, _: &Cycle<'_>) -> Finding {

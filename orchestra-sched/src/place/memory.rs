@@ -7,11 +7,11 @@ use orchestra_core::time::Timestamp;
 use super::Pending;
 use super::ask::Ask;
 use super::framework::SWEEPS_KEPT_MAX;
-use super::plugin::PodFields;
+use super::plugin::{PodFields, Reach};
 use super::preempt;
 use super::share::alike;
 use super::sketch::Sketch;
-use super::sweep::Sweep;
+use super::sweep::{Sweep, reaches};
 use crate::snapshot::relations::Counts;
 use crate::snapshot::{Ledger, Mark, NodeIx, NodeRow, Pages, Snapshot};
 
@@ -174,7 +174,7 @@ impl Memory {
         let history = ask.cycle.snapshot().history();
         let changes = history.count_since(&kept.mark)? + kept.but.len();
         let same_nodes = history.same_nodes(&kept.mark);
-        if fields.has(PodFields::NODES) && !same_nodes {
+        if fields.has(PodFields::NODES) && !same_nodes && looks_at_other_nodes(ask) {
             return None;
         }
         // Asking about all rows is quicker a row.
@@ -213,4 +213,17 @@ impl Memory {
             sweep,
         });
     }
+}
+
+/// Whether a plugin that looks at other nodes than the one it is asked about has anything to say of the
+/// pod.
+fn looks_at_other_nodes(ask: &Ask<'_>) -> bool {
+    let filters = ask.profile.filters.iter().map(|filter| filter.depends());
+    let scorers = ask
+        .profile
+        .scorers
+        .iter()
+        .map(|(scorer, _)| scorer.depends());
+    let all = filters.chain(scorers).zip(reaches(ask));
+    { all }.any(|(depends, reach)| depends.has(PodFields::NODES) && reach != Reach::Nothing)
 }

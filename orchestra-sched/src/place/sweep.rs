@@ -614,7 +614,8 @@ impl Sweep {
     }
 }
 
-fn reaches(ask: &Ask<'_>) -> Vec<Reach> {
+/// How far each filter and then each scorer looks for the pod.
+pub(super) fn reaches(ask: &Ask<'_>) -> Vec<Reach> {
     let filters = (0..ask.profile.filters.len()).map(|at| ask.filter_reach(at));
     let scorers = (0..ask.profile.scorers.len()).map(|at| ask.scorer_reach(at));
     filters.chain(scorers).collect()

@@ -165,9 +165,6 @@ impl SnapshotBuilder {
                 .insert(gone.facts.name.clone(), gone.pods.clone());
         }
         self.count_images(&gone.facts.images, &[]);
-        if !self.current.images.is_empty() {
-            self.current.history.part();
-        }
         Changes::NODE_REMOVED
     }
 
@@ -365,8 +362,6 @@ impl SnapshotBuilder {
             return;
         }
         let current = &mut self.current;
-        // What was learned of one node says how common its images are on all.
-        current.history.part();
         let images = Arc::make_mut(&mut current.images);
         for (name, _) in new {
             *images.entry(name.clone()).or_default() += 1;
@@ -383,9 +378,6 @@ impl SnapshotBuilder {
 
     fn add_node(&mut self, facts: NodeFacts) {
         self.count_images(&[], &facts.images);
-        if !self.current.images.is_empty() {
-            self.current.history.part();
-        }
         let current = &mut self.current;
         let at = NodeIx::from_row(current.rows.len());
         let pods = self.waiting.remove(&facts.name).unwrap_or_default();

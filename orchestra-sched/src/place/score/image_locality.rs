@@ -24,7 +24,8 @@ impl Scorer for ImageLocality {
     }
 
     fn depends(&self) -> PodFields {
-        PodFields::IMAGES
+        // How many nodes there are, and have the image, counts too.
+        PodFields::IMAGES.with(PodFields::NODES)
     }
 
     fn reach(&self, cycle: &Cycle<'_>) -> Reach {
