@@ -54,12 +54,55 @@ async fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    match show(Options::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            complain(&format!("appbox: {fault}"));
-            ExitCode::FAILURE
+    tokio::select! {
+        biased;
+        // With the show its orchestra is dropped, and with that all that it runs.
+        () = interrupted() => {
+            complain("interrupted: all that ran was ended");
+            ExitCode::from(130)
+        }
+        shown = show(Options::parse()) => match shown {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(fault) => {
+                complain(&format!("appbox: {fault}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// SIGINT or SIGTERM.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// The folder of a run, which goes with it.
+struct RunFolder(PathBuf);
+
+impl RunFolder {
+    fn new() -> std::io::Result<Self> {
+        let folder = std::env::temp_dir().join(format!("appbox-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            complain(&format!("{} is left behind: {error}", self.0.display()));
         }
     }
 }
@@ -78,13 +121,20 @@ async fn show(options: Options) -> Result<bool, Fault> {
         )
         .into());
     }
+    // Not at the end, when the whole was played in vain.
+    let json = match &options.json {
+        Some(path) => {
+            let file = std::fs::File::create(path);
+            Some(file.map_err(|fault| format!("--json {}: {fault}", path.display()))?)
+        }
+        None => None,
+    };
     screen.line(
         "AppBox: a storage service of real processes (2 gateways, 6 workers, 3 storage nodes with a \
          replica each) on 6 nodes in 3 zones, under traffic that checks every byte",
     );
-    let folder = std::env::temp_dir().join(format!("appbox-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let mut stage = Stage::set(&folder).await?;
+    let folder = RunFolder::new()?;
+    let mut stage = Stage::set(&folder.0).await?;
     let acts: Vec<_> = acts::ALL
         .iter()
         .enumerate()
@@ -114,7 +164,12 @@ async fn show(options: Options) -> Result<bool, Fault> {
             }
         };
         screen.ends(&report);
+        let stands = report.held || n > 0;
         reports.push(report);
+        if !stands {
+            screen.line("    the other acts need what did not start, and are not played");
+            break;
+        }
     }
 
     let tally = match stage.load.take() {
@@ -123,14 +178,11 @@ async fn show(options: Options) -> Result<bool, Fault> {
     };
     let seconds = stage.seconds();
     stage.orchestra.stop().await;
-    let orphans = programs::left_behind(&folder)?;
-    std::fs::remove_dir_all(&folder)?;
+    let orphans = programs::left_behind(&folder.0)?;
     let report = Report::new(reports, tally, orphans, seconds);
     screen.closes(&report);
-    if let Some(path) = &options.json {
-        report
-            .write(path)
-            .map_err(|fault| format!("{}: {fault}", path.display()))?;
+    if let Some(file) = json {
+        report.write(file)?;
     }
     Ok(report.held)
 }

@@ -1,9 +1,9 @@
 //! The closing report: what each act promised, and whether it held.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Write;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::load::Tally;
 
@@ -19,7 +19,17 @@ pub(crate) struct ActReport {
     /// Why it did not hold; empty if it did.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) why: String,
+    #[serde(serialize_with = "whole_where_whole")]
     pub(crate) figures: Figures,
+}
+
+/// Counts as counts: 11, not 11.0.
+fn whole_where_whole<S: Serializer>(figures: &Figures, out: S) -> Result<S::Ok, S::Error> {
+    let number = |value: f64| match value.fract() == 0.0 {
+        true => serde_json::json!(value as i64),
+        false => serde_json::json!(value),
+    };
+    out.collect_map(figures.iter().map(|(name, value)| (name, number(*value))))
 }
 
 /// What became of the whole.
@@ -54,8 +64,8 @@ impl Report {
     }
 
     /// Writes it as JSON.
-    pub(crate) fn write(&self, path: &Path) -> std::io::Result<()> {
+    pub(crate) fn write(&self, mut file: std::fs::File) -> std::io::Result<()> {
         let json = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
-        std::fs::write(path, json + "\n")
+        writeln!(file, "{json}")
     }
 }

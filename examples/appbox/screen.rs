@@ -63,13 +63,14 @@ impl Screen {
     pub(crate) fn closes(&self, report: &Report) {
         let tally = report.tally;
         self.line(&format!(
-            "{} of {} invariants held · {} requests: {} failed, {} repeated · objects: {} lost, \
-             {} corrupt · {} processes left behind · {:.1} s",
+            "{} of {} invariants held · {} requests: {} failed, {} retried, the slowest {} ms · \
+             objects: {} lost, {} corrupt · {} orphans left behind · {:.1} s",
             report.acts.iter().filter(|act| act.held).count(),
             report.acts.len(),
             tally.requests,
             tally.failed,
             tally.retried,
+            tally.slowest_ms,
             tally.lost,
             tally.corrupt,
             report.orphans,

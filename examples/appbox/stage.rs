@@ -53,7 +53,7 @@ impl Stage {
     /// Starts an empty cluster of six nodes in three zones that runs real processes.
     pub(crate) async fn set(folder: &Path) -> Result<Self, Fault> {
         let mut builder = Orchestra::builder()
-            .processes_in(folder.join("processes"))
+            .processes()
             .drain_max(Duration::from_millis(500));
         for zone in ZONES {
             for n in 1..=2 {
@@ -195,10 +195,8 @@ impl Stage {
 
     /// Waits until a deployment is rolled out and all its pods are available.
     pub(crate) async fn ready(&self, name: &str) -> Result<(), Fault> {
-        match tokio::time::timeout(PATIENCE, self.orchestra.ready::<Deployment>(name)).await {
-            Ok(outcome) => Ok(outcome.map(|_| ())?),
-            Err(_) => Err(format!("{name}: not ready within {PATIENCE:?}").into()),
-        }
+        let ready = self.orchestra.ready_within::<Deployment>(name, PATIENCE);
+        Ok(ready.await.map(drop)?)
     }
 
     /// A container that plays a part of this very binary.

@@ -1,6 +1,6 @@
 //! What an application that embeds orchestration mostly needs.
 
-pub use orchestra_core::kind::pod::EnvVarSource;
+pub use orchestra_core::kind::pod::{EnvVarSource, RestartPolicy, Volume};
 pub use orchestra_core::kind::{
     ConfigMap, Container, Deployment, Event, EventType, Namespace, Node, Pod, PodTemplateSpec,
     Probe, Resource, Secret, Service,

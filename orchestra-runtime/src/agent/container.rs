@@ -212,6 +212,7 @@ impl ContainerRun {
         self.shared.see(self.slot, |seen| {
             seen.state = SeenState::Running { since };
             seen.restarts = self.attempt;
+            seen.against.clear();
             if !(kept && probed) {
                 (seen.started, seen.ready) = (!probed, !probed);
             }
@@ -254,6 +255,7 @@ impl ContainerRun {
                     let ready = state.health.ready && state.health.restart.is_none();
                     self.shared.see(self.slot, |seen| {
                         (seen.started, seen.ready) = (state.health.started, ready);
+                        seen.against.clone_from(&state.reason);
                     });
                     if !state.reason.is_empty() {
                         self.shared.warn("Unhealthy", &state.reason);

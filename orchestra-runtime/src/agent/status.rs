@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) started: bool,
     /// Its readiness probe passes, or it has none and runs.
     pub(crate) ready: bool,
+    /// What a probe last said against it.
+    pub(crate) against: String,
 }
 
 /// What a container does.
@@ -65,6 +67,7 @@ impl Default for Seen {
             restarts: 0,
             started: false,
             ready: false,
+            against: String::new(),
         }
     }
 }
@@ -166,13 +169,16 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
     };
 
     let initialized = initialized(pod, seen);
-    let unready: Vec<&str> = pod
+    let unready: Vec<String> = pod
         .spec
         .containers
         .iter()
         .zip(&seen.containers)
         .filter(|(_, seen)| !(seen.ready && seen.running()))
-        .map(|(container, _)| container.name.as_str())
+        .map(|(container, seen)| match seen.against.as_str() {
+            "" => container.name.to_string(),
+            against => format!("{} ({against})", container.name),
+        })
         .collect();
     let contained = initialized && !over && unready.is_empty() && !seen.stopped;
     let ready = contained && pod.has_open_gates() && !seen.ending;
@@ -186,7 +192,7 @@ pub(crate) fn status(pod: &Pod, seen: &PodSeen, now: Timestamp) -> PodStatus {
             ),
             () if !unready.is_empty() => (
                 "ContainersNotReady",
-                format!("containers with unready status: {unready:?}"),
+                format!("containers with unready status: {}", unready.join(", ")),
             ),
             () if seen.ending => ("PodEnding", "it is being stopped".to_owned()),
             () if gates => (

@@ -3,15 +3,21 @@
 use std::error::Error;
 use std::fmt;
 
-use orchestra_core::error::{Cause, Retry};
+use orchestra_core::error::{Cause, Retry, report};
 use orchestra_core::kind::{FieldError, Invalid};
 use orchestra_core::port::store::{StoreError, StoreErrorKind};
 
 /// An API call failed: which call, about what, why, and what to do next.
 ///
 /// `Display` names the remedy and leaves the cause to whoever prints the chain.
-#[derive(Debug)]
 pub struct ApiError(Box<Inner>);
+
+/// For a `main` that returns it: what people read, with all causes.
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", report(self))
+    }
+}
 
 #[derive(Debug)]
 struct Inner {

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::engines::{EngineKind, MadeDriver, MakeProber};
-use super::{Orchestra, Tasks, host};
+use super::{Orchestra, Tasks, host, run_folder};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
 use crate::api::{Admission, Client, PriorityAdmission, QuotaAdmission, TolerationAdmission};
 use crate::clock::TokioClock;
@@ -70,7 +70,7 @@ pub struct Builder {
     shadow: Option<Arc<dyn Scheduler>>,
 }
 
-impl fmt::Debug for Builder {
+impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("nodes", &self.nodes.len())
@@ -154,10 +154,10 @@ impl Builder {
     }
 
     /// Runs containers as processes, with what they print and other state in a folder of this run
-    /// below the system's temporary folder. Once it has stopped nothing is left of that but what
-    /// containers printed.
+    /// below the system's temporary folder, `orchestra-`*pid*. Nothing is left of that once it has
+    /// stopped. What a run of this user left there because it was killed is ended at the next start.
     pub fn processes(mut self) -> Self {
-        let folder = std::env::temp_dir().join(format!("orchestra-{}", std::process::id()));
+        let folder = run_folder::own();
         self.own_folder = Some(folder.clone());
         self.processes_in(folder)
     }
@@ -373,6 +373,14 @@ impl Builder {
             nodes.push(host::node("local"));
         }
         check_nodes(&nodes)?;
+        if let Some(folder) = &self.own_folder {
+            run_folder::sweep().await;
+            if !self.agent.stop_workloads
+                && let Err(error) = run_folder::leave(folder)
+            {
+                tracing::warn!(folder = %folder.display(), %error, "the next run will end what this one leaves");
+            }
+        }
         let mut drivers = Vec::new();
         let mut agents = Vec::new();
         for node in &nodes {
@@ -485,7 +493,7 @@ fn tell_ballot(meter: &dyn Meter, ballot: &Ballot) {
 }
 
 /// An orchestra could not be started.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// Nothing runs workloads.
@@ -521,6 +529,13 @@ pub enum StartError {
         #[source]
         error: DriverError,
     },
+}
+
+/// For a `main` that returns it: what people read, with all causes.
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", orchestra_core::error::report(self))
+    }
 }
 
 impl Default for Tasks {

@@ -1,7 +1,7 @@
 //! How the nodes of a process get their engines.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +118,14 @@ impl MadeDriver {
         }
     }
 
+    /// Kills what the driver runs, without waiting for anybody. Custom drivers see to that themselves
+    /// when they are dropped.
+    pub(super) fn kill_now(&self) {
+        if let Made::Process(driver) = &self.made {
+            driver.kill_now();
+        }
+    }
+
     /// Joins what the driver runs. Its workloads have ended, or are left on purpose.
     pub(super) async fn shutdown(self) {
         match self.made {
@@ -125,18 +133,5 @@ impl MadeDriver {
             Made::Process(driver) => driver.shutdown().await,
             Made::Custom(_) => {}
         }
-    }
-}
-
-/// Removes a folder in which nothing stands but folders like it and the locks of drivers that are
-/// gone. What cannot be removed stays.
-pub(super) fn tidy(folder: &Path) {
-    let entries = || std::fs::read_dir(folder).into_iter().flatten().flatten();
-    for entry in entries().filter(|entry| entry.path().is_dir()) {
-        tidy(&entry.path());
-    }
-    if entries().all(|entry| entry.file_name() == "lock") {
-        let _ = std::fs::remove_file(folder.join("lock"));
-        let _ = std::fs::remove_dir(folder);
     }
 }

@@ -12,7 +12,7 @@ use crate::api::ApiError;
 const TAIL_BYTES: usize = 64 * 1_024;
 
 /// There is nothing to read of what a container printed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LogsError {
     /// There is no such pod.
@@ -44,6 +44,13 @@ pub enum LogsError {
     /// The pod could not be looked up.
     #[error("the pod could not be looked up")]
     Api(#[from] ApiError),
+}
+
+/// For a `main` that returns it: what people read, with all causes.
+impl std::fmt::Debug for LogsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", orchestra_core::error::report(self))
+    }
 }
 
 impl Orchestra {

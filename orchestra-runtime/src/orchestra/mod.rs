@@ -4,6 +4,7 @@ mod builder;
 mod engines;
 mod host;
 mod logs;
+mod run_folder;
 mod wait;
 
 use std::net::SocketAddr;
@@ -49,8 +50,11 @@ use engines::MadeDriver;
 /// # }
 /// ```
 ///
-/// Call [`stop`](Self::stop) at the end: it ends workloads in order. Dropping it instead cancels
-/// everything at once.
+/// Call [`stop`](Self::stop) at the end: it ends workloads in order. Dropping it instead, for instance by
+/// an error or a panic in between, ends everything at once: tasks are cancelled and processes killed,
+/// for which it blocks some milliseconds. Only workloads [that are to be
+/// left](Builder::leave_workloads) go on. A signal that nobody handles ends a program without dropping
+/// anything: [`run_until_signal`](Self::run_until_signal) handles them, from when it is called.
 #[derive(Debug)]
 pub struct Orchestra {
     client: Client,
@@ -147,6 +151,16 @@ impl Orchestra {
     /// [`Builder::addresses`]), or the port needs rights that this process lacks.
     pub async fn address(&self, service: &str) -> Result<SocketAddr, WaitError> {
         let key = ObjectKey::namespaced("default", service);
+        self.address_at(&key).await
+    }
+
+    /// Like [`address`](Self::address), for the service at `key`.
+    ///
+    /// # Errors
+    ///
+    /// As [`address`](Self::address).
+    pub async fn address_at(&self, key: &ObjectKey) -> Result<SocketAddr, WaitError> {
+        let key = key.clone();
         let Some(fresh) = self.client.api::<Service>().find(&key).await? else {
             return Err(WaitError::gone::<Service>(key));
         };
@@ -223,7 +237,7 @@ impl Orchestra {
             driver.shutdown().await;
         }
         if let Some(folder) = self.own_folder.take() {
-            let _ = tokio::task::spawn_blocking(move || engines::tidy(&folder)).await;
+            let _ = tokio::task::spawn_blocking(move || run_folder::tidy(&folder)).await;
         }
     }
 
@@ -274,6 +288,15 @@ impl Drop for Orchestra {
             &self.tasks.events,
         ] {
             token.cancel();
+        }
+        if self.leaves {
+            return;
+        }
+        for driver in &self.drivers {
+            driver.kill_now();
+        }
+        if let Some(folder) = self.own_folder.take() {
+            run_folder::tidy(&folder);
         }
     }
 }

@@ -121,7 +121,7 @@ impl Settles for Node {
 }
 
 /// What was waited for will not come.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
     /// There is no such object.
@@ -162,6 +162,13 @@ pub enum WaitError {
     Api(#[from] ApiError),
 }
 
+/// For a `main` that returns it: what people read, with all causes.
+impl std::fmt::Debug for WaitError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", orchestra_core::error::report(self))
+    }
+}
+
 impl WaitError {
     pub(super) fn gone<K: Resource>(key: ObjectKey) -> Self {
         Self::Gone {
@@ -198,6 +205,9 @@ impl Orchestra {
     /// a deployment is rolled out and its services know who answers, a pod is ready. Waits as long
     /// as it takes, and says in the log (`tracing`) every ten seconds what for; bound it with
     /// [`ready_within`](Self::ready_within). Cancel-safe.
+    ///
+    /// A container without a readiness probe counts as ready as soon as it runs, also one that is about
+    /// to fail: give it a probe, or its deployment some `minReadySeconds`.
     ///
     /// # Errors
     ///

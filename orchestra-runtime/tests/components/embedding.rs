@@ -6,7 +6,9 @@ use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{Deployment, Pod, Service};
 use orchestra_core::manifest;
 use orchestra_core::meta::ObjectKey;
+use orchestra_core::port::driver::{Workload, WorkloadDriver};
 use orchestra_runtime::Orchestra;
+use orchestra_runtime::driver::process::ProcessDriver;
 use orchestra_runtime::driver::sim::SimScript;
 use orchestra_runtime::driver::task::{ExitCode, TaskContext};
 use orchestra_runtime::orchestra::{LogsError, WaitError};
@@ -154,10 +156,30 @@ async fn waiting_for_the_address_of_a_service_that_goes_ends() {
 }
 
 #[tokio::test]
-async fn a_run_without_a_folder_of_its_own_leaves_none_behind() {
-    let folder = std::env::temp_dir().join(format!("orchestra-{}", std::process::id()));
+async fn a_run_without_a_folder_of_its_own_leaves_none_behind_and_clears_up_after_others() {
+    let of_run = |pid| std::env::temp_dir().join(format!("orchestra-{pid}"));
+    let folder = of_run(std::process::id());
+    // As a run leaves it that was killed: what it ran goes on.
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    let deserted = of_run(gone.id());
+    gone.wait().unwrap();
+    let long = format!("85{}.25", std::process::id());
+    let driver = ProcessDriver::builder(deserted.join("local")).open().await;
+    let driver = driver.unwrap();
+    let want = Workload {
+        image: "sleep".into(),
+        args: vec![long.clone()],
+        ..Workload::default()
+    };
+    driver.ensure(&want).await.unwrap();
+    driver.shutdown().await;
+    drop(driver);
+    assert_eq!(running(&long), 1);
+
     let orchestra = Orchestra::builder().processes().proxy(None).start().await;
     let orchestra = orchestra.unwrap();
+    assert_eq!(running(&long), 0);
+    assert!(!deserted.exists());
     let sleeps = json!({"containers": [{"name": "main", "image": "sleep", "args": ["1000"]}]});
     let api = orchestra.api::<Pod>();
     api.create(pod("p", sleeps)).await.unwrap();
@@ -166,4 +188,49 @@ async fn a_run_without_a_folder_of_its_own_leaves_none_behind() {
     orchestra.stop().await;
     let found = std::fs::read_dir(&folder).map(|found| found.flatten().collect::<Vec<_>>());
     assert!(found.is_err(), "{found:?}");
+}
+
+/// How many processes there are with that word among their arguments.
+fn running(word: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .filter(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|arg| arg == word.as_bytes())
+        })
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_do_not_outlive_an_orchestra_that_is_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody else sleeps for so long.
+    let long = format!("86{}.25", std::process::id());
+    let sleeps = json!({"containers": [{"name": "main", "image": "sleep", "args": [long]}]});
+    for round in 0..5 {
+        let builder = Orchestra::builder().processes_in(folder.path().join("p"));
+        let orchestra = builder.proxy(None).start().await.unwrap();
+        let api = orchestra.api::<Pod>();
+        for n in 0..5 {
+            api.create(pod(&format!("p{n}"), sleeps.clone()))
+                .await
+                .unwrap();
+        }
+        // In the first round some are just being started.
+        if round > 0 {
+            orchestra.ready::<Pod>("p0").await.unwrap();
+            assert!(running(&long) > 0);
+        }
+        drop(orchestra);
+        // What was being started as it was dropped may end a moment later.
+        let until = tokio::time::Instant::now() + Duration::from_secs(20);
+        while running(&long) > 0 {
+            assert!(
+                tokio::time::Instant::now() < until,
+                "round {round}: it goes on"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::cgroup::{Kept, Leaf};
 use super::main_process::{self, Main};
 use super::program::{self, Refusal};
 use super::record::{Place, Record, State};
-use super::{Run, Shared, clear, proc_fs, supervise};
+use super::{Run, Shared, clear, kill, proc_fs, supervise};
 use crate::driver::table::{Phase, Slot};
 
 /// A process just started.
@@ -138,6 +138,15 @@ fn launch(shared: &Shared, run: &Run, want: &Workload) -> Result<Launched, Refus
             format!("the system gave {raw} as its id"),
         ));
     };
+    let _ = run.pid.set(pid); // nobody else sets it
+    if shared.is_killed() {
+        kill::kill_started(pid);
+        undo();
+        return Err((
+            DriverErrorKind::Unavailable,
+            "the driver was told to kill all".to_owned(),
+        ));
+    }
     let handle = main_process::handle(pid);
     // Entering a group can take milliseconds, in which a program could start more than its limit
     // allows. So it waits, hardly begun. (A shell between us and it would enter the group first,

@@ -153,6 +153,11 @@ impl Main {
         }
     }
 
+    /// Whether it has ended. Reaps it, if it is our child.
+    pub(super) fn has_gone(&self) -> bool {
+        self.reap() != Status::Unknown || !self.runs()
+    }
+
     /// Waits until nothing that was killed with it is left, at most `REST_WAIT_MAX`.
     pub(super) async fn rest_is_gone(&self) {
         let until = tokio::time::Instant::now() + REST_WAIT_MAX;

@@ -4,6 +4,7 @@ mod adopt;
 mod capture;
 mod cgroup;
 mod exec;
+mod kill;
 mod launch;
 mod main_process;
 mod proc_fs;
@@ -16,6 +17,7 @@ use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use orchestra_core::port::driver::{
     DriverError, DriverErrorKind, ExecSource, Exit, LogSource, Observed, Usage, UsageSource,
     Workload, WorkloadDriver, WorkloadId,
 };
+use rustix::process::Pid;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -114,6 +117,7 @@ impl ProcessDriverBuilder {
             table: Table::default(),
             tracker: TaskTracker::new(),
             detach: CancellationToken::new(),
+            killed: AtomicBool::new(false),
         });
         let exec = exec::Exec(Arc::clone(&shared));
         let driver = ProcessDriver { shared, exec };
@@ -153,6 +157,8 @@ struct Run {
     log: Arc<Log>,
     /// `None` if it was started by a driver before this one.
     surroundings: Option<Surroundings>,
+    /// Its process, as soon as there is one.
+    pid: OnceLock<Pid>,
     main: OnceLock<Arc<Main>>,
 }
 
@@ -171,6 +177,8 @@ struct Shared {
     tracker: TaskTracker,
     /// The driver goes; what it started stays.
     detach: CancellationToken,
+    /// The driver goes, and takes what it started with it.
+    killed: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -253,6 +261,7 @@ impl Shared {
             place,
             log: Arc::new(log),
             surroundings,
+            pid: OnceLock::new(),
             main: OnceLock::new(),
         }
     }

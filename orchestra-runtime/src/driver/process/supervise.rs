@@ -91,7 +91,9 @@ async fn supervise(
         {
             tracing::warn!(workload = %run.id, groups = ?leaf.dirs, "its control group is left");
         }
-        write_down(&run, record, &exit);
+        if !shared.is_killed() {
+            write_down(&run, record, &exit);
+        }
         exit
     });
     let exit = exit

@@ -39,7 +39,11 @@ pub type ListenError = PortError<ListenErrorKind>;
 #[non_exhaustive]
 pub enum ListenErrorKind {
     /// Somebody listens there already.
-    #[error("the port is in use; stop what holds it (`ss -ltnp` shows it), or choose another port")]
+    #[error(
+        "the port is in use; stop what holds it (`ss -ltnp` shows it), or choose another port; if it \
+         is another orchestra of this host, give each addresses of its own: \
+         `.addresses(AddressPlan::share(n)?)`"
+    )]
     InUse,
     /// The proxy itself listens there, for another service.
     #[error("another service listens there; give one of the two another port")]
