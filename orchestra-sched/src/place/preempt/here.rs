@@ -104,6 +104,8 @@ impl Here {
 pub(super) struct Everywhere {
     /// By row, once looked at: who is left of the snapshot's pods.
     rows: Vec<Option<Here>>,
+    /// How many pods that are, as they were when looked at.
+    known: usize,
     /// The rows whose ending pods are off the ledger.
     ended: FixedBitSet,
 }
@@ -112,6 +114,7 @@ impl Everywhere {
     pub(super) fn new(rows: usize) -> Self {
         Self {
             rows: vec![None; rows],
+            known: 0,
             ended: FixedBitSet::with_capacity(rows),
         }
     }
@@ -121,16 +124,24 @@ impl Everywhere {
         self.ended.clear();
     }
 
+    /// How many pods are known, more or less.
+    pub(super) fn known(&self) -> usize {
+        self.known
+    }
+
     /// What is on a row may have changed.
     pub(super) fn forget(&mut self, node: NodeIx) {
-        self.rows[node.row()] = None;
+        if let Some(here) = self.rows[node.row()].take() {
+            self.known = self.known.saturating_sub(here.pods.len());
+        }
     }
 
     /// Who is on `node`; takes off `ledger` who ends there.
     pub(super) fn look(&mut self, snapshot: &Snapshot, ledger: &mut Ledger, node: NodeIx) -> &Here {
         let here = self.rows[node.row()].get_or_insert_with(|| {
-            let row = snapshot.node(node);
-            Here::new(row.pods())
+            let here = Here::new(snapshot.node(node).pods());
+            self.known += here.pods.len();
+            here
         });
         if !here.ending.is_empty() && !self.ended.put(node.row()) {
             here.ending.iter().for_each(|pod| ledger.evict(node, pod));

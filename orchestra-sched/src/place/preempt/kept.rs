@@ -13,6 +13,9 @@ const BEHIND_MAX: usize = 16;
 /// How many rows there may be in all that is kept, each shape's counted anew.
 const ROWS_KEPT_MAX: usize = 1 << 18;
 
+/// With more pods than this, who is where is looked at anew. Each takes some 64 bytes.
+const PODS_KEPT_MAX: usize = 1 << 18;
+
 /// Answers as of some snapshot, to be brought up to date when they are wanted again. Whether they are
 /// recalled or found anew changes no plan.
 #[derive(Debug)]
@@ -32,6 +35,9 @@ impl Kept {
         own: &[NodeIx],
     ) -> Self {
         own.iter().for_each(|&node| everywhere.forget(node));
+        if everywhere.known() > PODS_KEPT_MAX {
+            everywhere = Everywhere::new(snapshot.len());
+        }
         memos.retain_mut(|memo| memo.tidy() <= BEHIND_MAX + snapshot.len() / 4);
         let many = ROWS_KEPT_MAX / snapshot.len().max(1);
         memos.drain(..memos.len().saturating_sub(many.max(1)));
