@@ -128,15 +128,17 @@ fn main() {
         }
     }
     if wanted.is_empty() || wanted.iter().any(|name| "refused".contains(&**name)) {
-        for nodes in [1_000, 5_000, 15_000] {
-            refuse(nodes);
+        for (name, unlike) in [("refused, nodes alike", 0), ("refused, nodes unlike", 7)] {
+            for nodes in [1_000, 5_000, 15_000] {
+                refuse(name, nodes, unlike);
+            }
         }
     }
 }
 
-/// Every node is full; each newcomer is refused, and told why.
-fn refuse(nodes: usize) {
-    let builder = full(nodes);
+/// Every node is full; each newcomer, of a new shape, is refused, and told why.
+fn refuse(name: &str, nodes: usize, unlike: usize) {
+    let builder = full(nodes, unlike);
     let scheduler = Framework::new(Profile::default().without_preemption());
     let (mut plans, mut whys) = (Vec::new(), Vec::new());
     for n in 0..MEASURED {
@@ -153,17 +155,19 @@ fn refuse(nodes: usize) {
         whys.push(cpu() - before);
         assert_eq!(why, *plan.unplaced[0].why);
     }
-    report("refused, every shape new", nodes, plans);
+    report(name, nodes, plans);
     report("- of which to say why", nodes, whys);
 }
 
-/// Nodes with four pods of 900m each.
-fn full(nodes: usize) -> SnapshotBuilder {
+/// Nodes with four pods of 900m each, or of less the more `unlike` they are.
+fn full(nodes: usize, unlike: usize) -> SnapshotBuilder {
     let mut builder = SnapshotBuilder::new();
     for n in 0..nodes {
         builder.apply_node(&node(n));
         for nth in 0..4 {
-            let pod = named(asking(900, 500 << 20), "low", 4 * n + nth);
+            let less = (4 * n + nth) * unlike % 101;
+            let asked = asking(900 - less as i64, (500 << 20) + less as i64);
+            let pod = named(asked, "low", 4 * n + nth);
             builder.apply_pod(&pod.on_node(format!("node-{n}")));
         }
     }
@@ -173,7 +177,7 @@ fn full(nodes: usize) -> SnapshotBuilder {
 /// Every node is full of four pods of 900m; each newcomer, of higher priority, asks for 3000m. Its
 /// victims leave and it takes their place before the next one comes.
 fn preempt(name: &str, nodes: usize, step: usize) {
-    let mut builder = full(nodes);
+    let mut builder = full(nodes, 0);
     let asked = |n: usize| asking(3_000, (500 << 20) + (n * step) as i64);
     let pods: Vec<Pending> = (0..MEASURED)
         .map(|n| named(asked(n).priority(10), "high", 4 * nodes + n))

@@ -130,6 +130,8 @@ pub(crate) struct Account {
     explanation: Explanation,
     remedies: Remedies,
     lacking: Run,
+    /// By what nodes lack: where the rule and the reasons stand under which they count, once known.
+    places: [Option<(usize, [usize; 4])>; 16],
 }
 
 impl Account {
@@ -149,6 +151,7 @@ impl Account {
             },
             remedies: Remedies::default(),
             lacking: Run::default(),
+            places: [None; 16],
         }
     }
 

@@ -30,39 +30,51 @@ impl Asks {
 pub(super) struct Lacking {
     /// A bit for each of [`NAMES`].
     pub(super) mask: u8,
-    /// How much of each.
+    /// A bit for each of which it has less than is asked, whoever leaves.
+    lasts: u8,
+    /// How much of each is missing, and how much it has; 0 of what is enough.
     missing: [i64; 4],
     total: [i64; 4],
-    asked: [i64; 4],
 }
 
 impl Lacking {
+    #[inline]
     fn of(asks: &Asks, snapshot: &Snapshot, rows: &Rows<'_>, row: usize) -> Self {
         let (pods, storage) = snapshot.uncolumned(row);
-        let total = [pods, rows.cpu_total[row], rows.memory_total[row], storage];
-        let free = [
-            rows.pods_free[row],
-            rows.cpu_free[row],
-            rows.memory_free[row],
-            rows.storage_free[row],
+        let columns = [
+            (rows.pods_free[row], pods),
+            (rows.cpu_free[row], rows.cpu_total[row]),
+            (rows.memory_free[row], rows.memory_total[row]),
+            (rows.storage_free[row], storage),
         ];
         let mut found = Self {
             mask: 0,
+            lasts: 0,
             missing: [0; 4],
-            total,
-            asked: asks.0,
+            total: [0; 4],
         };
-        for (at, (&asked, free)) in asks.0.iter().zip(free).enumerate() {
+        for (at, (&asked, (free, total))) in asks.0.iter().zip(columns).enumerate() {
             if fits::lacks(asked, free) {
                 found.mask |= 1 << at;
+                found.lasts |= u8::from(asked > total) << at;
                 found.missing[at] = asked.saturating_sub(free);
+                found.total[at] = total;
             }
         }
         found
     }
 
     fn lasts(&self, at: usize) -> bool {
-        self.asked[at] > self.total[at]
+        self.lasts >> at & 1 == 1
+    }
+
+    /// Whether it lacks one thing, of which more than so many thousandths are missing: most do of
+    /// what the best lacks, and need no division.
+    pub(super) fn exceeds(self, thousandths: i64) -> bool {
+        let at = self.mask.trailing_zeros() as usize;
+        let (missing, total) = (self.missing[at], self.total[at].max(1));
+        self.count() == 1
+            && i128::from(missing) * 1_000 >= (i128::from(thousandths) + 1) * i128::from(total)
     }
 
     fn each(self) -> impl Iterator<Item = usize> {
@@ -131,7 +143,10 @@ impl Account {
         let found = Lacking::of(asks, snapshot, rows, node.row());
         if self.lacking.found != Some(found) {
             self.end_run();
-            let Some((places, bar)) = self.places(found).zip(self.bar(found)) else {
+            let Some(places) = self.places(found) else {
+                return false;
+            };
+            let Some(bar) = self.bar(found, places.1) else {
                 return false;
             };
             self.lacking = Run {
@@ -178,8 +193,7 @@ impl Account {
 
     /// The last name that makes such a node one of the nearest, or the best remedy; `None` if every
     /// name does.
-    fn bar(&self, found: Lacking) -> Option<SmolStr> {
-        let (_, reasons) = self.places(found)?;
+    fn bar(&self, found: Lacking, reasons: [usize; 4]) -> Option<SmolStr> {
         let mut bar = self.remedies.bar(found)?;
         for at in found.each() {
             let worst = self.explanation.reasons[reasons[at]]
@@ -195,7 +209,10 @@ impl Account {
     }
 
     /// Where the rule and the reasons stand that such a node counts under, if they all do.
-    fn places(&self, found: Lacking) -> Option<(usize, [usize; 4])> {
+    fn places(&mut self, found: Lacking) -> Option<(usize, [usize; 4])> {
+        if let Some(known) = self.places[usize::from(found.mask)] {
+            return Some(known);
+        }
         let whole = &self.explanation;
         let rule = whole.rules.iter().position(|known| known.rule == RULE)?;
         let mut places = [0; 4];
@@ -207,6 +224,8 @@ impl Account {
             let mut reasons = whole.reasons.iter();
             places[at] = reasons.position(|reason| is_it(&reason.obstacle))?;
         }
-        (found.mask != 0).then_some((rule, places))
+        let known = (found.mask != 0).then_some((rule, places));
+        self.places[usize::from(found.mask)] = known;
+        known
     }
 }

@@ -46,6 +46,9 @@ impl Remedies {
         }
         let at = self.masks.iter().position(|&mask| mask == found.mask)?;
         let (missing, remedy) = &self.best[at];
+        if found.exceeds(*missing) {
+            return Some(SmolStr::default());
+        }
         match missing.cmp(&found.shares()) {
             Ordering::Less => Some(SmolStr::default()),
             Ordering::Equal => Some(remedy.node.clone()),
