@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use smol_str::{SmolStr, format_smolstr};
 
-use super::framework::Profile;
 use super::plugin::{Cycle, Filter, Reach, Score, Scorer};
+use super::profile::Profile;
 use super::{Changes, Fault};
 use crate::fits::Obstacle;
 use crate::snapshot::{NodeIx, Rows};

@@ -61,6 +61,7 @@ mod memory;
 pub mod packing;
 pub mod plugin;
 pub mod preempt;
+mod profile;
 pub mod queue;
 pub mod score;
 mod shadow;
@@ -84,9 +85,10 @@ use smol_str::SmolStr;
 
 pub use alone::{scores, scores_among, verdicts};
 pub use changes::Changes;
-pub use framework::{Framework, Profile, SWEEPS_KEPT_MAX, WEIGHT_MAX};
+pub use framework::{Framework, SWEEPS_KEPT_MAX};
 pub use hold::Held;
 pub use preempt::{Preemption, Victim};
+pub use profile::{Profile, WEIGHT_MAX};
 pub(crate) use share::Words;
 
 pub use shadow::{Ballot, Shadow, Vote};
