@@ -132,7 +132,7 @@ impl Loader {
         if load.problems.is_empty() {
             Ok(load.found)
         } else {
-            Err(ManifestError::new(load.problems))
+            Err(ManifestError::new(load.problems, load.found.unhonoured))
         }
     }
 
@@ -147,7 +147,7 @@ impl Loader {
             Err(error) => {
                 let mut load = Load::of(self);
                 load.malformed(not_utf8(bytes, error.valid_up_to()));
-                Err(ManifestError::new(load.problems))
+                Err(ManifestError::new(load.problems, Vec::new()))
             }
         }
     }

@@ -56,6 +56,7 @@ const ASKED: &[(&[&str], &[&str])] = &[
     (&["whenUnsatisfiable"], &["minDomains", "topologyKey"]),
     (&["labelSelector"], &["matchLabelKeys", "mismatchLabelKeys"]),
     (&["hostNetwork", "containerPort"], &["hostPort"]),
+    (&["port"], &["targetPort"]),
     (
         &["restartPolicy"],
         &[

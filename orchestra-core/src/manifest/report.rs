@@ -54,19 +54,36 @@ impl fmt::Display for Problem {
 }
 
 /// A text was refused as a whole; nothing of it was taken.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Eq, PartialEq, thiserror::Error)]
 pub struct ManifestError {
     /// What is wrong, in the order of the text; the first 100. Never empty.
     pub problems: Vec<Problem>,
     /// How many more there are.
     pub more: usize,
+    /// Fields that are not known, in the order of the text; the first 100. They are no reason to
+    /// refuse it, but may be why something is missing.
+    pub unknown: Vec<Unhonoured>,
 }
 
 impl ManifestError {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    pub(super) fn new(mut problems: Vec<Problem>, mut unhonoured: Vec<Unhonoured>) -> Self {
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
         problems.truncate(PROBLEMS_MAX);
-        Self { problems, more }
+        unhonoured
+            .retain(|field| matches!(field.reason, Reason::UnknownField | Reason::Misspelt(_)));
+        unhonoured.truncate(PROBLEMS_MAX);
+        Self {
+            problems,
+            more,
+            unknown: unhonoured,
+        }
+    }
+}
+
+/// For a `main` that returns it: what people read.
+impl fmt::Debug for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -80,6 +97,9 @@ impl fmt::Display for ManifestError {
         }
         if self.more > 0 {
             write!(f, "\nand {} more", self.more)?;
+        }
+        for unknown in &self.unknown {
+            write!(f, "\n{unknown}")?;
         }
         Ok(())
     }

@@ -706,3 +706,27 @@ fn a_text_past_the_bound_is_refused_clearly() {
         "{said:?}"
     );
 }
+
+#[test]
+fn what_is_not_known_is_told_beside_what_is_wrong() {
+    let text = "
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selectr: {app: web}
+  ports: [{port: 808000}]
+";
+    let error = crate::manifest::load(text).expect_err("no such port");
+    assert_eq!(
+        (error.problems.len(), error.unknown.len()),
+        (1, 1),
+        "{error}"
+    );
+    let told = error.to_string();
+    assert!(
+        told.contains("selectr is not a known field; did you mean selector?"),
+        "{told}"
+    );
+    assert_eq!(format!("{error:?}"), told);
+}

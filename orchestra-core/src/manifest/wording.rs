@@ -47,7 +47,7 @@ fn wanted_in_words(wanted: &str, found: &Value) -> (String, String) {
         let wanted = format!("a whole number from 0 to {most}");
         let remedy = match found {
             Value::String(text) if text.parse::<u64>().is_ok() => "write it without quotes",
-            _ => "write such a number, or leave the field out",
+            _ => "write such a number",
         };
         (wanted, remedy.to_owned())
     };
@@ -63,7 +63,7 @@ fn wanted_in_words(wanted: &str, found: &Value) -> (String, String) {
         "i32" | "i64" => {
             let remedy = match found {
                 Value::String(text) if text.parse::<i64>().is_ok() => "write it without quotes",
-                _ => "write such a number, or leave the field out",
+                _ => "write such a number",
             };
             ("a whole number in range".into(), remedy.into())
         }
@@ -275,7 +275,7 @@ mod tests {
         for (line, told) in [
             (
                 "replicas: -1",
-                "spec.replicas: \"-1\" is negative, not a whole number from 0 to 4294967295; write such a number, or leave the field out",
+                "spec.replicas: \"-1\" is negative, not a whole number from 0 to 4294967295; write such a number",
             ),
             (
                 "replicas: \"3\"",

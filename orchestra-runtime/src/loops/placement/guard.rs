@@ -33,7 +33,7 @@ impl PlacementLoop {
             if !placement.devices.is_empty()
                 && let Some(ask) = &mut Arc::make_mut(&mut demand).accelerators
             {
-                ask.held = placement.devices.clone();
+                ask.held = placement.devices;
             }
             let Err(misfit) = fits::claim(&mut ledger, &placement.node, &demand) else {
                 return true;
