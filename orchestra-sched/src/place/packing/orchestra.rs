@@ -1,6 +1,6 @@
 //! Our own packing rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::{DeviceSet, WHOLE_MILLI};
@@ -8,21 +8,27 @@ use smol_str::SmolStr;
 
 use super::bins::{PARTS, worth};
 use super::strand::Losses;
-use super::workload::Workload;
+use super::workload::{Class, Workload};
 use super::{Packing, best};
 use crate::place::plugin::{SCORE_MAX, Score};
-use crate::snapshot::{Devices, NodeFacts};
+use crate::snapshot::{Demand, Devices, NodeFacts};
 
-/// The score of a placement that loses nothing.
+/// The score of a placement that loses no more than the pod loses anywhere.
 const EVEN: i64 = 50;
-/// Losses that count as equal, in thousandths of a device: among equals the first node in order
-/// wins, which keeps few nodes open.
+/// Losses beyond that which count as equal, in thousandths of a device: among equals the first node in
+/// order wins, which keeps few nodes open.
 const EQUAL_MILLI: i64 = 60;
-/// How much a gap in a device counts beside what is stranded, in percent.
-const GAPS_PERCENT: i64 = 60;
+/// The same for pods that want no device.
+const EQUAL_CPU_MILLI: i64 = 20;
+/// Gains that count as equal, in thousandths of a device.
+const EQUAL_GAIN_MILLI: i64 = 10;
 /// What a device of a model is worth over others, in thousandths of a device, where pods that can use
 /// no other ask for all of that model there is.
 const SCARCE_MILLI: i64 = 20;
+/// What it is worth besides then, growing from nothing where they ask for so much of the model, in
+/// percent.
+const RUNS_OUT_MILLI: i64 = 80;
+const RUNS_OUT_PERCENT: i64 = 80;
 /// How many steps of CPU and memory the commonest kind of node has, and how many of devices a node
 /// of eight.
 const CPU_STEPS: i64 = 96;
@@ -47,10 +53,14 @@ const TABLE_DEVICES_MAX: i64 = 8;
 ///   A dynamic programme says for every rest of CPU, memory and devices how much is lost on average
 ///   when pods of the workload come, each passing a node by the sooner the more it would cost there.
 /// * **Models.** Devices of a model that some pods cannot do without are worth a little more, in
-///   proportion to how much of the model such pods ask for.
+///   proportion to how much of the model such pods ask for, and more than a little where they ask for
+///   nearly all there is and its nodes have the CPU for them.
 ///
-/// The score falls with what is lost so. Equal losses are left equal, so that the order of the nodes
-/// decides and few nodes are open at a time.
+/// The score falls with what is lost so, beyond what a pod of that kind loses on the empty node that
+/// suits it best: a share of 810 leaves a gap wherever it goes. Small losses are left equal, so that
+/// the order of the nodes decides and few nodes are open at a time. Gains are told apart more finely: a
+/// node with little CPU for its devices is better off with a pod that needs little of it, and such pods
+/// are not spent where any pod would do.
 ///
 /// Whole numbers throughout: the same on every machine. The tables take some megabytes for each set
 /// of models that kinds of pod tell apart.
@@ -65,14 +75,25 @@ pub fn orchestra<'a>(
             return (EVEN as Score, DeviceSet::NONE);
         };
         let (cpu, memory) = (rows.cpu_free[i], rows.memory_free[i]);
-        let before = plan.lost(model, cpu, memory, &rows.devices[i]);
-        let asked = &cycle.pod.demand.requests;
+        let demand = &*cycle.pod.demand;
+        let even = plan.lost(model, cpu, memory, &rows.devices[i]) + plan.unavoidable(demand);
+        let asked = &demand.requests;
         let (cpu, memory) = (cpu - asked.cpu_milli, memory - asked.memory);
         best(cycle, rows, i, |devices| {
-            let loss = plan.lost(model, cpu, memory, devices) - before;
-            (EVEN - loss.div_euclid(EQUAL_MILLI * PARTS)).clamp(0, SCORE_MAX.into()) as Score
+            let loss = plan.lost(model, cpu, memory, devices) - even;
+            score(loss, demand.accelerators.is_some())
         })
     })
+}
+
+/// What a loss, in [`PARTS`] of a thousandth of a device, scores for a pod with devices or without.
+fn score(loss: i64, devices: bool) -> Score {
+    let equal = match (loss < 0, devices) {
+        (true, _) => EQUAL_GAIN_MILLI,
+        (false, true) => EQUAL_MILLI,
+        (false, false) => EQUAL_CPU_MILLI,
+    };
+    (EVEN - loss.div_euclid(equal * PARTS)).clamp(0, SCORE_MAX.into()) as Score
 }
 
 struct Plan {
@@ -83,6 +104,9 @@ struct Plan {
     device_step: i64,
     /// By model.
     models: BTreeMap<SmolStr, Model>,
+    /// What a pod of each kind of the workload loses at least on an empty node, in [`PARTS`] of a
+    /// thousandth of a device, where it is more than nothing.
+    unavoidable: BTreeMap<Class, i64>,
 }
 
 struct Model {
@@ -106,6 +130,7 @@ impl Plan {
             memory_step: common.map_or(1, |node| steps(node.allocatable.memory, MEMORY_STEPS)),
             device_step: i64::from(WHOLE_MILLI) * PARTS / DEVICE_STEPS,
             models: BTreeMap::new(),
+            unavoidable: BTreeMap::new(),
         };
         let scarce = scarcity(workload, &nodes);
         let mut models: BTreeMap<&SmolStr, (i64, i64, i64)> = BTreeMap::new();
@@ -155,7 +180,42 @@ impl Plan {
                 plan.models.insert(model.clone(), Model { losses, scarce });
             }
         }
+        plan.unavoidable = plan.least_losses(workload, &nodes);
         plan
+    }
+
+    /// What pods of each kind lose on the empty node that suits them best, where it is more than
+    /// nothing.
+    fn least_losses(&self, workload: &Workload, nodes: &[&NodeFacts]) -> BTreeMap<Class, i64> {
+        let kind = |node: &NodeFacts| {
+            let allocatable = &node.allocatable;
+            (allocatable.cpu_milli, allocatable.memory, node.devices)
+        };
+        let kinds: BTreeSet<_> = nodes.iter().map(|node| (kind(node), &node.model)).collect();
+        let least = |class: &Class| {
+            let losses = kinds.iter().filter_map(|&((cpu, memory, count), model)| {
+                let fits = cpu >= class.cpu_milli
+                    && memory >= class.memory
+                    && count >= class.count as usize
+                    && (class.count == 0 || class.takes(model));
+                let model = self.models.get(model).filter(|_| fits)?;
+                let mut devices = Devices::new(count);
+                let before = self.lost(model, cpu, memory, &devices);
+                devices.charge((0..class.count as usize).collect(), class.milli);
+                let (cpu, memory) = (cpu - class.cpu_milli, memory - class.memory);
+                Some(self.lost(model, cpu, memory, &devices) - before)
+            });
+            losses.min().unwrap_or(0)
+        };
+        let losses = workload
+            .classes()
+            .map(|(class, _)| (class.clone(), least(class)));
+        losses.filter(|(_, loss)| *loss > 0).collect()
+    }
+
+    fn unavoidable(&self, demand: &Demand) -> i64 {
+        let loss = self.unavoidable.get(&Class::of(demand));
+        loss.copied().unwrap_or(0)
     }
 
     /// What is lost of a node with so much free, in [`PARTS`] of a thousandth of a device.
@@ -173,40 +233,64 @@ impl Plan {
             down(worth, self.device_step),
         );
         let scarce = worth * model.scarce / (i64::from(WHOLE_MILLI) * PARTS);
-        gaps * GAPS_PERCENT / 100 + stranded - scarce
+        gaps + stranded - scarce
     }
 }
 
-/// What devices of each model are worth over others, in [`PARTS`] of a thousandth: pods that name
-/// models ask for them in proportion to how many there are, at a load of all devices.
+/// What devices of each model are worth over others, in [`PARTS`] of a thousandth: by how much of the
+/// model pods that name models ask for, in proportion to how many there are of those that they name,
+/// at a load of all devices.
 fn scarcity<'a>(workload: &Workload, nodes: &[&'a NodeFacts]) -> BTreeMap<&'a SmolStr, i64> {
-    /// So that many small amounts are not rounded away.
-    const FINE: u128 = 1_000_000;
-    let mut devices: BTreeMap<&SmolStr, u128> = BTreeMap::new();
+    const ALL: u128 = MILLIONTHS as u128;
+    // CPU and devices of each model.
+    let mut models: BTreeMap<&SmolStr, (u128, u128)> = BTreeMap::new();
     for node in nodes {
-        *devices.entry(&node.model).or_default() += node.devices as u128;
+        let (cpu, devices) = models.entry(&node.model).or_default();
+        *cpu += node.allocatable.cpu_milli.max(0) as u128;
+        *devices += node.devices as u128;
     }
-    let all: u128 = devices.values().sum();
+    let all: u128 = models.values().map(|(_, devices)| devices).sum();
     let asks = workload.classes().map(|(class, pods)| {
         let milli = u128::from(class.count) * u128::from(class.milli);
         (class, milli * u128::from(pods))
     });
     let asked: u128 = asks.clone().map(|(_, milli)| milli).sum();
+    let asked_cpu = workload
+        .classes()
+        .map(|(class, pods)| class.cpu_milli.max(0) as u128 * u128::from(pods))
+        .sum::<u128>();
     let named: Vec<_> = asks.filter(|(class, _)| !class.models.is_empty()).collect();
-    let most = (SCARCE_MILLI * PARTS) as u128;
-    let of = |model: &SmolStr| {
+    let of = |model: &SmolStr, (cpu, devices): (u128, u128)| {
         // What each class asks of a device of the model.
         let parts = named
             .iter()
             .filter(|(class, _)| class.takes(model))
             .map(|(class, milli)| {
-                let takes = devices.iter().filter(|(model, _)| class.takes(model));
-                let usable: u128 = takes.map(|(_, devices)| devices).sum();
-                FINE * most * milli * all / (asked * usable).max(1)
+                let takes = models.iter().filter(|(model, _)| class.takes(model));
+                let usable: u128 = takes.map(|(_, (_, devices))| devices).sum();
+                ALL * milli * all / (asked * usable).max(1)
             });
-        (parts.sum::<u128>() / FINE).min(most) as i64
+        let cpu = ALL * cpu * asked / (1_000 * devices * asked_cpu).max(1);
+        let part = |of: u128| of.min(ALL) as i64;
+        scarce(part(parts.sum()), part(cpu))
     };
-    devices.keys().map(|&model| (model, of(model))).collect()
+    models
+        .iter()
+        .map(|(&model, &there)| (model, of(model, there)))
+        .collect()
+}
+
+/// Parts of a whole.
+const MILLIONTHS: i64 = 1_000_000;
+
+/// What a device is worth over others where so much of its model is asked for by those who name it,
+/// and its nodes have so much of the CPU for each device that pods ask for each of theirs. Where they
+/// have less, those who name the model leave devices without CPU, and the less is kept for them.
+fn scarce(asked: i64, cpu: i64) -> i64 {
+    let plenty = MILLIONTHS / 100 * RUNS_OUT_PERCENT;
+    let runs_out = PARTS * RUNS_OUT_MILLI * (asked - plenty).max(0) / (MILLIONTHS - plenty);
+    let kept = runs_out * cpu / MILLIONTHS * cpu / MILLIONTHS;
+    PARTS * SCARCE_MILLI * asked / MILLIONTHS + kept
 }
 
 /// A node of the kind that has most devices in all.
