@@ -74,6 +74,12 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let trace = load(args)?;
     let policies = Policies::known().with("most-cpu", plugin::most_cpu);
+    // A name that is not known is told before anything is played.
+    for name in &args.policy {
+        if !policies.names().any(|known| known == name) {
+            policies.make(name, &trace)?;
+        }
+    }
     let mut outcomes = Vec::new();
     for name in &args.policy {
         let began = Instant::now();
@@ -97,7 +103,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         outcomes.push(outcome);
     }
     if let Some(path) = &args.plot {
-        plot::draw(path, &outcomes)?;
+        plot::draw(path, &outcomes).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("drawn to {}", path.display());
     }
     Ok(())
@@ -150,6 +156,14 @@ fn summary(outcome: &Outcome, seconds: f64) -> String {
                 "  at {load} %: {used:.2} used, {fragment:.2} in fragments;"
             );
         }
+    }
+    if let Some(last) = outcome.points.last() {
+        let _ = write!(
+            line,
+            "  at the end ({:.0} %): {:.2} used;",
+            outcome.load_percent(last),
+            outcome.used_percent(last)
+        );
     }
     let no = outcome.unplaced;
     let _ = write!(
