@@ -5,8 +5,7 @@
 //! ```
 //!
 //! `MODEL` and `ASSIGNMENT` are in the challenge's formats; without them a small cluster is made up.
-//! The library knows no clock; this program holds it, and a thread for each seed. From time to time all
-//! threads go on from where the best of them is.
+//! The library knows no clock; this program holds it, and a thread for each seed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,7 +15,7 @@ mod roadef;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Barrier, Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -85,12 +84,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         cost: before.total(),
         assignment,
     });
-    let threads = args.threads.max(1);
-    let meeting = Meeting::of(usize::try_from(threads)?);
     std::thread::scope(|scope| {
-        for nth in 0..threads {
-            let (model, best, meeting) = (&model, &best, &meeting);
-            scope.spawn(move || search(model, args.seed + nth, started, limit, meeting, best));
+        for nth in 0..args.threads.max(1) {
+            let (model, best) = (&model, &best);
+            scope.spawn(move || search(model, args.seed + nth, started, limit, best));
         }
     });
     let best = best.into_inner()?;
@@ -127,75 +124,18 @@ fn about(path: &Path, error: &dyn Error) -> String {
     format!("{}: {error}", path.display())
 }
 
-/// When searches meet, and all go on from where the best of them is: in shares of the time.
-const MEET_AT: [f64; 3] = [0.5, 0.7, 0.85];
-
-/// Where the searches wait for each other.
-#[derive(Debug)]
-struct Meeting {
-    all: Barrier,
-    best: Mutex<Option<Best>>,
-}
-
-impl Meeting {
-    fn of(threads: usize) -> Self {
-        Self {
-            all: Barrier::new(threads),
-            best: Mutex::new(None),
-        }
-    }
-
-    /// Waits for all the others. The search goes on from where the best of them is.
-    fn meet(&self, search: &mut Search<'_>) {
-        let best = || self.best.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut best = best();
-            if best.as_ref().is_none_or(|best| search.cost() < best.cost) {
-                *best = Some(Best {
-                    cost: search.cost(),
-                    assignment: search.current(),
-                });
-            }
-        }
-        self.all.wait();
-        let better = best()
-            .as_ref()
-            .filter(|best| best.cost < search.cost())
-            .map(|best| best.assignment.clone());
-        if let Some(better) = better {
-            // Nothing is broken where another search is.
-            let _ = search.go_on_from(&better);
-        }
-        if self.all.wait().is_leader() {
-            *best() = None;
-        }
-        self.all.wait();
-    }
-}
-
 /// One search until the time is up.
-fn search(
-    model: &Model,
-    seed: u64,
-    started: Instant,
-    limit: Duration,
-    meeting: &Meeting,
-    best: &Mutex<Best>,
-) {
+fn search(model: &Model, seed: u64, started: Instant, limit: Duration, best: &Mutex<Best>) {
     let begun = started.elapsed();
     let left = limit.saturating_sub(begun).as_secs_f64();
     let mut search = Search::new(model, PlanRng::new(seed));
     let (mut report, mut steps) = (begun, 1_000);
-    let mut meetings = MEET_AT.into_iter().peekable();
     loop {
         let now = started.elapsed();
         if now >= limit {
             break;
         }
         let share = (now - begun).as_secs_f64() / left;
-        if meetings.next_if(|at| *at <= share).is_some() {
-            meeting.meet(&mut search);
-        }
         search.set_progress((share * f64::from(PROGRESS_DONE)) as u32);
         search.advance(steps);
         // About a hundredth of a second a time, so that the end is met.
@@ -212,10 +152,7 @@ fn search(
             report += (limit / 20).max(Duration::from_millis(500));
         }
     }
-    for _ in meetings {
-        meeting.meet(&mut search); // where the time was too short, so that nobody waits in vain
-    }
-    let mut best = best.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut best = best.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if search.best_cost() < best.cost {
         best.cost = search.best_cost();
         best.assignment = search.best();

@@ -3,10 +3,10 @@
 use rand::Rng as _;
 use rand_pcg::Pcg64;
 
+use super::Model;
 use super::model::NONE;
 use super::schedule::{LOGS, Schedule};
 use super::state::State;
-use super::{Model, Violation};
 use crate::rng::PlanRng;
 
 /// How many differences are sampled to find the first temperature.
@@ -116,35 +116,6 @@ impl<'a> Search<'a> {
     /// What it costs.
     pub fn best_cost(&self) -> i64 {
         self.best_cost
-    }
-
-    /// Goes on from another assignment, for instance from one that a search beside this one is at. As
-    /// hot as before; the cheapest so far stays known.
-    ///
-    /// # Errors
-    ///
-    /// The first constraint that the assignment breaks; then nothing has changed.
-    ///
-    /// # Panics
-    ///
-    /// If `assignment` has not one known machine for each process.
-    pub fn go_on_from(&mut self, assignment: &[u32]) -> Result<(), Violation> {
-        let model = self.state.model;
-        if let Some(broken) = model.violations(assignment).into_iter().next() {
-            return Err(broken);
-        }
-        self.state = State::new(model, &model.to_inside(assignment));
-        // Too much has changed to say what.
-        self.changed.clear();
-        self.changed.resize(self.best.len() + 1, 0);
-        self.focus_left = 0;
-        self.look();
-        Ok(())
-    }
-
-    /// The assignment that the search is at, in the problem's order.
-    pub fn current(&self) -> Vec<u32> {
-        self.state.model.to_outside(&self.state.at)
     }
 
     /// What the assignment costs that the search is at.

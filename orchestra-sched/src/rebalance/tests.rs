@@ -224,35 +224,6 @@ fn answers_are_allowed_and_repeat() {
 }
 
 #[test]
-fn a_search_goes_on_from_where_another_is() {
-    for seed in 0..50 {
-        let (problem, now) = problem(seed, 6, 20);
-        let model = Model::new(&problem, &now).expect("allowed");
-        let begun = |nth| {
-            let mut search = Search::new(&model, PlanRng::new(nth));
-            search.advance(2_000);
-            search
-        };
-        let (mut one, other) = (begun(1), begun(2));
-        let known = one.best_cost();
-        one.go_on_from(&other.current())
-            .expect("the other is allowed");
-        assert_eq!((one.current(), one.cost()), (other.current(), other.cost()));
-        assert_eq!(one.best_cost(), known.min(other.cost()));
-        one.set_progress(PROGRESS_DONE);
-        one.advance(2_000);
-        assert_eq!(model.cost(&one.best()).total(), one.best_cost());
-        assert_eq!(model.cost(&one.current()).total(), one.cost());
-        // What is not allowed changes nothing.
-        let (at, all) = (one.current(), vec![0; now.len()]);
-        if !model.violations(&all).is_empty() {
-            assert!(one.go_on_from(&all).is_err());
-            assert_eq!(one.current(), at);
-        }
-    }
-}
-
-#[test]
 fn nothing_to_do_is_no_trouble() {
     let model = Model::new(&Problem::default(), &[]).expect("an empty problem");
     assert_eq!(solve(&model, 1), (0, Vec::new()));
