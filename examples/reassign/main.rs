@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `MODEL` and `ASSIGNMENT` are in the challenge's formats; without them a small cluster is made up.
-//! The library knows no clock; this program holds it, and a thread for each seed.
+//! The library knows no clock; this program holds it, and some threads, each of which searches as often as
+//! the time allows.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -33,7 +34,7 @@ struct Args {
     /// How long to search, in seconds.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Where chance begins. Thread n uses the seed plus n.
+    /// Where chance begins. Every search has a seed of its own from there on.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How many searches run side by side.
@@ -84,10 +85,18 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         cost: before.total(),
         assignment,
     });
+    let threads = args.threads.max(1);
+    let rounds = rounds(&model, limit.saturating_sub(started.elapsed()));
     std::thread::scope(|scope| {
-        for nth in 0..args.threads.max(1) {
-            let (model, best) = (&model, &best);
-            scope.spawn(move || search(model, args.seed + nth, started, limit, best));
+        for nth in 0..threads {
+            let (model, best, begun) = (&model, &best, started.elapsed());
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let until = begun + limit.saturating_sub(begun) * (round + 1) / rounds;
+                    let seed = args.seed + nth + threads * u64::from(round);
+                    search(model, seed, started, until, best);
+                }
+            });
         }
     });
     let best = best.into_inner()?;
@@ -122,6 +131,21 @@ fn load(args: &Args) -> Result<(Problem, Vec<u32>), Box<dyn Error>> {
 
 fn about(path: &Path, error: &dyn Error) -> String {
     format!("{}: {error}", path.display())
+}
+
+/// So much time one search gets for each process. With much less it cools too fast.
+const SEARCH_PER_PROCESS: Duration = Duration::from_millis(6);
+
+/// How many searches a thread makes one after the other at most.
+const ROUNDS_MAX: u32 = 8;
+
+/// How many searches a thread has time for. More than one, each by other chance, finds more than one that
+/// cools more slowly: where resources are transient a search hardly takes back what it decided early.
+fn rounds(model: &Model, time: Duration) -> u32 {
+    let processes = u32::try_from(model.processes()).unwrap_or(u32::MAX);
+    let one = SEARCH_PER_PROCESS.saturating_mul(processes.max(1));
+    let fit = time.as_micros() / one.as_micros().max(1);
+    u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, ROUNDS_MAX)
 }
 
 /// One search until the time is up.
