@@ -12,6 +12,18 @@
 //! Each part can be replaced by way of the [builder](orchestra::Builder): see
 //! [`orchestra_core::port`] for the traits, and the repository's `docs/ports.md` for how.
 
+/// `Debug` as people read an error, with all its causes: that is what a `main` that returns it prints.
+macro_rules! debug_as_report {
+    ($error:ty) => {
+        impl std::fmt::Debug for $error {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}", orchestra_core::error::report(self))
+            }
+        }
+    };
+}
+pub(crate) use debug_as_report;
+
 pub mod agent;
 pub mod api;
 pub mod cache;

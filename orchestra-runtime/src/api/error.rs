@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use orchestra_core::error::{Cause, Retry, report};
+use orchestra_core::error::{Cause, Retry};
 use orchestra_core::kind::{FieldError, Invalid};
 use orchestra_core::port::store::{StoreError, StoreErrorKind};
 
@@ -12,12 +12,7 @@ use orchestra_core::port::store::{StoreError, StoreErrorKind};
 /// `Display` names the remedy and leaves the cause to whoever prints the chain.
 pub struct ApiError(Box<Inner>);
 
-/// For a `main` that returns it: what people read, with all causes.
-impl fmt::Debug for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", report(self))
-    }
-}
+crate::debug_as_report!(ApiError);
 
 #[derive(Debug)]
 struct Inner {

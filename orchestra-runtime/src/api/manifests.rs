@@ -20,16 +20,10 @@ impl Client {
     /// applied at all if the manifest has objects of kinds that the application registered: apply
     /// those by their own kinds.
     pub async fn apply_all(&self, manifests: &Manifests) -> Result<(), ApiError> {
-        const OP: &str = "apply";
-        let custom = manifests.objects.iter().find_map(|object| match object {
-            Object::Custom(_) => Some((object.kind(), object.key())),
-            _ => None,
-        });
-        if let Some((kind, key)) = custom {
-            let remedy = "take it out of the objects, and apply it by its own kind: \
-                          client.api::<K>().apply(object)";
-            let error = FieldError::new("kind", kind, "is a kind of the application", remedy);
-            return Err(ApiError::invalid(OP, format!("{kind} {key}"), error));
+        // Before anything is applied.
+        let custom = manifests.objects.iter();
+        if let Some(custom) = { custom }.find(|object| matches!(object, Object::Custom(_))) {
+            return custom.clone().with(Apply(self)).await;
         }
         for unhonoured in &manifests.unhonoured {
             tracing::warn!(%unhonoured, "a manifest says what is not honoured");
@@ -55,7 +49,13 @@ impl<'a> WithObject for Apply<'a> {
         Box::pin(async move { api.apply(object).await.map(drop) })
     }
 
-    fn with_custom(self, _: CustomObject) -> Self::Out {
-        Box::pin(std::future::ready(Ok(()))) // refused above
+    fn with_custom(self, object: CustomObject) -> Self::Out {
+        let object = Object::Custom(object);
+        let (kind, subject) = (object.kind(), format!("{} {}", object.kind(), object.key()));
+        let remedy = "take it out of the objects, and apply it by its own kind: \
+                      client.api::<K>().apply(object)";
+        let error = FieldError::new("kind", kind, "is a kind of the application", remedy);
+        let refused = ApiError::invalid("apply", subject, error);
+        Box::pin(std::future::ready(Err(refused)))
     }
 }

@@ -70,7 +70,7 @@ pub struct Builder {
     shadow: Option<Arc<dyn Scheduler>>,
 }
 
-impl std::fmt::Debug for Builder {
+impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("nodes", &self.nodes.len())
@@ -531,12 +531,7 @@ pub enum StartError {
     },
 }
 
-/// For a `main` that returns it: what people read, with all causes.
-impl std::fmt::Debug for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", orchestra_core::error::report(self))
-    }
-}
+crate::debug_as_report!(StartError);
 
 impl Default for Tasks {
     fn default() -> Self {

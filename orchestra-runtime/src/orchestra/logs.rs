@@ -46,12 +46,7 @@ pub enum LogsError {
     Api(#[from] ApiError),
 }
 
-/// For a `main` that returns it: what people read, with all causes.
-impl std::fmt::Debug for LogsError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", orchestra_core::error::report(self))
-    }
-}
+crate::debug_as_report!(LogsError);
 
 impl Orchestra {
     /// What the first container of a pod of the default namespace printed last: both streams in the

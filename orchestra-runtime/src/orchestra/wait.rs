@@ -162,12 +162,7 @@ pub enum WaitError {
     Api(#[from] ApiError),
 }
 
-/// For a `main` that returns it: what people read, with all causes.
-impl std::fmt::Debug for WaitError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", orchestra_core::error::report(self))
-    }
-}
+crate::debug_as_report!(WaitError);
 
 impl WaitError {
     pub(super) fn gone<K: Resource>(key: ObjectKey) -> Self {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use orchestra_core::chaos::{ChaosStore, Faults, Rates};
 use orchestra_core::kind::usage::Usage;
-use orchestra_core::kind::{Node, Pod, PriorityClass, Taint};
+use orchestra_core::kind::{Node, Pod, PriorityClass, Taint, gang};
 use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::clock::Clock;
 use orchestra_core::port::driver::{Observed, RunState};
@@ -515,6 +515,47 @@ async fn schedulers_are_named_exchanged_and_shadowed_in_a_running_system() {
         Some(Reading::Count(1))
     );
     assert_eq!(counted("placement_shadow_agreed"), Some(Reading::Count(1)));
+    world.orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gang_of_which_a_scheduler_misplaces_one_is_not_placed_at_all() {
+    let host = Host::new(&["a"], SimScript::new());
+    let orchestra = host.builder().scheduler(Arc::new(Always("a"))).start();
+    let world = host.with(orchestra.await.unwrap());
+    // Of three there is room for two on a node of 64 cores.
+    let member = |name: &str, group: Option<&str>| {
+        let mut spec = plain();
+        spec["containers"][0]["resources"] = json!({"requests": {"cpu": "30"}});
+        let mut pod = pod(name, spec);
+        if let Some(group) = group {
+            let (label, min) = (gang::LABEL.into(), gang::MIN_ANNOTATION.into());
+            pod.metadata.labels.insert(label, group.into());
+            pod.metadata.annotations.insert(min, "3".into());
+        }
+        pod
+    };
+    let place = async |group: Option<&str>| {
+        let names = ["x", "y", "z"];
+        let mut commit = world.orchestra.client().commit();
+        for name in names {
+            commit = commit.create(member(name, group));
+        }
+        commit.send().await.unwrap();
+        seconds(60).await;
+        let placed = |name: &&&str| {
+            let pod = world.orchestra.caches().pods.get(&key(name)).unwrap();
+            pod.node_name().is_some()
+        };
+        let placed = names.iter().filter(placed).count();
+        for name in names {
+            world.delete::<Pod>(name).await;
+            world.until_gone::<Pod>(name).await;
+        }
+        placed
+    };
+    assert_eq!(place(None).await, 2);
+    assert_eq!(place(Some("train")).await, 0);
     world.orchestra.stop().await;
 }
 

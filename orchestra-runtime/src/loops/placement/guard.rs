@@ -1,5 +1,6 @@
 //! A second look at every placement before it is written: whoever planned it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use orchestra_core::error::report;
@@ -12,8 +13,9 @@ use super::PlacementLoop;
 
 impl PlacementLoop {
     /// Takes out of `plan` what does not fit in the snapshot that it was made for, one placement after
-    /// the other in its order, and says so. Those pods are planned for again later, and when is
-    /// returned. What changed since the snapshot is seen when the rest is written.
+    /// the other in its order, and says so; with one of a gang all of it. Those pods are planned for
+    /// again later, and when is returned. What changed since the snapshot is seen when the rest is
+    /// written.
     pub(super) fn guard(
         &self,
         plan: &mut Plan,
@@ -22,7 +24,7 @@ impl PlacementLoop {
         now: Timestamp,
     ) -> Option<Timestamp> {
         let mut ledger = Ledger::open(snapshot);
-        let mut broken: Vec<PodId> = Vec::new();
+        let mut broken: BTreeSet<PodId> = BTreeSet::new();
         plan.placed.retain(|placement| {
             let asked = pods.get(placement.pending);
             let Some(asked) = asked.filter(|asked| asked.id == placement.pod) else {
@@ -43,12 +45,32 @@ impl PlacementLoop {
             if let Some(pod) = self.state().pods.get(&placement.pod) {
                 self.events.warning(pod.as_ref(), "FailedScheduling", &why);
             }
-            broken.push(placement.pod.clone());
+            broken.insert(placement.pod.clone());
             false
         });
-        match broken.is_empty() {
-            true => None,
-            false => self.state().queue.failed(&broken, now),
+        broken.extend(of_broken_gangs(plan, pods, &broken));
+        if broken.is_empty() {
+            return None;
         }
+        plan.placed
+            .retain(|placement| !broken.contains(&placement.pod));
+        let broken: Vec<PodId> = broken.into_iter().collect();
+        self.state().queue.failed(&broken, now)
     }
+}
+
+/// The other members of the gangs of `broken`: they are placed together or not at all.
+fn of_broken_gangs(plan: &Plan, pods: &[Pending], broken: &BTreeSet<PodId>) -> Vec<PodId> {
+    let gang = |pod: &Pending| {
+        let name = &pod.gang.as_ref()?.name;
+        Some((pod.id.key.namespace.clone(), name.clone()))
+    };
+    let lost = pods.iter().filter(|pod| broken.contains(&pod.id));
+    let gangs: BTreeSet<_> = lost.filter_map(gang).collect();
+    if gangs.is_empty() {
+        return Vec::new();
+    }
+    let placed = plan.placed.iter().filter_map(|one| pods.get(one.pending));
+    let members = placed.filter(|pod| gang(pod).is_some_and(|gang| gangs.contains(&gang)));
+    members.map(|pod| pod.id.clone()).collect()
 }
