@@ -6,7 +6,7 @@
 use orchestra_core::kind::forecast;
 use orchestra_core::kind::pod::Toleration;
 use orchestra_core::kind::{Namespace, Node, Pod, Taint, TaintEffect, locality};
-use orchestra_core::meta::{ObjectKey, Uid};
+use orchestra_core::meta::{ObjectKey, OwnerReference, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::selector::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use orchestra_core::time::Timestamp;
@@ -181,6 +181,37 @@ fn the_commit_asks_the_same_with_what_was_placed_before() {
     let second = fits::claim(&mut ledger, "n-2", &pending[1].demand).unwrap();
     ledger.refund(second, &pending[1].demand);
     fits::claim(&mut ledger, "n-2", &pending[2].demand).unwrap();
+}
+
+#[test]
+fn pods_of_a_deployment_do_not_crowd_where_most_is_free() {
+    let mut all = cluster(
+        "node big cpu=64 memory=256Gi zone=a
+         node small*2 cpu=4 memory=8Gi
+         pod w*3 cpu=1 memory=1Gi label=pod-template-hash=h",
+    );
+    let places = |cluster: &Cluster| {
+        let plan = plan(&cluster.builder(), cluster);
+        let mut nodes: Vec<String> = nodes(&plan).into_iter().map(Into::into).collect();
+        nodes.sort_unstable();
+        nodes
+    };
+    assert_eq!(places(&all), ["big", "big", "big"], "nobody keeps them");
+    for pod in &mut all.pods {
+        pod.metadata.owner_references = vec![OwnerReference {
+            controller: Some(true),
+            ..OwnerReference::default()
+        }];
+    }
+    assert_eq!(places(&all), ["big", "small-1", "small-2"]);
+    let own = cluster("pod x spread=host:3:app=x").pods[0]
+        .spec
+        .topology_spread_constraints
+        .clone();
+    for pod in &mut all.pods {
+        pod.spec.topology_spread_constraints = own.clone();
+    }
+    assert_eq!(places(&all), ["big", "big", "big"], "they say themselves");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use orchestra_core::kind::pod::{
     WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
 use orchestra_core::kind::{Node, Pod, Taint, TaintEffect};
-use orchestra_core::meta::Uid;
+use orchestra_core::meta::{OwnerReference, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::time::Timestamp;
@@ -25,10 +25,11 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const RACK: &str = "example.com/rack";
 const KEYS: [&str; 3] = [ZONE, RACK, Node::HOSTNAME_LABEL];
 
-/// Three zones and more racks than are looked at together, of which most have one node.
+/// More racks than are looked at together, of which most have one node, and three zones, or as many as
+/// racks.
 fn nodes() -> impl Strategy<Value = Vec<Node>> {
     let node = (0usize..4, 0usize..8, 1u32..6, proptest::bool::weighted(0.2));
-    vec(node, 20).prop_map(|some| {
+    (vec(node, 20), proptest::bool::weighted(0.3)).prop_map(|(some, many_zones)| {
         let some = some
             .into_iter()
             .map(|(zone, rack, cpu, soft)| (Some(zone), rack, cpu, soft));
@@ -45,6 +46,7 @@ fn nodes() -> impl Strategy<Value = Vec<Node>> {
                 node = node.label(Node::HOSTNAME_LABEL, &*name);
             }
             if let Some(zone) = zone.or(Some(n % 3)).filter(|zone| *zone < 3) {
+                let zone = if many_zones { rack } else { zone };
                 node = node.label(ZONE, format!("zone-{zone}"));
             }
             if soft {
@@ -63,60 +65,70 @@ fn shape() -> impl Strategy<Value = Pod> {
     let term = (0usize..3, 0usize..3, 1i32..100);
     let required = proptest::option::weighted(0.3, (0usize..3, 0usize..3));
     (
-        (0usize..3, 1i64..5),
+        (0usize..3, 1i64..5, proptest::bool::weighted(0.7)),
         vec(rule, 0..3),
         vec(term.clone(), 0..3),
         vec(term, 0..3),
         (required.clone(), required),
     )
-        .prop_map(|((app, cpu), rules, near, away, (needs, bars))| {
-            let mut main = Container::new("main", "main");
-            let requests = &mut main.resources.requests;
-            requests.insert("cpu".into(), Quantity::from_milli(cpu * 50));
-            let mut pod = Pod::builder("pod")
-                .namespace("default")
-                .label("app", format!("app-{app}"))
-                .container(main);
-            let of = |app: usize| Some(format!("app=app-{app}").parse().unwrap());
-            for (key, max_skew, anyway) in rules {
-                pod.spec
-                    .topology_spread_constraints
-                    .push(TopologySpreadConstraint {
-                        max_skew,
-                        topology_key: KEYS[key].into(),
-                        when_unsatisfiable: match anyway {
-                            true => WhenUnsatisfiable::ScheduleAnyway,
-                            false => WhenUnsatisfiable::DoNotSchedule,
-                        },
-                        label_selector: of(app),
-                        ..TopologySpreadConstraint::default()
+        .prop_map(
+            |((app, cpu, of_template), rules, near, away, (needs, bars))| {
+                let mut main = Container::new("main", "main");
+                let requests = &mut main.resources.requests;
+                requests.insert("cpu".into(), Quantity::from_milli(cpu * 50));
+                let mut pod = Pod::builder("pod")
+                    .namespace("default")
+                    .label("app", format!("app-{app}"))
+                    .container(main);
+                if of_template {
+                    pod = pod.label(Pod::TEMPLATE_HASH_LABEL, format!("template-{app}"));
+                    pod.metadata.owner_references = vec![OwnerReference {
+                        controller: Some(true),
+                        ..OwnerReference::default()
+                    }];
+                }
+                let of = |app: usize| Some(format!("app=app-{app}").parse().unwrap());
+                for (key, max_skew, anyway) in rules {
+                    pod.spec
+                        .topology_spread_constraints
+                        .push(TopologySpreadConstraint {
+                            max_skew,
+                            topology_key: KEYS[key].into(),
+                            when_unsatisfiable: match anyway {
+                                true => WhenUnsatisfiable::ScheduleAnyway,
+                                false => WhenUnsatisfiable::DoNotSchedule,
+                            },
+                            label_selector: of(app),
+                            ..TopologySpreadConstraint::default()
+                        });
+                }
+                let term = |(key, app): (usize, usize)| PodAffinityTerm {
+                    topology_key: KEYS[key].into(),
+                    label_selector: of(app),
+                    ..PodAffinityTerm::default()
+                };
+                let side = |preferred: Vec<(usize, usize, i32)>,
+                            required: Option<(usize, usize)>| {
+                    let weighted = preferred.into_iter().map(|(key, app, weight)| {
+                        let pod_affinity_term = term((key, app));
+                        WeightedPodAffinityTerm {
+                            weight,
+                            pod_affinity_term,
+                        }
                     });
-            }
-            let term = |(key, app): (usize, usize)| PodAffinityTerm {
-                topology_key: KEYS[key].into(),
-                label_selector: of(app),
-                ..PodAffinityTerm::default()
-            };
-            let side = |preferred: Vec<(usize, usize, i32)>, required: Option<(usize, usize)>| {
-                let weighted = preferred.into_iter().map(|(key, app, weight)| {
-                    let pod_affinity_term = term((key, app));
-                    WeightedPodAffinityTerm {
-                        weight,
-                        pod_affinity_term,
-                    }
-                });
-                Some(PodAffinity {
-                    preferred: weighted.collect(),
-                    required: required.map(term).into_iter().collect(),
-                })
-            };
-            pod.spec.affinity = Some(Box::new(Affinity {
-                pod_affinity: side(near, needs),
-                pod_anti_affinity: side(away, bars),
-                ..Affinity::default()
-            }));
-            pod
-        })
+                    Some(PodAffinity {
+                        preferred: weighted.collect(),
+                        required: required.map(term).into_iter().collect(),
+                    })
+                };
+                pod.spec.affinity = Some(Box::new(Affinity {
+                    pod_affinity: side(near, needs),
+                    pod_anti_affinity: side(away, bars),
+                    ..Affinity::default()
+                }));
+                pod
+            },
+        )
 }
 
 fn pending(shapes: &[Pod], which: &[usize]) -> Vec<Pending> {

@@ -319,6 +319,7 @@ fn replace_undeclared(pod: &Pending, other: &Pending, declared: PodFields) -> Pe
         if spreads {
             relations.spread = own.spread;
             relations.prefer_spread = own.prefer_spread;
+            relations.spreads_by_default = own.spreads_by_default;
         } else {
             relations.affinity = own.affinity;
             relations.anti_affinity = own.anti_affinity;

@@ -15,7 +15,7 @@ pub(crate) mod unready;
 
 pub use budget::BudgetLoop;
 pub use caches::{BY_NODE, BY_OWNER, BY_READY_POD, BY_SERVICE, Caches};
-pub use deployment::{DeploymentLoop, MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL};
+pub use deployment::{DeploymentLoop, MEMO_ANNOTATION, STEPS_ANNOTATION};
 pub use endpoints::EndpointsLoop;
 pub(crate) use endpoints::{answers, selects};
 pub use garbage::{COLLECTED, GarbageLoop, Suspect};

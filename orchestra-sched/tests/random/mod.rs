@@ -8,7 +8,7 @@ use orchestra_core::kind::pod::{
 use orchestra_core::kind::{
     ContainerImage, Namespace, Node, Pod, Protocol, Taint, TaintEffect, forecast, locality,
 };
-use orchestra_core::meta::Uid;
+use orchestra_core::meta::{OwnerReference, Uid};
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::{
     LabelSelector, NodeSelector, NodeSelectorOperator, NodeSelectorRequirement, NodeSelectorTerm,
@@ -93,7 +93,7 @@ fn node_body() -> impl Strategy<Value = Node> {
                     node = node.resource("pods", Quantity::from_int(pods));
                 }
                 for (key, value) in labels {
-                    node = node.label(["l0", "l1"][key], ["1", "2", "x"][value]);
+                    node = node.label(NODE_LABELS[key], ["1", "2", "x"][value]);
                 }
                 node.status.images = images
                     .into_iter()
@@ -197,7 +197,7 @@ fn pod_body() -> impl Strategy<Value = Pod> {
                 }
                 pod.spec.tolerations = tolerations;
                 if let Some((key, value)) = selector {
-                    pod = pod.node_selector(["l0", "l1"][key], ["1", "2", "x"][value]);
+                    pod = pod.node_selector(NODE_LABELS[key], ["1", "2", "x"][value]);
                 }
                 if let Some((required, preferred)) = affinity {
                     let node_affinity = NodeAffinity {
@@ -244,6 +244,7 @@ fn pod_body() -> impl Strategy<Value = Pod> {
 struct Relations {
     other_namespace: bool,
     version: Option<usize>,
+    template: Option<usize>,
     spread: Vec<TopologySpreadConstraint>,
     near: PodAffinity,
     away: PodAffinity,
@@ -258,6 +259,14 @@ impl Relations {
             let version = ["1", "2"][version].into();
             pod.metadata.labels.insert("version".into(), version);
         }
+        if let Some(template) = self.template {
+            let labels = &mut pod.metadata.labels;
+            labels.insert(Pod::TEMPLATE_HASH_LABEL.into(), ["a", "b"][template].into());
+            pod.metadata.owner_references = vec![OwnerReference {
+                controller: Some(true),
+                ..OwnerReference::default()
+            }];
+        }
         pod.spec.topology_spread_constraints = self.spread;
         let affinity = pod.spec.affinity.get_or_insert_default();
         affinity.pod_affinity = Some(self.near);
@@ -265,24 +274,28 @@ impl Relations {
     }
 }
 
-const TOPOLOGIES: [&str; 4] = ["l0", "l1", Node::HOSTNAME_LABEL, "unknown"];
+const NODE_LABELS: [&str; 2] = ["l0", Node::ZONE_LABEL];
+const TOPOLOGIES: [&str; 4] = ["l0", Node::ZONE_LABEL, Node::HOSTNAME_LABEL, "unknown"];
 
 fn relations() -> impl Strategy<Value = Relations> {
     let (near, away) = (pod_affinity(), pod_affinity());
     (
         proptest::bool::weighted(0.2),
-        weighted(0.5, 0usize..2),
+        (weighted(0.5, 0usize..2), weighted(0.4, 0usize..2)),
         vec(spread(), 0..3),
         weighted(0.4, near),
         weighted(0.4, away),
     )
-        .prop_map(|(other_namespace, version, spread, near, away)| Relations {
-            other_namespace,
-            version,
-            spread,
-            near: near.unwrap_or_default(),
-            away: away.unwrap_or_default(),
-        })
+        .prop_map(
+            |(other_namespace, (version, template), spread, near, away)| Relations {
+                other_namespace,
+                version,
+                template,
+                spread,
+                near: near.unwrap_or_default(),
+                away: away.unwrap_or_default(),
+            },
+        )
 }
 
 fn keys() -> impl Strategy<Value = Vec<SmolStr>> {
@@ -402,7 +415,7 @@ fn term() -> impl Strategy<Value = NodeSelectorTerm> {
                     _ => vec![["1", "2"][value].into()],
                 };
                 NodeSelectorRequirement {
-                    key: ["l0", "l1"][key].into(),
+                    key: NODE_LABELS[key].into(),
                     operator,
                     values,
                 }

@@ -27,9 +27,29 @@ fn selects(selector: &Option<LabelSelector>, pod: &Pod) -> bool {
         .is_some_and(|selector| selector.matches(&pod.metadata.labels))
 }
 
-fn spreads(pod: &Pod, how: WhenUnsatisfiable) -> Vec<&TopologySpreadConstraint> {
-    let all = pod.spec.topology_spread_constraints.iter();
+fn spreads(pod: &Pod, how: WhenUnsatisfiable) -> Vec<TopologySpreadConstraint> {
+    let own = &pod.spec.topology_spread_constraints;
+    let all = own.iter().cloned().chain(given(pod));
     all.filter(|rule| rule.when_unsatisfiable == how).collect()
+}
+
+/// What a pod of a template is given that says nothing.
+fn given(pod: &Pod) -> Vec<TopologySpreadConstraint> {
+    let of_template = pod.metadata.controller().is_some()
+        && pod.metadata.labels.contains_key(Pod::TEMPLATE_HASH_LABEL)
+        && pod.spec.topology_spread_constraints.is_empty();
+    let rule = |key: &str, max_skew| TopologySpreadConstraint {
+        max_skew,
+        topology_key: key.into(),
+        when_unsatisfiable: WhenUnsatisfiable::ScheduleAnyway,
+        label_selector: Some(LabelSelector::default()),
+        match_label_keys: vec![Pod::TEMPLATE_HASH_LABEL.into()],
+        ..TopologySpreadConstraint::default()
+    };
+    match of_template {
+        true => vec![rule(Node::HOSTNAME_LABEL, 3), rule(Node::ZONE_LABEL, 5)],
+        false => Vec::new(),
+    }
 }
 
 /// Whether `other`, which runs, counts for a rule of `pod`.
@@ -68,23 +88,28 @@ fn takes_part(rule: &TopologySpreadConstraint, pod: &Pod, node: &Node) -> bool {
         && (rule.node_taints_policy != Some(NodeInclusionPolicy::Honor) || !tainted)
 }
 
-fn has_all(rules: &[&TopologySpreadConstraint], node: &Node) -> bool {
+fn has_all(rules: &[TopologySpreadConstraint], node: &Node) -> bool {
     rules
         .iter()
         .all(|rule| label(node, &rule.topology_key).is_some())
 }
 
+/// Those that lack a label are, where the rules are none of the pod's own.
+fn is_compared(rules: &[TopologySpreadConstraint], pod: &Pod, node: &Node) -> bool {
+    has_all(rules, node) || !given(pod).is_empty()
+}
+
 fn in_domain(
     nodes: &Nodes,
-    rules: &[&TopologySpreadConstraint],
+    rules: &[TopologySpreadConstraint],
     nth: usize,
     pod: &Pod,
     value: &str,
 ) -> usize {
-    let rule = rules[nth];
+    let rule = &rules[nth];
     nodes
         .iter()
-        .filter(|(node, _)| has_all(rules, node) && takes_part(rule, pod, node))
+        .filter(|(node, _)| is_compared(rules, pod, node) && takes_part(rule, pod, node))
         .filter(|(node, _)| label(node, &rule.topology_key) == Some(value))
         .flat_map(|(_, pods)| pods)
         .filter(|other| counts(rule, pod, other))
@@ -125,12 +150,14 @@ pub(crate) fn spread_scores(nodes: &Nodes, candidates: &[&Node], pod: &Pod) -> V
     }
     let ranked: Vec<&&Node> = candidates
         .iter()
-        .filter(|node| has_all(&rules, node))
+        .filter(|node| is_compared(&rules, pod, node))
         .collect();
     let raw = |node: &Node| -> i64 {
         let mut sum = 0.0;
         for (nth, rule) in rules.iter().enumerate() {
-            let here = label(node, &rule.topology_key).unwrap();
+            let Some(here) = label(node, &rule.topology_key) else {
+                continue;
+            };
             let (size, pods) = if rule.topology_key == Node::HOSTNAME_LABEL {
                 let own = nodes
                     .iter()
@@ -157,7 +184,7 @@ pub(crate) fn spread_scores(nodes: &Nodes, candidates: &[&Node], pod: &Pod) -> V
     };
     let raws: Vec<Option<i64>> = candidates
         .iter()
-        .map(|node| has_all(&rules, node).then(|| raw(node)))
+        .map(|node| is_compared(&rules, pod, node).then(|| raw(node)))
         .collect();
     let max = raws.iter().flatten().copied().max().unwrap_or(0);
     let min = raws.iter().flatten().copied().min().unwrap_or(0);

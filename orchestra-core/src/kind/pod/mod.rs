@@ -264,6 +264,8 @@ impl Pod {
     pub const READY: &'static str = "Ready";
     /// The condition: it is about to be ended by somebody else than its owner.
     pub const DISRUPTION_TARGET: &'static str = "DisruptionTarget";
+    /// The label of a deployment's pods that says which template they are of.
+    pub const TEMPLATE_HASH_LABEL: &'static str = "pod-template-hash";
     /// The grace period where nothing is said, in seconds.
     pub const GRACE_SECONDS: u64 = 30;
     /// The scheduler where nothing is said.

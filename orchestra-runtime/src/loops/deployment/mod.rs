@@ -30,9 +30,6 @@ use crate::events::Recorder;
 use crate::loops::unready;
 use pass::{Change, Pass};
 
-/// The label that says which template a pod or a revision is of.
-pub const TEMPLATE_HASH_LABEL: &str = "pod-template-hash";
-
 /// The annotation of a revision that holds the memo of the rollout to it.
 pub const MEMO_ANNOTATION: &str = "orchestra.dev/rollout";
 

@@ -20,7 +20,7 @@ use orchestra_sched::rollout::{
 };
 use smol_str::{SmolStr, ToSmolStr};
 
-use super::{MEMO_ANNOTATION, STEPS_ANNOTATION, TEMPLATE_HASH_LABEL, started};
+use super::{MEMO_ANNOTATION, STEPS_ANNOTATION, started};
 use crate::api::{ApiError, Client};
 
 /// The annotation by which a pod tells what its loss would cost.
@@ -254,7 +254,7 @@ impl<'a> Pass<'a> {
         metadata.labels = self.deployment.spec.template.metadata.labels.clone();
         metadata
             .labels
-            .insert(TEMPLATE_HASH_LABEL.into(), self.target.hash.clone());
+            .insert(Pod::TEMPLATE_HASH_LABEL.into(), self.target.hash.clone());
         metadata.owner_references = vec![self.deployment.owner_reference()];
         Ok(ControllerRevision {
             metadata,
@@ -311,7 +311,7 @@ impl<'a> Pass<'a> {
         pod.metadata.namespace = meta.namespace.clone();
         pod.metadata
             .labels
-            .insert(TEMPLATE_HASH_LABEL.into(), hash.clone());
+            .insert(Pod::TEMPLATE_HASH_LABEL.into(), hash.clone());
         pod.metadata.owner_references = vec![self.deployment.owner_reference()];
         add_default_tolerations(&mut pod.spec.tolerations);
         pod
@@ -392,7 +392,7 @@ fn number(revision: i64) -> Generation {
 
 fn hash_of(meta: &ObjectMeta) -> SmolStr {
     meta.labels
-        .get(TEMPLATE_HASH_LABEL)
+        .get(Pod::TEMPLATE_HASH_LABEL)
         .cloned()
         .unwrap_or_default()
 }

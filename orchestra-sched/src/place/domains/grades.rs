@@ -123,7 +123,7 @@ impl Grades {
                     Some(key) => Over::Cells(key),
                     None => {
                         let level = match score.blend {
-                            Blend::Spread => None,
+                            Blend::Spread { .. } => None,
                             Blend::Company => common,
                         };
                         let level = level.unwrap_or_else(|| {
@@ -234,7 +234,7 @@ impl Grades {
                 };
                 let level = &mut levels[level];
                 match (score.blend, counted) {
-                    (Blend::Spread, counted) => *level = counted.unwrap_or(ABSENT),
+                    (Blend::Spread { .. }, counted) => *level = counted.unwrap_or(ABSENT),
                     (Blend::Company, Some(counted)) => {
                         *level = level.saturating_add(counting.part.weight.saturating_mul(counted));
                     }
@@ -277,8 +277,9 @@ impl Grades {
         let moved = std::mem::take(&mut self.moved);
         for score in &mut self.scores {
             match score.blend {
-                Blend::Spread => {
-                    score.spread(&mut self.live, classes, fence, rows.clone(), moved);
+                Blend::Spread { by_default } => {
+                    let live = &mut self.live;
+                    score.spread(live, classes, fence, rows.clone(), moved, by_default);
                 }
                 Blend::Company => score.company(&mut self.live, classes, fence),
             }
@@ -295,17 +296,22 @@ impl Blended {
         fence: &Fence,
         rows: impl Iterator<Item = Option<u32>> + Clone,
         moved: bool,
+        by_default: bool,
     ) {
         for one in live.iter_mut() {
             let mut parts = self.parts.iter();
-            one.ranked = parts.all(|counting| counting.pods(one, classes, fence).is_some());
+            one.ranked =
+                by_default || parts.all(|counting| counting.pods(one, classes, fence).is_some());
         }
         let candidates = || live.iter().filter(|one| one.ranked);
         for counting in &mut self.parts {
             let domains = match counting.over {
                 Over::Cells(key) => {
-                    // They are 64 at most.
-                    let bit = |one: &Live| 1u64 << fence.cells()[one.cell].domains[key];
+                    // They are 64 at most, and all that are in none count as one more.
+                    let bit = |one: &Live| match fence.cells()[one.cell].domains[key] {
+                        NOWHERE => 1u128 << 64,
+                        domain => 1 << domain,
+                    };
                     let seen = candidates().fold(0, |seen, one| seen | bit(one));
                     u64::from(seen.count_ones())
                 }
@@ -330,8 +336,9 @@ impl Blended {
         for one in live.iter_mut().filter(|one| one.ranked) {
             let mut sum = 0;
             for counting in &self.parts {
-                let pods = counting.pods(one, classes, fence).unwrap_or(0);
-                sum += addend(pods, counting.log.1, counting.part.weight as u32);
+                if let Some(pods) = counting.pods(one, classes, fence) {
+                    sum += addend(pods, counting.log.1, counting.part.weight as u32);
+                }
             }
             let sum = rounded(sum);
             (least, most) = (least.min(sum), most.max(sum));
@@ -385,14 +392,16 @@ impl Counting {
         }
     }
 
-    /// Counts the domains that have rows of `ranked` classes.
+    /// Counts the domains that have rows of `ranked` classes; rows in no domain count as one more.
     fn count_domains(&mut self, rows: impl Iterator<Item = Option<u32>>, ranked: &[bool]) {
         let domains = &self.part.domains;
-        let mut seen = vec![false; domains.len()];
+        let nowhere = domains.len();
+        let mut seen = vec![false; nowhere + 1];
         self.peopled = 0;
         for (&domain, class) in domains.of_rows().iter().zip(rows) {
-            if class.is_some_and(|class| ranked[class as usize]) && domain != NOWHERE {
-                let first = !std::mem::replace(&mut seen[domain as usize], true);
+            if class.is_some_and(|class| ranked[class as usize]) {
+                let domain = (domain as usize).min(nowhere);
+                let first = !std::mem::replace(&mut seen[domain], true);
                 self.peopled += u64::from(first);
             }
         }

@@ -45,8 +45,9 @@ pub(crate) struct Part {
 /// How what is counted becomes a score.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Blend {
-    /// As [`PodTopologySpread`](super::score::PodTopologySpread) does.
-    Spread,
+    /// As [`PodTopologySpread`](super::score::PodTopologySpread) does; whether a row that lacks a label is
+    /// ranked by the others all the same.
+    Spread { by_default: bool },
     /// As [`InterPodAffinity`](super::score::InterPodAffinity) does.
     Company,
 }

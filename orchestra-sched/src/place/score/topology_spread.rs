@@ -15,6 +15,10 @@ use crate::snapshot::{NodeIx, Rows};
 /// logarithm of the number of domains plus two, plus `maxSkew` less one; rounded once for their sum.
 /// The node with the least sum scores 100, one with a larger sum less in proportion, and one that
 /// lacks a label of any constraint 0.
+///
+/// A deployment's pods that have no constraints at all are spread from those of the same template: over
+/// nodes with a `maxSkew` of 3 and over zones with one of 5, as Kubernetes does by default. Nodes that lack
+/// one of the labels are then ranked by the other.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PodTopologySpread;
 
@@ -46,7 +50,10 @@ impl Scorer for PodTopologySpread {
         }
         let spreading = cycle.ledger.spreading(&cycle.pod.demand, false);
         let counts = &spreading.counts;
-        let ranked = |node: NodeIx| counts.iter().all(|count| count.domains.of(node).is_some());
+        let by_default = is_by_default(cycle);
+        let ranked = |node: NodeIx| {
+            by_default || counts.iter().all(|count| count.domains.of(node).is_some())
+        };
         let candidates: Vec<(usize, NodeIx)> = rows
             .nodes()
             .enumerate()
@@ -59,10 +66,12 @@ impl Scorer for PodTopologySpread {
                 let domains = if is_hostname(rule) {
                     candidates.len()
                 } else {
-                    let mut seen = vec![false; count.domains.len()];
+                    // Nodes in no domain count as one more.
+                    let nowhere = count.domains.len();
+                    let mut seen = vec![false; nowhere + 1];
                     let domains = candidates
                         .iter()
-                        .filter_map(|(_, node)| count.domains.of(*node));
+                        .map(|(_, node)| count.domains.of(*node).unwrap_or(nowhere));
                     domains
                         .filter(|&domain| !std::mem::replace(&mut seen[domain], true))
                         .count()
@@ -75,13 +84,13 @@ impl Scorer for PodTopologySpread {
             .map(|(_, node)| {
                 let mut sum = 0u128;
                 for ((rule, count), &weight) in rules.iter().zip(counts).zip(&weights) {
+                    let Some(domain) = count.domains.of(*node) else {
+                        continue;
+                    };
                     let pods = if is_hostname(rule) {
                         count.here[node.row()]
                     } else {
-                        count
-                            .domains
-                            .of(*node)
-                            .map_or(0, |domain| count.pods[domain])
+                        count.pods[domain]
                     };
                     sum += addend(pods, weight, rule.max_skew);
                 }
@@ -108,7 +117,9 @@ impl Scorer for PodTopologySpread {
         });
         Some(DomainScore {
             parts: parts.collect(),
-            blend: Blend::Spread,
+            blend: Blend::Spread {
+                by_default: is_by_default(cycle),
+            },
         })
     }
 }
@@ -144,6 +155,11 @@ pub(in crate::place) fn place_from(sum: u64, least: u64, most: u64) -> Score {
 fn rules<'a>(cycle: &Cycle<'a>) -> &'a [SpreadRule] {
     let relations = cycle.pod.demand.relations.as_deref();
     relations.map_or(&[], |relations| &relations.prefer_spread)
+}
+
+fn is_by_default(cycle: &Cycle<'_>) -> bool {
+    let relations = cycle.pod.demand.relations.as_deref();
+    relations.is_some_and(|relations| relations.spreads_by_default)
 }
 
 fn is_hostname(rule: &SpreadRule) -> bool {

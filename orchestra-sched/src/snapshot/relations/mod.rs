@@ -7,11 +7,11 @@ mod terms;
 
 use std::hash::{Hash, Hasher};
 
-use orchestra_core::kind::Pod;
 use orchestra_core::kind::pod::{
     NodeInclusionPolicy, PodAffinity, PodAffinityTerm, TopologySpreadConstraint, WhenUnsatisfiable,
 };
-use orchestra_core::meta::Labels;
+use orchestra_core::kind::{Node, Pod};
+use orchestra_core::meta::{Labels, ObjectMeta};
 use orchestra_core::selector::{LabelSelector, LabelSelectorRequirement, SelectorOperator};
 use smol_str::SmolStr;
 
@@ -32,6 +32,9 @@ pub struct Relations {
     pub spread: Vec<SpreadRule>,
     /// How evenly it had better spread.
     pub prefer_spread: Vec<SpreadRule>,
+    /// Whether it says nothing of how it spreads, and those are what such pods are given. A node
+    /// that lacks a label then takes part by those that it has, and by none of the rules otherwise.
+    pub spreads_by_default: bool,
     /// Whom it must be near: all of them at once.
     pub affinity: Vec<PodTerm>,
     /// Whom it must not be near: none of them.
@@ -99,9 +102,17 @@ impl Relations {
         };
         let mut all = preferred(near, 1);
         all.extend(preferred(away, -1));
+        let by_default = match spec.topology_spread_constraints.is_empty() {
+            true => default_spread(meta),
+            false => Vec::new(),
+        };
         let relations = Self {
             spread: rules(WhenUnsatisfiable::DoNotSchedule),
-            prefer_spread: rules(WhenUnsatisfiable::ScheduleAnyway),
+            spreads_by_default: !by_default.is_empty(),
+            prefer_spread: match by_default.is_empty() {
+                true => rules(WhenUnsatisfiable::ScheduleAnyway),
+                false => by_default,
+            },
             affinity: required(near),
             anti_affinity: required(away),
             preferred: all,
@@ -113,6 +124,29 @@ impl Relations {
     pub(crate) fn reaches_others(&self) -> bool {
         !self.affinity.is_empty() || !self.anti_affinity.is_empty() || !self.preferred.is_empty()
     }
+}
+
+/// How the pods of one template spread that say nothing of it: over nodes and over zones, as Kubernetes'
+/// defaults are. Of pods that nobody keeps at a number, or that name no template, it is not known whom
+/// they are to be spread from.
+fn default_spread(meta: &ObjectMeta) -> Vec<SpreadRule> {
+    let hash = meta.labels.get(Pod::TEMPLATE_HASH_LABEL);
+    let Some(hash) = hash.filter(|_| meta.controller().is_some()) else {
+        return Vec::new();
+    };
+    let of_template = [(Pod::TEMPLATE_HASH_LABEL.into(), hash.clone())];
+    let rule = |topology_key: &str, max_skew| SpreadRule {
+        max_skew,
+        topology_key: topology_key.into(),
+        selector: Some(LabelSelector {
+            match_labels: of_template.clone().into(),
+            ..LabelSelector::default()
+        }),
+        min_domains: 1,
+        honors_affinity: true,
+        honors_taints: false,
+    };
+    vec![rule(Node::HOSTNAME_LABEL, 3), rule(Node::ZONE_LABEL, 5)]
 }
 
 /// Equal relations hash alike; the hash of their selectors is by their text.

@@ -12,7 +12,8 @@ use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
 
 /// What a set of spread rules counts, kept right as pods come and go.
 ///
-/// A node takes part if it has the labels of all rules; for each rule a policy may leave it out.
+/// A node takes part if it has the labels of all rules, or, for rules given by default, in those whose
+/// labels it has; for each rule a policy may leave it out.
 #[derive(Clone, Debug)]
 pub(crate) struct Spreading {
     /// The pod whose rules they are, for what the policies ask and what must agree.
@@ -54,10 +55,12 @@ impl Spreading {
             .iter()
             .map(|rule| domains(&rule.topology_key))
             .collect();
+        let by_default = !required && spreads_by_default(&demand);
         let complete = |row: usize| {
-            columns
-                .iter()
-                .all(|column| column.of_rows()[row] != NOWHERE)
+            by_default
+                || columns
+                    .iter()
+                    .all(|column| column.of_rows()[row] != NOWHERE)
         };
         let mut counts: Vec<SpreadCount> = columns
             .iter()
@@ -128,6 +131,7 @@ impl Spreading {
         self.required == required
             && self.demand.namespace == demand.namespace
             && own == rules
+            && (required || spreads_by_default(&self.demand) == spreads_by_default(demand))
             && (!own.iter().any(|rule| rule.honors_affinity)
                 || self.demand.node_selector == demand.node_selector
                     && self.demand.node_affinity == demand.node_affinity)
@@ -192,6 +196,11 @@ impl SpreadCount {
             _ => 0,
         }
     }
+}
+
+fn spreads_by_default(demand: &Demand) -> bool {
+    let relations = demand.relations.as_deref();
+    relations.is_some_and(|relations| relations.spreads_by_default)
 }
 
 fn rules(demand: &Demand, required: bool) -> &[SpreadRule] {
