@@ -187,7 +187,7 @@ fn the_commit_asks_the_same_with_what_was_placed_before() {
 fn pods_of_a_deployment_do_not_crowd_where_most_is_free() {
     let mut all = cluster(
         "node big cpu=64 memory=256Gi zone=a
-         node small*2 cpu=4 memory=8Gi
+         node small*2 cpu=4 memory=8Gi zone=b
          pod w*3 cpu=1 memory=1Gi label=pod-template-hash=h",
     );
     let places = |cluster: &Cluster| {
