@@ -42,8 +42,10 @@ fn main() {
     if sizes.is_empty() {
         sizes = vec![1_000, 5_000, 15_000, 100_000];
     }
-    println!("| batch of {PODS} pods | nodes | CPU a pod | pods a CPU second |");
-    println!("|---|---|---|---|");
+    println!(
+        "| batch of {PODS} pods | nodes | CPU a pod | pods a CPU second | page faults a plan |"
+    );
+    println!("|---|---|---|---|---|");
     for (name, shape) in SHAPES {
         if !wanted.is_empty() && !wanted.iter().any(|some| name.contains(&**some)) {
             continue;
@@ -80,17 +82,29 @@ const SHAPES: [(&str, Shape); 7] = [
 
 /// The median of 21, or of as many as take five seconds.
 fn measure(name: &str, nodes: usize, snapshot: &Snapshot, pending: &[Pending]) {
-    let mut times: Vec<Duration> = Vec::new();
+    let (mut times, mut faults): (Vec<Duration>, Vec<u64>) = (Vec::new(), Vec::new());
     while times.len() < 21 && times.iter().sum::<Duration>() < Duration::from_secs(5) {
         let scheduler = Framework::default();
+        let faults_before = page_faults();
         let before = cpu();
         let plan = scheduler.plan(snapshot, pending, INPUTS);
         times.push(cpu() - before);
+        faults.push(page_faults() - faults_before);
         assert!(plan.placed.len() > PODS * 99 / 100, "{}", plan.placed.len());
     }
     times.sort_unstable();
+    faults.sort_unstable();
     let each = times[times.len() / 2].as_nanos() as f64 / PODS as f64;
-    println!("| {name} | {nodes} | {each:.0} ns | {:.0} |", 1e9 / each);
+    let (per_second, faults) = (1e9 / each, faults[faults.len() / 2]);
+    println!("| {name} | {nodes} | {each:.0} ns | {per_second:.0} | {faults} |");
+}
+
+/// Pages that the system gave to this process so far; 0 where it does not say.
+fn page_faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let minor = fields.split_whitespace().nth(7);
+    minor.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// CPU time of this thread.

@@ -104,7 +104,7 @@ impl Scheduler for Framework {
         let mut order: Vec<usize> = (0..pending.len()).collect();
         order.sort_by(|&a, &b| pending[a].before(&pending[b]));
         let gangs = gang::gather(&mut order, pending, snapshot);
-        let mut ledger = Ledger::open(snapshot);
+        let mut ledger = Ledger::open_for(snapshot, pending.len());
         let mut memory = self.recall();
         if let Some(memory) = &mut memory {
             memory.hand_over(&mut ledger);
@@ -134,7 +134,7 @@ impl Scheduler for Framework {
             ledger,
             owed: None,
             owed_room: None,
-            log: Vec::new(),
+            log: Vec::with_capacity(pending.len()),
             books: Vec::new(),
             sweeps: Vec::new(),
             lately: Vec::new(),
@@ -266,7 +266,7 @@ type ByGroup = (usize, Arc<Explanation>);
 /// Where a pod goes.
 struct Choice {
     node: NodeIx,
-    group: usize,
+    group: u32,
     devices: DeviceSet,
     score: u32,
 }
@@ -285,14 +285,14 @@ struct Run<'a> {
     faults: &'a Faults,
     ledger: Ledger,
     /// The last placement, which the ledger does not hold yet: after the last of all nobody asks.
-    owed: Option<(NodeIx, Arc<Demand>, DeviceSet)>,
+    owed: Option<(NodeIx, &'a Arc<Demand>, DeviceSet)>,
     /// The last room that is held, likewise.
     owed_room: Option<(NodeIx, Arc<Demand>)>,
     /// The rows that placements changed, in order.
     log: Vec<NodeIx>,
     books: Vec<Box<dyn Reserve>>,
     /// By group.
-    sweeps: Vec<Option<Sweep>>,
+    sweeps: Vec<Option<Box<Sweep>>>,
     /// The groups whose sweeps are kept, least recently used first.
     lately: Vec<usize>,
     /// Where room can be made, once that was asked.
@@ -305,7 +305,7 @@ struct Run<'a> {
     gang_holds: bool,
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
     fn open(&mut self) {
         let snapshot = self.ledger.snapshot();
         let books = self.profile.reserves.iter();
@@ -321,9 +321,9 @@ impl Run<'_> {
 
     fn settle_placement(&mut self) {
         if let Some((node, demand, devices)) = self.owed.take() {
-            self.ledger.charge_devices(node, &demand, devices);
+            self.ledger.charge_devices(node, demand, devices);
             if let Some(bare) = &mut self.bare {
-                bare.charge_devices(node, &demand, devices);
+                bare.charge_devices(node, demand, devices);
             }
             self.log.push(node);
         }
@@ -332,7 +332,7 @@ impl Run<'_> {
     /// Chooses a node, and takes from it what the pod asks.
     fn place(
         &mut self,
-        pod: &Pending,
+        pod: &'a Pending,
         group: usize,
         more_to_come: bool,
     ) -> Result<Choice, Vec<(NodeIx, Obstacle)>> {
@@ -359,7 +359,7 @@ impl Run<'_> {
                 repeats |= memory.is_back(fingerprint);
                 let known = memory.take(&ask, fingerprint);
                 known.map_or_else(
-                    || Sweep::new(&ask, self.log.len()),
+                    || Box::new(Sweep::new(&ask, self.log.len())),
                     |mut sweep| {
                         sweep.synced = 0;
                         sweep.sync(&ask, &self.log);
@@ -367,7 +367,7 @@ impl Run<'_> {
                     },
                 )
             }
-            (None, None) => Sweep::new(&ask, self.log.len()),
+            (None, None) => Box::new(Sweep::new(&ask, self.log.len())),
         };
         repeats |= sweep.is_prepared();
         if repeats {
@@ -404,7 +404,7 @@ impl Run<'_> {
             sweep.readmit(node, key);
         }
         let chosen = chosen.map(|(node, score)| Choice {
-            group,
+            group: group as u32,
             node,
             devices: self.profile.choose_devices(&own, self.faults, node),
             score,
@@ -423,7 +423,7 @@ impl Run<'_> {
             true => &first.demand,
             false => &pod.demand,
         };
-        self.owed = Some((choice.node, Arc::clone(demand), choice.devices));
+        self.owed = Some((choice.node, demand, choice.devices));
         Ok(choice)
     }
 
@@ -431,7 +431,7 @@ impl Run<'_> {
     /// any more. What else keeps pods from nodes only grows while a plan is made.
     fn retry(
         &mut self,
-        pending: &[Pending],
+        pending: &'a [Pending],
         lost: &mut Vec<Lost>,
         chosen: &mut Vec<(usize, Choice)>,
     ) {
@@ -472,7 +472,7 @@ impl Run<'_> {
         }
     }
 
-    fn keep(&mut self, group: usize, sweep: Sweep) {
+    fn keep(&mut self, group: usize, sweep: Box<Sweep>) {
         self.sweeps[group] = Some(sweep);
         if self.lately.last() == Some(&group) {
             return;

@@ -58,7 +58,7 @@ struct Kept {
     mark: Mark,
     /// but for these rows, which hold placements of the plan that it was made for.
     but: Vec<NodeIx>,
-    sweep: Sweep,
+    sweep: Box<Sweep>,
 }
 
 impl Default for Memory {
@@ -161,7 +161,7 @@ impl Memory {
     }
 
     /// What is known of pods like the one asked about, as of the snapshot beneath.
-    pub(super) fn take(&mut self, ask: &Ask<'_>, fingerprint: u64) -> Option<Sweep> {
+    pub(super) fn take(&mut self, ask: &Ask<'_>, fingerprint: u64) -> Option<Box<Sweep>> {
         let (pod, fields) = (ask.cycle.pod, self.fields);
         let known = |kept: &Kept| {
             kept.fingerprint == fingerprint && alike(&kept.pod, pod, fields, self.meant)
@@ -195,7 +195,7 @@ impl Memory {
         now: Timestamp,
         snapshot: &Snapshot,
         log: &[NodeIx],
-        sweep: Sweep,
+        sweep: Box<Sweep>,
     ) {
         let but = &log[..sweep.synced];
         if but.len() > snapshot.len() / 8 {

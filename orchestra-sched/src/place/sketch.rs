@@ -104,9 +104,8 @@ impl Sketch {
 
     /// Brings in the placements of the plan in the making.
     pub(super) fn sync(&mut self, ledger: &Ledger, log: &[NodeIx]) {
-        let rows = ledger.rows();
         for node in &log[self.synced..] {
-            self.draw(&rows, node.row());
+            self.draw(&ledger.row(*node), 0);
             self.but.push(*node);
         }
         self.synced = log.len();
@@ -128,26 +127,23 @@ impl Sketch {
         self.bounds.resize(padded, 0.0);
     }
 
-    fn draw(&mut self, rows: &Rows<'_>, row: usize) {
-        if row >= rows.len() {
+    /// Row `i` of `rows`.
+    fn draw(&mut self, rows: &Rows<'_>, i: usize) {
+        if i >= rows.len() {
             return;
         }
+        let row = rows.node(i).row();
         let (cpu, memory) = (&mut self.cpu, &mut self.memory);
-        cpu.set(
-            row,
-            rows.cpu_total[row],
-            rows.cpu_free[row],
-            rows.cpu_scored[row],
-        );
+        cpu.set(row, rows.cpu_total[i], rows.cpu_free[i], rows.cpu_scored[i]);
         memory.set(
             row,
-            rows.memory_total[row],
-            rows.memory_free[row],
-            rows.memory_scored[row],
+            rows.memory_total[i],
+            rows.memory_free[i],
+            rows.memory_scored[i],
         );
-        self.room[row] = if rows.pods_free[row] < 1 {
+        self.room[row] = if rows.pods_free[i] < 1 {
             f32::NEG_INFINITY
-        } else if rows.cpu_total[row] <= 0 || rows.memory_total[row] <= 0 {
+        } else if rows.cpu_total[i] <= 0 || rows.memory_total[i] <= 0 {
             f32::INFINITY
         } else {
             0.0

@@ -8,7 +8,7 @@ use super::key::{WEIGHTED_MAX, key, rekeyed, weighted_in};
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
 use super::tournament::Tournament;
-use crate::snapshot::{NodeIx, Rows};
+use crate::snapshot::NodeIx;
 
 /// A filter of more rules on domains than this is asked about every row.
 const RULES_MAX: usize = 16;
@@ -48,7 +48,7 @@ pub(super) struct Sweep {
     /// Whether the scores that hang on which rows fit are left to the field.
     graded: bool,
     /// Once it is worth it.
-    field: Option<Field>,
+    field: Option<Box<Field>>,
     salt: u64,
     /// How much of the plan's log of changed rows is in.
     pub(super) synced: usize,
@@ -208,13 +208,10 @@ impl Sweep {
         self.prepare_if_by_domain(ask);
         let key = match &mut self.field {
             Some(field) => field.key(node.row()),
-            None => (self.sum(ask, &ask.cycle.ledger.rows(), node.row())).map_or(
-                Tournament::OUT,
-                |sum| {
-                    let hash = ask.cycle.snapshot().name_hash(node.row());
-                    key(sum, hash, self.salt)
-                },
-            ),
+            None => self.sum(ask, node).map_or(Tournament::OUT, |sum| {
+                let hash = ask.cycle.snapshot().name_hash(node.row());
+                key(sum, hash, self.salt)
+            }),
         };
         (key != Tournament::OUT).then(|| (node, weighted_in(key)))
     }
@@ -313,7 +310,7 @@ impl Sweep {
             return;
         }
         let (rules, scored) = (self.rules(ask), self.scored(ask));
-        let mut field = Field::new(self.rows, &rules, scored, ask.cycle.ledger);
+        let mut field = Box::new(Field::new(self.rows, &rules, scored, ask.cycle.ledger));
         if self.graded {
             for (nth, scaled) in self.scaled.iter().enumerate() {
                 let raw = scaled.raw.iter().enumerate();
@@ -391,12 +388,11 @@ impl Sweep {
         let Some(moved) = moved else {
             return;
         };
-        let rows = ask.cycle.ledger.rows();
         for &node in changed {
-            self.seat(ask, &rows, &mut field, node.row(), same_nodes);
+            self.seat(ask, &mut field, node, same_nodes);
         }
         for row in moved {
-            self.seat(ask, &rows, &mut field, row, true);
+            self.seat(ask, &mut field, NodeIx::from_row(row), true);
         }
         self.field = Some(field);
     }
@@ -539,7 +535,8 @@ impl Sweep {
     }
 
     /// Gives a row the key that it now has; `same_node` if it is the row of the same node.
-    fn seat(&self, ask: &Ask<'_>, rows: &Rows<'_>, field: &mut Field, row: usize, same_node: bool) {
+    fn seat(&self, ask: &Ask<'_>, field: &mut Field, node: NodeIx, same_node: bool) {
+        let row = node.row();
         if self.graded {
             for (nth, scaled) in self.scaled.iter().enumerate() {
                 field.set_raw(row, nth, scaled.raw[row]);
@@ -547,7 +544,7 @@ impl Sweep {
         }
         let sum = match field.is_barred(row) {
             true => None,
-            false => self.sum(ask, rows, row),
+            false => self.sum(ask, node),
         };
         let key = sum.map_or(Tournament::OUT, |sum| match field.key_of(row) {
             // The node's name settled ties before.
@@ -558,12 +555,12 @@ impl Sweep {
     }
 
     /// The weighted score of a row, as things are; `None` if it does not fit.
-    fn sum(&self, ask: &Ask<'_>, rows: &Rows<'_>, row: usize) -> Option<u64> {
-        if !self.may(row) {
+    fn sum(&self, ask: &Ask<'_>, node: NodeIx) -> Option<u64> {
+        if !self.may(node.row()) {
             return None;
         }
-        let sum = self.kernel.score(rows, row)?;
-        Some(sum + self.rest(ask, row))
+        let sum = self.kernel.score(&ask.cycle.ledger.row(node), 0)?;
+        Some(sum + self.rest(ask, node.row()))
     }
 
     /// Calls `each` with every row that fits, and its weighted score.

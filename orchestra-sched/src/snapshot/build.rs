@@ -440,7 +440,7 @@ fn load_mut<'a>(current: &'a mut Snapshot, spare: &mut Option<(Arc<Load>, Mark)>
             let changed = history.since(&mark)?;
             let max = 16 + current.rows.len() / 4;
             (history.same_nodes(&mark)
-                && columns.pods_free.len() == current.load.pods_free.len()
+                && columns.len() == current.load.len()
                 && columns.follow(&current.load, changed, max))
             .then_some(load)
         });

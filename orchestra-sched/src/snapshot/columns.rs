@@ -1,5 +1,6 @@
 //! What there is and what is free, one column a quantity, one row a node.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
@@ -152,33 +153,120 @@ impl Load {
         Arc::make_mut(&mut self.devices).swap_remove(at);
     }
 
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pods_free.len()
+    }
+
+    /// Row `at`.
+    pub(crate) fn left(&self, at: usize) -> Left {
+        Left {
+            cpu_free: self.cpu_free[at],
+            memory_free: self.memory_free[at],
+            storage_free: self.storage_free[at],
+            pods_free: self.pods_free[at],
+            cpu_scored: self.cpu_scored[at],
+            memory_scored: self.memory_scored[at],
+        }
+    }
+
+    /// Makes row `at` that.
+    pub(crate) fn set(&mut self, at: usize, left: &Left) {
+        self.cpu_free[at] = left.cpu_free;
+        self.memory_free[at] = left.memory_free;
+        self.storage_free[at] = left.storage_free;
+        self.pods_free[at] = left.pods_free;
+        self.cpu_scored[at] = left.cpu_scored;
+        self.memory_scored[at] = left.memory_scored;
+    }
+
     /// Takes what `demand` asks from row `at`.
     pub(crate) fn charge(&mut self, at: usize, demand: &Demand) {
-        self.shift(at, demand, i64::wrapping_sub, i64::wrapping_add);
+        self.cells(at).charge(demand);
     }
 
     /// Gives back what `demand` took from row `at`.
     pub(crate) fn refund(&mut self, at: usize, demand: &Demand) {
-        self.shift(at, demand, i64::wrapping_add, i64::wrapping_sub);
+        self.cells(at).refund(demand);
+    }
+
+    fn cells(&mut self, at: usize) -> Cells<'_> {
+        Cells {
+            cpu_free: &mut self.cpu_free[at],
+            memory_free: &mut self.memory_free[at],
+            storage_free: &mut self.storage_free[at],
+            pods_free: &mut self.pods_free[at],
+            cpu_scored: &mut self.cpu_scored[at],
+            memory_scored: &mut self.memory_scored[at],
+        }
+    }
+}
+
+/// What pods leave of one node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    cpu_free: i64,
+    memory_free: i64,
+    storage_free: i64,
+    pods_free: i64,
+    cpu_scored: i64,
+    memory_scored: i64,
+}
+
+impl Left {
+    /// Takes what `demand` asks.
+    pub(crate) fn charge(&mut self, demand: &Demand) {
+        self.cells().charge(demand);
+    }
+
+    /// Gives back what `demand` took.
+    pub(crate) fn refund(&mut self, demand: &Demand) {
+        self.cells().refund(demand);
+    }
+
+    fn cells(&mut self) -> Cells<'_> {
+        Cells {
+            cpu_free: &mut self.cpu_free,
+            memory_free: &mut self.memory_free,
+            storage_free: &mut self.storage_free,
+            pods_free: &mut self.pods_free,
+            cpu_scored: &mut self.cpu_scored,
+            memory_scored: &mut self.memory_scored,
+        }
+    }
+}
+
+/// One row, wherever it is.
+struct Cells<'a> {
+    cpu_free: &'a mut i64,
+    memory_free: &'a mut i64,
+    storage_free: &'a mut i64,
+    pods_free: &'a mut i64,
+    cpu_scored: &'a mut i64,
+    memory_scored: &'a mut i64,
+}
+
+impl Cells<'_> {
+    fn charge(self, demand: &Demand) {
+        self.shift(demand, i64::wrapping_sub, i64::wrapping_add);
+    }
+
+    fn refund(self, demand: &Demand) {
+        self.shift(demand, i64::wrapping_add, i64::wrapping_sub);
     }
 
     /// Wraps, so that a refund undoes a charge exactly whatever was asked.
-    fn shift(
-        &mut self,
-        at: usize,
-        demand: &Demand,
-        free: fn(i64, i64) -> i64,
-        scored: fn(i64, i64) -> i64,
-    ) {
+    #[inline(always)]
+    fn shift(self, demand: &Demand, free: fn(i64, i64) -> i64, scored: fn(i64, i64) -> i64) {
         let asked = &demand.requests;
-        self.cpu_free[at] = free(self.cpu_free[at], asked.cpu_milli);
-        self.memory_free[at] = free(self.memory_free[at], asked.memory);
+        *self.cpu_free = free(*self.cpu_free, asked.cpu_milli);
+        *self.memory_free = free(*self.memory_free, asked.memory);
         if asked.storage != 0 {
-            self.storage_free[at] = free(self.storage_free[at], asked.storage);
+            *self.storage_free = free(*self.storage_free, asked.storage);
         }
-        self.pods_free[at] = free(self.pods_free[at], 1);
-        self.cpu_scored[at] = scored(self.cpu_scored[at], demand.scored.cpu_milli);
-        self.memory_scored[at] = scored(self.memory_scored[at], demand.scored.memory);
+        *self.pods_free = free(*self.pods_free, 1);
+        *self.cpu_scored = scored(*self.cpu_scored, demand.scored.cpu_milli);
+        *self.memory_scored = scored(*self.memory_scored, demand.scored.memory);
     }
 }
 
@@ -217,7 +305,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn all(capacity: &'a Capacity, load: &'a Load) -> Self {
+    pub(crate) fn all(capacity: &'a Capacity, load: &'a Load, devices: &'a [Devices]) -> Self {
         Self {
             first: 0,
             cpu_total: &capacity.cpu,
@@ -230,27 +318,57 @@ impl<'a> Rows<'a> {
             memory_scored: &load.memory_scored,
             storage_free: &load.storage_free,
             pods_free: &load.pods_free,
-            devices: &load.devices,
+            devices,
         }
     }
 
     /// Row `node` alone.
-    pub(crate) fn one(capacity: &'a Capacity, load: &'a Load, node: NodeIx) -> Self {
+    #[inline]
+    pub(crate) fn one(
+        capacity: &'a Capacity,
+        load: &'a Load,
+        devices: &'a [Devices],
+        node: NodeIx,
+    ) -> Self {
         let at = node.row();
-        let run = at..at + 1;
         Self {
             first: node.0,
-            cpu_total: &capacity.cpu[run.clone()],
-            cpu_inverse: &capacity.cpu_inverse[run.clone()],
-            cpu_free: &load.cpu_free[run.clone()],
-            cpu_scored: &load.cpu_scored[run.clone()],
-            memory_total: &capacity.memory[run.clone()],
-            memory_inverse: &capacity.memory_inverse[run.clone()],
-            memory_free: &load.memory_free[run.clone()],
-            memory_scored: &load.memory_scored[run.clone()],
-            storage_free: &load.storage_free[run.clone()],
-            pods_free: &load.pods_free[run.clone()],
-            devices: &load.devices[run],
+            cpu_total: from_ref(&capacity.cpu[at]),
+            cpu_inverse: from_ref(&capacity.cpu_inverse[at]),
+            cpu_free: from_ref(&load.cpu_free[at]),
+            cpu_scored: from_ref(&load.cpu_scored[at]),
+            memory_total: from_ref(&capacity.memory[at]),
+            memory_inverse: from_ref(&capacity.memory_inverse[at]),
+            memory_free: from_ref(&load.memory_free[at]),
+            memory_scored: from_ref(&load.memory_scored[at]),
+            storage_free: from_ref(&load.storage_free[at]),
+            pods_free: from_ref(&load.pods_free[at]),
+            devices: from_ref(&devices[at]),
+        }
+    }
+
+    /// Row `node` alone, where that is left.
+    #[inline]
+    pub(crate) fn one_of(
+        capacity: &'a Capacity,
+        left: &'a Left,
+        devices: &'a [Devices],
+        node: NodeIx,
+    ) -> Self {
+        let at = node.row();
+        Self {
+            first: node.0,
+            cpu_total: from_ref(&capacity.cpu[at]),
+            cpu_inverse: from_ref(&capacity.cpu_inverse[at]),
+            cpu_free: from_ref(&left.cpu_free),
+            cpu_scored: from_ref(&left.cpu_scored),
+            memory_total: from_ref(&capacity.memory[at]),
+            memory_inverse: from_ref(&capacity.memory_inverse[at]),
+            memory_free: from_ref(&left.memory_free),
+            memory_scored: from_ref(&left.memory_scored),
+            storage_free: from_ref(&left.storage_free),
+            pods_free: from_ref(&left.pods_free),
+            devices: from_ref(&devices[at]),
         }
     }
 

@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::DeviceSet;
 
-use super::columns::{Load, Rows};
+use super::columns::Rows;
 use super::demand::{Demand, HostPort};
+use super::layer::Layer;
 use super::relations::{Book, Company, Counts, Others, PodTerm, Spreading};
 use super::{NodeIx, Running, Snapshot};
 
 /// A snapshot with placements on top, and pods taken off, that nobody else sees.
 ///
-/// Opening one costs a few reference counts; the first charge copies the columns that pods change.
+/// Opening one costs a few reference counts; a charge notes what its node has left. Only who asks for
+/// whole columns after that has them copied.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     snapshot: Snapshot,
-    load: Arc<Load>,
+    layer: Layer,
     /// What has no column: extended resources and host ports of what was placed here.
     placed: BTreeMap<NodeIx, Vec<Arc<Demand>>>,
     /// Which devices what was placed here got.
@@ -34,13 +36,20 @@ impl Ledger {
     pub fn open(snapshot: &Snapshot) -> Self {
         Self {
             snapshot: snapshot.clone(),
-            load: Arc::clone(&snapshot.load),
+            layer: Layer::on(&snapshot.load),
             placed: BTreeMap::new(),
             devices_taken: BTreeMap::new(),
             devices_returned: BTreeMap::new(),
             evicted: BTreeMap::new(),
             book: Book::default(),
         }
+    }
+
+    /// As [`open`](Self::open), with room for so many placements.
+    pub(crate) fn open_for(snapshot: &Snapshot, placements: usize) -> Self {
+        let mut ledger = Self::open(snapshot);
+        ledger.book.reserve(placements);
+        ledger
     }
 
     /// What lies beneath.
@@ -50,12 +59,12 @@ impl Ledger {
 
     /// What there is and what is free, by column.
     pub fn rows(&self) -> Rows<'_> {
-        Rows::all(&self.snapshot.capacity, &self.load)
+        self.layer.rows(&self.snapshot.capacity)
     }
 
     /// One node's row.
     pub fn row(&self, node: NodeIx) -> Rows<'_> {
-        Rows::one(&self.snapshot.capacity, &self.load, node)
+        self.layer.row(&self.snapshot.capacity, node)
     }
 
     /// Takes what `demand` asks from `node`, and of its accelerators those that
@@ -72,7 +81,7 @@ impl Ledger {
         match &demand.accelerators {
             None => DeviceSet::NONE,
             Some(ask) if !ask.held.is_empty() => ask.held,
-            Some(ask) => self.load.devices[node.row()]
+            Some(ask) => self.layer.devices()[node.row()]
                 .tightest(ask)
                 .unwrap_or_default(),
         }
@@ -81,8 +90,7 @@ impl Ledger {
     /// As [`charge`](Self::charge), with the accelerators named.
     pub fn charge_devices(&mut self, node: NodeIx, demand: &Arc<Demand>, devices: DeviceSet) {
         if let Some(ask) = &demand.accelerators {
-            let load = Arc::make_mut(&mut self.load);
-            Arc::make_mut(&mut load.devices)[node.row()].charge(devices, ask.milli);
+            self.layer.devices_mut(node).charge(devices, ask.milli);
             let returned = self.devices_returned.get_mut(&node);
             let undone = returned.is_some_and(|returned| {
                 let same = (demand, devices);
@@ -96,7 +104,7 @@ impl Ledger {
                 taken.push((Arc::clone(demand), devices));
             }
         }
-        Arc::make_mut(&mut self.load).charge(node.row(), demand);
+        self.layer.charge(node, demand);
         self.book.shift(&self.snapshot, node, demand, 1, true);
         if demand.has_no_column() {
             self.placed
@@ -112,10 +120,9 @@ impl Ledger {
     pub fn refund(&mut self, node: NodeIx, demand: &Arc<Demand>) {
         if let Some(ask) = &demand.accelerators {
             let devices = self.devices_of(node, demand);
-            let load = Arc::make_mut(&mut self.load);
-            Arc::make_mut(&mut load.devices)[node.row()].refund(devices, ask.milli);
+            self.layer.devices_mut(node).refund(devices, ask.milli);
         }
-        Arc::make_mut(&mut self.load).refund(node.row(), demand);
+        self.layer.refund(node, demand);
         self.book.shift(&self.snapshot, node, demand, -1, true);
         if demand.has_no_column()
             && let Some(placed) = self.placed.get_mut(&node)
@@ -146,12 +153,11 @@ impl Ledger {
         let demand = &running.demand;
         if let Some(ask) = &demand.accelerators {
             let devices = self.devices_held_by(node, running);
-            let load = Arc::make_mut(&mut self.load);
-            Arc::make_mut(&mut load.devices)[node.row()].refund(devices, ask.milli);
+            self.layer.devices_mut(node).refund(devices, ask.milli);
             let returned = self.devices_returned.entry(node).or_default();
             returned.push((Arc::clone(demand), devices));
         }
-        Arc::make_mut(&mut self.load).refund(node.row(), demand);
+        self.layer.refund(node, demand);
         let spreads = !running.terminating;
         self.book.shift(&self.snapshot, node, demand, -1, spreads);
         let evicted = self.evicted.entry(node).or_default();
@@ -168,8 +174,7 @@ impl Ledger {
         let demand = &running.demand;
         if let Some(ask) = &demand.accelerators {
             let devices = self.devices_held_by(node, running);
-            let load = Arc::make_mut(&mut self.load);
-            Arc::make_mut(&mut load.devices)[node.row()].charge(devices, ask.milli);
+            self.layer.devices_mut(node).charge(devices, ask.milli);
             let returned = self.devices_returned.entry(node).or_default();
             let same = (demand, devices);
             if let Some(at) = returned
@@ -179,7 +184,7 @@ impl Ledger {
                 returned.swap_remove(at);
             }
         }
-        Arc::make_mut(&mut self.load).charge(node.row(), demand);
+        self.layer.charge(node, demand);
         let spreads = !running.terminating;
         self.book.shift(&self.snapshot, node, demand, 1, spreads);
     }

@@ -6,6 +6,7 @@ mod demand;
 mod devices;
 mod future;
 mod history;
+mod layer;
 mod ledger;
 mod pages;
 pub(crate) mod relations;
@@ -271,7 +272,7 @@ impl Snapshot {
 
     /// What there is and what is free, by column.
     pub fn rows(&self) -> Rows<'_> {
-        Rows::all(&self.capacity, &self.load)
+        Rows::all(&self.capacity, &self.load, &self.load.devices)
     }
 
     /// How many nodes carry a taint that only scores.

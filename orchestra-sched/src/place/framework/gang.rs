@@ -153,7 +153,7 @@ impl Run<'_> {
             }
             lost.push(Lost {
                 pending: at,
-                group: choice.group,
+                group: choice.group as usize,
                 refusals: Vec::new(),
                 has_room: keeps,
                 gang: Some(note),

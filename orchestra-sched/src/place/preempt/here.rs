@@ -48,12 +48,12 @@ impl Amounts {
 
     /// What is free on a node. Wraps, as the columns do.
     pub(super) fn free(ledger: &Ledger, node: NodeIx) -> Self {
-        let (rows, at) = (ledger.rows(), node.row());
+        let row = ledger.row(node);
         Self {
-            cpu: rows.cpu_free[at],
-            memory: rows.memory_free[at],
-            storage: rows.storage_free[at],
-            pods: rows.pods_free[at],
+            cpu: row.cpu_free[0],
+            memory: row.memory_free[0],
+            storage: row.storage_free[0],
+            pods: row.pods_free[0],
         }
     }
 

@@ -37,9 +37,15 @@ pub(crate) struct Book {
 struct Move {
     node: NodeIx,
     pod: Arc<Demand>,
-    by: i64,
+    by: i8,
     /// Whether it counts for spread rules.
     spreads: bool,
+}
+
+impl Move {
+    fn by(&self) -> i64 {
+        self.by.into()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -99,11 +105,16 @@ impl Book {
         self.note(Move {
             node,
             pod: Arc::clone(pod),
-            by,
+            by: by.signum() as i8,
             spreads,
         });
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         kept.count(snapshot, node, pod, by, spreads);
+    }
+
+    /// Makes room for so many moves more.
+    pub(crate) fn reserve(&mut self, moves: usize) {
+        self.moves.reserve(moves);
     }
 
     /// What has been counted, for a later ledger, as of the snapshot beneath; `None` if so many pods
@@ -118,7 +129,7 @@ impl Book {
             return None;
         }
         for one in &self.moves {
-            kept.count(snapshot, one.node, &one.pod, -one.by, one.spreads);
+            kept.count(snapshot, one.node, &one.pod, -one.by(), one.spreads);
         }
         Some(Counts(kept))
     }
@@ -209,7 +220,7 @@ impl Book {
         let domains = |key: &SmolStr| find_domains(known, snapshot, key);
         let mut fresh = Spreading::new(snapshot, demand, required, number, domains);
         for one in self.moves.iter().filter(|one| one.spreads) {
-            fresh.shift(one.node, &one.pod, one.by);
+            fresh.shift(one.node, &one.pod, one.by());
         }
         keep_numbered(&mut kept.spreadings, number, fresh)
     }
@@ -225,7 +236,7 @@ impl Book {
         let domains = |key: &SmolStr| find_domains(known, snapshot, key);
         let mut fresh = Company::new(snapshot, terms, number, domains);
         for one in &self.moves {
-            fresh.shift_if_met(snapshot, one.node, &one.pod, one.by);
+            fresh.shift_if_met(snapshot, one.node, &one.pod, one.by());
         }
         keep_numbered(&mut kept.companies, number, fresh)
     }
@@ -250,7 +261,7 @@ impl Book {
         let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
         let mut fresh = Others::new(snapshot, &mut domains);
         let expected = self.expected.iter().map(|pod| (None, pod, 0));
-        let moves = (self.moves.iter()).map(|one| (Some(one.node), &one.pod, one.by));
+        let moves = (self.moves.iter()).map(|one| (Some(one.node), &one.pod, one.by()));
         for (node, pod, by) in expected.chain(moves) {
             if let Some(relations) = pod.relations.as_deref() {
                 fresh.shift(relations, node, by, &mut domains);

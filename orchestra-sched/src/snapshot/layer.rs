@@ -1,0 +1,204 @@
+//! The columns that pods change, with one plan's changes on top of a snapshot's.
+
+use std::sync::{Arc, OnceLock};
+
+use super::NodeIx;
+use super::columns::{Capacity, Left, Load, Rows};
+use super::demand::Demand;
+use super::devices::Devices;
+
+/// A snapshot's columns in which few rows changed: those are kept beside it, so that a plan pays for the
+/// rows that it touches and not for the cluster's size. Who asks for whole columns after a change gets
+/// a copy of all, which is what is changed from then on.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    below: Arc<Load>,
+    /// By row: its place in `changed`, counted from 1; 0 if it is as below. Empty before the first
+    /// change.
+    places: Vec<u32>,
+    changed: Vec<Left>,
+    /// Once it was asked for after a change: then it holds, and the above no longer.
+    whole: OnceLock<Box<Load>>,
+    devices: Arc<Vec<Devices>>,
+}
+
+impl Layer {
+    /// `below` without a change.
+    pub(crate) fn on(below: &Arc<Load>) -> Self {
+        Self {
+            below: Arc::clone(below),
+            places: Vec::new(),
+            changed: Vec::new(),
+            whole: OnceLock::new(),
+            devices: Arc::clone(&below.devices),
+        }
+    }
+
+    /// All rows. After changes the first call copies the columns.
+    pub(crate) fn rows<'a>(&'a self, capacity: &'a Capacity) -> Rows<'a> {
+        let load = if self.changed.is_empty() {
+            &self.below
+        } else {
+            &**self.whole.get_or_init(|| Box::new(self.flatten()))
+        };
+        Rows::all(capacity, load, &self.devices)
+    }
+
+    /// One row.
+    #[inline]
+    pub(crate) fn row<'a>(&'a self, capacity: &'a Capacity, node: NodeIx) -> Rows<'a> {
+        if let Some(whole) = self.whole.get() {
+            return Rows::one(capacity, whole, &self.devices, node);
+        }
+        match self.places.get(node.row()) {
+            Some(&place) if place > 0 => {
+                let left = &self.changed[place as usize - 1];
+                Rows::one_of(capacity, left, &self.devices, node)
+            }
+            _ => Rows::one(capacity, &self.below, &self.devices, node),
+        }
+    }
+
+    /// The accelerators of all rows.
+    pub(crate) fn devices(&self) -> &[Devices] {
+        &self.devices
+    }
+
+    /// One row's accelerators, to be changed.
+    pub(crate) fn devices_mut(&mut self, node: NodeIx) -> &mut Devices {
+        &mut Arc::make_mut(&mut self.devices)[node.row()]
+    }
+
+    /// Takes what `demand` asks from a row.
+    pub(crate) fn charge(&mut self, node: NodeIx, demand: &Demand) {
+        match self.whole.get_mut() {
+            Some(whole) => whole.charge(node.row(), demand),
+            None => self.left_mut(node).charge(demand),
+        }
+    }
+
+    /// Gives back what `demand` took from a row.
+    pub(crate) fn refund(&mut self, node: NodeIx, demand: &Demand) {
+        match self.whole.get_mut() {
+            Some(whole) => whole.refund(node.row(), demand),
+            None => self.left_mut(node).refund(demand),
+        }
+    }
+
+    fn left_mut(&mut self, node: NodeIx) -> &mut Left {
+        if self.places.is_empty() {
+            self.places = vec![0; self.below.len()];
+        }
+        let place = &mut self.places[node.row()];
+        if *place == 0 {
+            self.changed.push(self.below.left(node.row()));
+            *place = self.changed.len() as u32;
+        }
+        &mut self.changed[*place as usize - 1]
+    }
+
+    fn flatten(&self) -> Load {
+        let mut load = Load::clone(&self.below);
+        for (row, &place) in self.places.iter().enumerate() {
+            if place > 0 {
+                load.set(row, &self.changed[place as usize - 1]);
+            }
+        }
+        load
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::demand::Scored;
+    use crate::snapshot::{Amounts, NodeFacts};
+    use proptest::prelude::*;
+
+    fn demand(amount: i64) -> Demand {
+        let requests = Amounts {
+            cpu_milli: amount,
+            memory: 3 * amount,
+            storage: amount / 2,
+            ..Amounts::default()
+        };
+        let scored = Scored {
+            cpu_milli: amount,
+            memory: 5 * amount,
+        };
+        Demand {
+            requests,
+            scored,
+            ..Demand::default()
+        }
+    }
+
+    fn text(rows: Rows<'_>, i: usize) -> String {
+        let of = |column: &[i64]| column[i];
+        format!(
+            "{:?} {:?}",
+            rows.node(i),
+            [
+                rows.cpu_free,
+                rows.memory_free,
+                rows.storage_free,
+                rows.pods_free,
+                rows.cpu_scored,
+                rows.memory_scored,
+                rows.cpu_total,
+            ]
+            .map(of)
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn a_layer_shows_what_plain_columns_show(
+            nodes in 1usize..12,
+            steps in proptest::collection::vec((0usize..12, 0i64..50, 0u8..8), 0..60),
+        ) {
+            let (mut capacity, mut plain) = (Capacity::default(), Load::default());
+            for n in 0..nodes {
+                let facts = NodeFacts { pods: 10 + n as i64, ..NodeFacts::default() };
+                capacity.push(&facts);
+                plain.push(&facts);
+            }
+            let before = Arc::new(plain.clone());
+            let mut layers = vec![Layer::on(&before)];
+            for (row, amount, what) in steps {
+                let (row, demand) = (row % nodes, demand(amount));
+                let node = NodeIx::from_row(row);
+                match what {
+                    // A look at all, here and there.
+                    0 => { layers[0].rows(&capacity); }
+                    1 => layers.push(layers[0].clone()),
+                    2 | 3 => {
+                        plain.refund(row, &demand);
+                        layers.iter_mut().for_each(|layer| layer.refund(node, &demand));
+                    }
+                    _ => {
+                        plain.charge(row, &demand);
+                        layers.iter_mut().for_each(|layer| layer.charge(node, &demand));
+                    }
+                }
+                let wanted = Rows::all(&capacity, &plain, &plain.devices);
+                for layer in &layers {
+                    for row in 0..nodes {
+                        let one = layer.row(&capacity, NodeIx::from_row(row));
+                        prop_assert_eq!(text(one, 0), text(wanted, row));
+                    }
+                }
+            }
+            let wanted = Rows::all(&capacity, &plain, &plain.devices);
+            for layer in &layers {
+                let all = layer.rows(&capacity);
+                for row in 0..nodes {
+                    prop_assert_eq!(text(all, row), text(wanted, row));
+                }
+            }
+            let untouched = Layer::on(&before);
+            prop_assert_eq!(untouched.rows(&capacity).pods_free[0], 10);
+        }
+    }
+}
