@@ -81,6 +81,8 @@ fn furthest(
 ) -> Option<f64> {
     let policy = match policy {
         "dot-product" => "02-DotProd",
+        "gpu-clustering" => "03-GpuClustering",
+        "gpu-packing" => "04-GpuPacking",
         "best-fit" => "05-BestFit",
         "fgd" => "06-FGD",
         _ => return None,

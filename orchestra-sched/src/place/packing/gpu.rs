@@ -6,49 +6,75 @@ use super::Packing;
 use crate::place::plugin::{SCORE_MAX, Score};
 use crate::snapshot::{Devices, Ledger, NodeIx};
 
-/// Prefers devices that are in use, those with least left first; then free devices of nodes in use,
-/// fewest free first; then free nodes, fewest devices first. Has nothing to say on pods that want no
-/// device.
+/// Prefers devices that are in use, those with least left first; then nodes in use, those of which
+/// fewest free devices are taken first; then free nodes, fewest devices first. As published: 100 less a
+/// tenth of the percentage that is free of the devices taken, at least 50; where free ones are taken, 50
+/// less their number, at least 33; on a free node 33 less its devices, or their number if that is more. Has
+/// nothing to say on pods that want no device.
 pub fn gpu_packing() -> Packing {
     Packing::of_devices("GpuPacking", |_, rows, i, ask| {
         packed(&rows.devices[i], ask)
     })
 }
 
-/// Prefers nodes that hold pods of the same device request, and among equals what [`gpu_packing`]
-/// does. Has nothing to say on pods that want no device.
+/// Prefers nodes that hold pods of the same device request and no others (75 points), then those that
+/// hold others too (50), then free nodes (25), and nodes with least free among equals: up to 25 points, less
+/// in proportion to how much of eight devices is free. All who share a device ask for the same. As published.
+/// Has nothing to say on pods that want no device.
 pub fn gpu_clustering() -> Packing {
     Packing::of_devices("GpuClustering", |cycle, rows, i, ask| {
-        let alike = match holds_alike(cycle.ledger, rows.node(i), ask) {
-            true => SCORE_MAX / 2,
-            false => 0,
-        };
-        alike + packed(&rows.devices[i], ask) / 2
+        let company = company(cycle.ledger, rows.node(i), ask);
+        let free = rows.devices[i].free_milli();
+        let used = 25 * (EIGHT_DEVICES_MILLI - free).max(0) / EIGHT_DEVICES_MILLI;
+        company + used as Score
     })
 }
 
-/// From 69 on for a device in use, from 50 to 66 for a node in use, below that for a free one.
+/// The devices of the largest node that was thought of when clustering was published.
+const EIGHT_DEVICES_MILLI: i64 = 8 * WHOLE_MILLI as i64;
+
 fn packed(devices: &Devices, ask: &AcceleratorAsk) -> Score {
     let whole = i32::from(WHOLE_MILLI);
-    let used = || devices.free().iter().filter(|&&free| free < whole);
-    let shared = used().filter(|&&free| ask.count == 1 && free >= ask.milli.into());
-    if let Some(&least) = shared.min() {
-        return SCORE_MAX - least as Score / 33;
+    let all = devices.len() as Score;
+    let is_free = |free: &&i32| **free == whole;
+    if devices.free().iter().filter(is_free).count() == devices.len() {
+        return (33 - all.min(33)).max(all);
     }
-    let free = (devices.len() - used().count()) as Score;
-    if used().next().is_some() {
-        66 - free
-    } else {
-        33 - free
+    let mut fit: Vec<i32> = devices.free().to_vec();
+    fit.retain(|&free| free >= ask.milli.into());
+    fit.sort_unstable();
+    let taken = &fit[..fit.len().min(ask.count as usize)];
+    match taken.iter().filter(is_free).count() as Score {
+        0 => {
+            let percent: i32 = taken.iter().map(|free| free * 100 / whole).sum();
+            (SCORE_MAX - (percent as Score / 10).min(SCORE_MAX)).max(50)
+        }
+        free => (50 - free.min(50)).max(33),
     }
 }
 
-/// Whether a node holds a pod of that device request.
-fn holds_alike(ledger: &Ledger, node: NodeIx, ask: &AcceleratorAsk) -> bool {
+/// What the pods are worth that a node holds already.
+fn company(ledger: &Ledger, node: NodeIx, ask: &AcceleratorAsk) -> Score {
+    let class = |ask: &AcceleratorAsk| match ask.milli < WHOLE_MILLI {
+        true => 0,
+        false => ask.count,
+    };
     let running = ledger.snapshot().node(node).pods().iter();
-    running
+    let asks = running
         .map(|running| &*running.demand)
         .chain(ledger.devices_given(node).map(|(demand, _)| demand))
-        .filter_map(|demand| demand.accelerators.as_ref())
-        .any(|other| (other.count, other.milli) == (ask.count, ask.milli))
+        .filter_map(|demand| demand.accelerators.as_ref());
+    let (mut alike, mut others) = (false, false);
+    for other in asks {
+        match class(other) == class(ask) {
+            true => alike = true,
+            false => others = true,
+        }
+    }
+    match (alike, others) {
+        (true, false) => 75,
+        (true, true) => 50,
+        (false, false) => 25,
+        (false, true) => 0,
+    }
 }
