@@ -17,8 +17,8 @@ use crate::api::Client;
 use crate::control::Controller;
 use crate::events::Recorder;
 use crate::loops::{
-    BudgetLoop, Caches, DeploymentLoop, EndpointsLoop, GarbageLoop, NodesLoop, PlacementLoop,
-    QuotaLoop,
+    BudgetLoop, COMMIT_GUARDS_MAX, Caches, DeploymentLoop, EndpointsLoop, GangsLoop, GarbageLoop,
+    NodesLoop, PlacementLoop, QuotaLoop,
 };
 use crate::net::address::AddressPlan;
 use crate::net::slices::SliceRegistry;
@@ -36,6 +36,9 @@ pub struct ControlSettings {
     pub zone_policy: ZonePolicy,
     /// Which addresses pods and services get.
     pub addresses: AddressPlan,
+    /// How many guards one commit of placements may hold, one a pod and two a node: from 3 to
+    /// [`COMMIT_GUARDS_MAX`], the default. A gang that one commit holds costs one.
+    pub guards_per_commit_max: usize,
     /// The seed of every chance in decisions.
     pub seed: u64,
     /// Where numbers go.
@@ -52,6 +55,7 @@ impl Default for ControlSettings {
             node_policy: NodePolicy::default(),
             zone_policy: ZonePolicy::default(),
             addresses: AddressPlan::default(),
+            guards_per_commit_max: COMMIT_GUARDS_MAX,
             seed: 0,
             meter: Arc::new(NoMeter),
         }
@@ -69,6 +73,7 @@ pub struct ControlPlane {
     deployments: Controller<DeploymentLoop>,
     /// One a scheduler.
     placement: Vec<Controller<PlacementLoop>>,
+    gangs: Controller<GangsLoop>,
     endpoints: Controller<EndpointsLoop>,
     nodes: Controller<NodesLoop>,
     garbage: Controller<GarbageLoop>,
@@ -107,12 +112,22 @@ impl ControlPlane {
                 scheduler,
                 name,
                 settings.seed,
-            );
+            )
+            .guards_per_commit(settings.guards_per_commit_max);
             let placement = Controller::new(placement, clock.clone()).meter(meter.clone());
             placement.reconciler().feed(placement.queue());
             placement
         };
         let placement = settings.schedulers.into_iter().map(place).collect();
+
+        let gangs = GangsLoop::new(
+            client.clone(),
+            caches.clone(),
+            events.component("gangs"),
+            settings.guards_per_commit_max.min(COMMIT_GUARDS_MAX),
+        );
+        let gangs = Controller::new(gangs, clock.clone()).meter(meter.clone());
+        gangs.reconciler().feed(gangs.queue());
 
         let endpoints = EndpointsLoop::new(
             client.clone(),
@@ -151,6 +166,7 @@ impl ControlPlane {
             registry,
             deployments,
             placement,
+            gangs,
             endpoints,
             nodes,
             garbage,
@@ -187,6 +203,7 @@ impl ControlPlane {
                 for placement in self.placement {
                     loops.spawn(placement.run(cancel.clone()));
                 }
+                loops.spawn(self.gangs.run(cancel.clone()));
                 loops.spawn(self.deployments.run(cancel.clone()));
                 loops.spawn(self.endpoints.run(cancel.clone()));
                 loops.spawn(self.garbage.run(cancel.clone()));

@@ -17,6 +17,7 @@ use smol_str::SmolStr;
 
 use super::rules::Path;
 use super::{Invalid, Pod};
+use crate::meta::{Condition, ConditionStatus, condition};
 
 /// The label of a pod that names the gang of its namespace that it belongs to.
 pub const LABEL: &str = "orchestra.dev/pod-group";
@@ -24,8 +25,12 @@ pub const LABEL: &str = "orchestra.dev/pod-group";
 /// Where members differ the largest counts.
 pub const MIN_ANNOTATION: &str = "orchestra.dev/pod-group-min-available";
 /// The annotation that says for how many seconds at most the gang may hold room that it does not
-/// fill, from 1. Without it, 60.
+/// fill, from 1. Without it, 60. Where members differ the largest counts.
 pub const TIMEOUT_ANNOTATION: &str = "orchestra.dev/pod-group-timeout-seconds";
+
+/// The condition of a pod that was given its node before enough of its gang had theirs: `False` while
+/// its containers wait for them, `True` once they may start. A pod without it waits for nobody.
+pub const BOUND: &str = "orchestra.dev/GangBound";
 
 const TIMEOUT_SECS: u64 = 60;
 
@@ -36,7 +41,8 @@ pub struct Gang {
     pub name: SmolStr,
     /// How many members have to have a node together.
     pub min: u32,
-    /// For how long at most it may hold room that it does not fill.
+    /// For how long at most it may hold room that it does not fill, and nodes before enough of it have
+    /// theirs.
     pub timeout: Duration,
 }
 
@@ -53,6 +59,14 @@ impl Gang {
             timeout: Duration::from_secs(timeout.unwrap_or(TIMEOUT_SECS).max(1)),
         })
     }
+}
+
+/// What a pod that has a node waits for there before its containers may start: the others of its gang.
+/// `None` if it does not wait, or has no node.
+pub fn gate(pod: &Pod) -> Option<&Condition> {
+    pod.node_name()?;
+    let gate = condition(&pod.status.conditions, BOUND)?;
+    (gate.status != ConditionStatus::True).then_some(gate)
 }
 
 /// Notes annotations that cannot be read.

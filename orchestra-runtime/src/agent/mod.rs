@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use orchestra_core::error::report;
-use orchestra_core::kind::{Node, Pod, Resource};
+use orchestra_core::kind::{Node, Pod, Resource, gang};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::driver::{Observed, WorkloadDriver};
 use orchestra_core::port::probe::Prober;
@@ -460,8 +460,10 @@ impl Pods<'_> {
                 });
                 continue;
             }
-            // One that ended is only looked at again to be removed.
-            if pod.is_terminal() && !pod.is_terminating() {
+            // One that ended is only looked at again to be removed; and of one that waits for its gang,
+            // which may be taken away again, nothing begins.
+            let rests = pod.is_terminal() || gang::gate(&pod).is_some();
+            if rests && !pod.is_terminating() {
                 continue;
             }
             let (wish, wishes) = watch::channel(Wish::Follow(pod.clone()));

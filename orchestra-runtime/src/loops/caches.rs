@@ -2,8 +2,9 @@
 
 use orchestra_core::kind::{
     ControllerRevision, Deployment, EndpointSlice, Lease, Namespace, Node, Pod,
-    PodDisruptionBudget, Resource, ResourceQuota, Service,
+    PodDisruptionBudget, Resource, ResourceQuota, Service, gang,
 };
+use orchestra_core::meta::ObjectKey;
 use smol_str::{SmolStr, ToSmolStr};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,9 @@ use crate::cache::Cache;
 
 /// Index of pods by the node they are bound to; empty for those that wait for one.
 pub const BY_NODE: &str = "node";
+
+/// Index of pods by their [gang](gang), as `namespace/name`.
+pub const BY_GANG: &str = "gang";
 
 /// Index of objects by the uid of their controlling owner.
 pub const BY_OWNER: &str = "owner";
@@ -27,7 +31,7 @@ pub const BY_READY_POD: &str = "ready-pod";
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Caches {
-    /// Pods, by [`BY_NODE`] and [`BY_OWNER`].
+    /// Pods, by [`BY_NODE`], [`BY_GANG`] and [`BY_OWNER`].
     pub pods: Cache<Pod>,
     /// Nodes.
     pub nodes: Cache<Node>,
@@ -55,6 +59,7 @@ impl Caches {
         Self {
             pods: Cache::builder(client)
                 .index(BY_NODE, |pod: &Pod| Some(pod.spec.node_name.clone()))
+                .index(BY_GANG, |pod: &Pod| Some(gang_of(pod)?.to_smolstr()))
                 .index(BY_OWNER, owner)
                 .build(),
             nodes: Cache::new(client),
@@ -114,6 +119,15 @@ impl Caches {
         self.quotas.synced().await;
         self.budgets.synced().await;
     }
+}
+
+/// The gang of a pod: its name in the pod's namespace.
+pub(super) fn gang_of(pod: &Pod) -> Option<ObjectKey> {
+    let name = pod.metadata.labels.get(gang::LABEL)?;
+    Some(ObjectKey::namespaced(
+        pod.metadata.namespace.clone(),
+        name.clone(),
+    ))
 }
 
 fn owner<K: Resource>(object: &K) -> Option<SmolStr> {

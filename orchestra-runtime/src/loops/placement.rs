@@ -5,11 +5,15 @@
 //! move (see [`fence`]): two schedulers conflict only where one may break what the other relied on, and
 //! nothing is placed on a node that was tainted, closed or removed meanwhile.
 //!
+//! A gang that one commit cannot hold is bound in several, and waits on its nodes until enough of it are
+//! there: see [`gangs`](super::gangs).
+//!
 //! Who is worth a plan, and when, is decided by [`Queue`](orchestra_sched::place::queue::Queue); where
 //! others have to leave for a pod, `evict` sees to it.
 
 mod evict;
 pub(super) mod fence;
+mod gate;
 mod guard;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,15 +33,17 @@ use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
 use smol_str::SmolStr;
 
 use fence::Fences;
+use gate::{Gate, Gates};
 
 use super::caches::Caches;
+use super::gangs::{self, gave_back};
 use crate::api::{ApiError, ApiErrorKind, Client};
 use crate::control::{Outcome, PassError, Queue, Reconcile};
 use crate::events::Recorder;
 
-/// Guards of one commit that placements may take: one a pod, two a node. Left out of what a store
-/// takes is room for the fences of the whole cluster and for a leader's own.
-const GUARDS_PER_COMMIT_MAX: usize = TXN_OPS_MAX - 8;
+/// Guards of one commit that placements may take at most: one a pod, two a node. Left out of what a
+/// store takes is room for the fences of the whole cluster and for a leader's own.
+pub const COMMIT_GUARDS_MAX: usize = TXN_OPS_MAX - 8;
 
 /// Refusals told in one commit.
 const REFUSALS_PER_COMMIT_MAX: usize = 40;
@@ -50,6 +56,7 @@ pub struct PlacementLoop {
     scheduler: Arc<dyn Scheduler>,
     name: SmolStr,
     seed: u64,
+    guards_per_commit: usize,
     state: Arc<Mutex<State>>,
 }
 
@@ -97,8 +104,16 @@ impl PlacementLoop {
             scheduler,
             name,
             seed,
+            guards_per_commit: COMMIT_GUARDS_MAX,
             state,
         }
+    }
+
+    /// How many guards one commit may hold: one a pod, two a node. Held between 3 and
+    /// [`COMMIT_GUARDS_MAX`].
+    pub fn guards_per_commit(mut self, max: usize) -> Self {
+        self.guards_per_commit = max.clamp(3, COMMIT_GUARDS_MAX);
+        self
     }
 
     /// Keeps the snapshot and the pods that wait up to date with the caches, and calls for a pass
@@ -166,6 +181,9 @@ impl PlacementLoop {
                 state.queue.changed(change, pod.node_name());
                 if waits(pod, &name) {
                     state.queue.offer(Pending::of(pod, clock.now()));
+                    if event.old.as_deref().is_some_and(|old| gave_back(old, pod)) {
+                        state.queue.gave_back(&PodId::of(pod), clock.now());
+                    }
                     state.pods.insert(PodId::of(pod), pod.clone());
                 } else {
                     state.forget(&PodId::of(pod));
@@ -255,9 +273,14 @@ impl PlacementLoop {
     async fn place(&self, plan: &Plan, seen: Seen, now: Timestamp) -> Option<Timestamp> {
         let mut landed = Revision(0);
         let mut retry = None;
+        let mut gates = Gates::default();
         for some in self.batches(&plan.placed) {
-            match self.bind(some, seen, now).await {
-                Ok(at) => landed = landed.max(at),
+            let gate = self.gate(some, &mut gates);
+            match self.bind(some, gate.as_ref(), seen, now).await {
+                Ok(at) => {
+                    landed = landed.max(at);
+                    gates.bound(gate, some.len());
+                }
                 Err(error) if self.are_gang(some) => {
                     // Together or not at all.
                     tracing::debug!(error = %report(&error), "a gang's placement did not land");
@@ -267,7 +290,7 @@ impl PlacementLoop {
                 Err(error) => {
                     // One that changed meanwhile spoils the commit for all: each by itself then.
                     for one in some {
-                        match self.bind(std::slice::from_ref(one), seen, now).await {
+                        match self.bind(std::slice::from_ref(one), None, seen, now).await {
                             Ok(at) => landed = landed.max(at),
                             Err(again) => {
                                 tracing::debug!(
@@ -301,7 +324,8 @@ impl PlacementLoop {
             Some((pod.metadata.namespace.clone(), Gang::of(pod)?.name))
         };
         let runs = placed.chunk_by(|one, other| gang(one) == gang(other));
-        runs.flat_map(commits).collect()
+        let max = self.guards_per_commit;
+        runs.flat_map(|run| commits(run, max)).collect()
     }
 
     fn are_gang(&self, placed: &[Placement]) -> bool {
@@ -313,6 +337,7 @@ impl PlacementLoop {
     async fn bind(
         &self,
         placed: &[Placement],
+        gate: Option<&Gate>,
         seen: Seen,
         now: Timestamp,
     ) -> Result<Revision, ApiError> {
@@ -336,6 +361,9 @@ impl PlacementLoop {
                 scheduled(ConditionStatus::True, "", ""),
                 now,
             );
+            if let Some(told) = gate.and_then(|gate| gate.told.as_deref()) {
+                gangs::close(&mut pod, ConditionStatus::False, told, now);
+            }
             fences.add(&pod, &placement.node);
             commit = commit.replace_whole(pod);
             if nodes.insert(&placement.node) {
@@ -435,13 +463,13 @@ impl PlacementLoop {
 }
 
 /// Placements, in runs that one commit can hold.
-fn commits(mut placed: &[Placement]) -> Vec<&[Placement]> {
+fn commits(mut placed: &[Placement], guards_max: usize) -> Vec<&[Placement]> {
     let mut runs = Vec::new();
     while !placed.is_empty() {
         let (mut nodes, mut guards) = (BTreeSet::new(), 0);
         let fit = placed.iter().position(|placement| {
             guards += 1 + 2 * usize::from(nodes.insert(&placement.node));
-            guards > GUARDS_PER_COMMIT_MAX
+            guards > guards_max
         });
         let (run, rest) = placed.split_at(fit.unwrap_or(placed.len()));
         runs.push(run);
@@ -502,10 +530,10 @@ mod tests {
         };
         for (nodes, first) in [(1, 118), (4, 112), (40, 40), (300, 40)] {
             let placed: Vec<_> = on(nodes).collect();
-            let runs = commits(&placed);
+            let runs = commits(&placed, COMMIT_GUARDS_MAX);
             assert_eq!(runs[0].len(), first, "{nodes} nodes");
             assert_eq!(runs.concat().len(), placed.len());
         }
-        assert_eq!(commits(&[]), [[]; 0]);
+        assert_eq!(commits(&[], COMMIT_GUARDS_MAX), [[]; 0]);
     }
 }

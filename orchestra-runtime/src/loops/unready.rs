@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use orchestra_core::kind::Pod;
 use orchestra_core::kind::pod::{ContainerStatus, PodPhase};
+use orchestra_core::kind::{Pod, gang};
 use orchestra_core::meta::{ConditionStatus, condition};
 
 /// How little hope there is without help, least first. Pods are compared by it.
@@ -58,6 +58,9 @@ fn judge(pod: &Pod) -> Option<(Grade, String)> {
             false => format!("waits until scheduler {scheduler:?} gives it a node; is there one?"),
         };
         return Some((Grade::Starting, why));
+    }
+    if let Some(gate) = gang::gate(pod) {
+        return Some((Grade::Unplaced, gate.message.clone()));
     }
     let all = status
         .init_container_statuses

@@ -54,6 +54,7 @@ pub(crate) mod domains;
 mod each_node;
 pub mod filter;
 mod framework;
+pub mod gate;
 mod hold;
 mod kernel;
 mod key;

@@ -9,7 +9,7 @@
 //! after it, or has waited [`patience`](QueueSettings::patience) and was passed since, is
 //! [overdue](Pending::overdue), and the plan keeps the room of a node for it.
 //!
-//! Pods of a gang are handed out together.
+//! Pods of a gang are handed out together, once none of them rests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -185,9 +185,10 @@ impl Queue {
         self.wake(snapshot);
         let mut turn = Turn::default();
         let mut due: Vec<&Waiting> = Vec::new();
-        let mut gangs: Vec<(&SmolStr, &SmolStr)> = Vec::new();
+        let mut gangs: Vec<GangName<'_>> = Vec::new();
+        let rests = self.rests();
         for waiting in self.waiting.values() {
-            let at = waiting.due();
+            let at = waiting.due_with(&rests);
             if at <= now {
                 due.push(waiting);
                 gangs.extend(waiting.gang());
@@ -203,7 +204,7 @@ impl Queue {
         let comes_along = |waiting: &&Waiting| {
             let gang = waiting.gang();
             let with_gang = gang.is_some_and(|gang| gangs.binary_search(&gang).is_ok());
-            waiting.due() > now && (with_gang || waiting.keeps_room(&self.settings, now))
+            waiting.due_with(&rests) > now && (with_gang || waiting.keeps_room(&self.settings, now))
         };
         due.extend(self.waiting.values().filter(comes_along));
         turn.pods = due
@@ -276,9 +277,33 @@ impl Queue {
         soonest
     }
 
+    /// A pod lost its node again, because its gang could not be completed: it rests as long as anybody
+    /// does, so that others may go first. Harmless if it does not wait.
+    pub fn gave_back(&mut self, pod: &PodId, now: Timestamp) {
+        if let Some(waiting) = self.waiting.get_mut(pod) {
+            waiting.not_before = now + self.settings.backoff_max;
+        }
+    }
+
     /// When a turn is due if nothing happens before; `None` if never.
     pub fn next(&self) -> Option<Timestamp> {
-        self.waiting.values().map(Waiting::due).min()
+        let rests = self.rests();
+        let due = self.waiting.values().map(|one| one.due_with(&rests));
+        due.min()
+    }
+
+    /// Until when a gang rests, where a member does.
+    fn rests(&self) -> BTreeMap<GangName<'_>, Timestamp> {
+        let mut rests: BTreeMap<GangName<'_>, Timestamp> = BTreeMap::new();
+        for waiting in self.waiting.values() {
+            if waiting.not_before > Timestamp::EPOCH
+                && let Some(gang) = waiting.gang()
+            {
+                let rest = rests.entry(gang).or_default();
+                *rest = waiting.not_before.max(*rest);
+            }
+        }
+        rests
     }
 
     /// Why the last plan refused a pod.
@@ -322,6 +347,17 @@ impl Waiting {
         }
     }
 
+    /// As [`due`](Self::due), where the members of gangs rest until all have.
+    fn due_with(&self, rests: &BTreeMap<GangName<'_>, Timestamp>) -> Timestamp {
+        let due = self.due();
+        // Mostly nobody rests.
+        let rest = match rests.is_empty() {
+            true => None,
+            false => self.gang().and_then(|gang| rests.get(&gang)),
+        };
+        rest.map_or(due, |rest| due.max(*rest))
+    }
+
     /// Notes that a plan placed `other`. Who can never run is in nobody's way, nor passed.
     fn passed_by(&mut self, other: &Pending) {
         let Some(refused) = &self.refused else {
@@ -334,7 +370,7 @@ impl Waiting {
         }
     }
 
-    fn gang(&self) -> Option<(&SmolStr, &SmolStr)> {
+    fn gang(&self) -> Option<GangName<'_>> {
         let gang = self.pending.gang.as_ref()?;
         Some((&self.pending.id.key.namespace, &gang.name))
     }
@@ -359,6 +395,9 @@ impl Waiting {
         pending
     }
 }
+
+/// A gang's namespace and name.
+type GangName<'a> = (&'a SmolStr, &'a SmolStr);
 
 /// Leaves the first `most` pods, and the gangs of those whole.
 fn cut(pods: &mut Vec<Pending>, most: usize) {
