@@ -345,6 +345,12 @@ impl PlacementLoop {
         let (mut nodes, mut fences) = (BTreeSet::new(), Fences::default());
         for placement in placed {
             let Some(waiting) = self.state().pods.get(&placement.pod).cloned() else {
+                if gate.is_some() {
+                    // Without it the others may be too few.
+                    let about = format!("pods {}", placement.pod.key);
+                    let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
+                    return Err(error.because("a member of its gang went meanwhile"));
+                }
                 continue; // gone, or placed by hand
             };
             let mut pod = Pod::clone(&waiting);

@@ -6,7 +6,9 @@ use std::time::Duration;
 use orchestra_core::chaos::Rates;
 use orchestra_core::error::report;
 use orchestra_core::kind::pod::RestartPolicy;
-use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
+use orchestra_core::kind::{
+    Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect, gang,
+};
 use orchestra_core::time::Timestamp;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64;
@@ -25,6 +27,9 @@ const NODES_ADDED_MAX: u32 = 5;
 
 /// Pods without an owner at any time.
 const LONE_PODS_MAX: usize = 10;
+
+/// Members of a gang: they are created in one commit.
+const GANG_MAX: u32 = 100;
 
 /// How much trouble there is. See [`Sim::random`].
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +50,9 @@ pub struct Chaos {
     pub deployments_max: u32,
     /// Pods of one deployment.
     pub replicas_max: u32,
+    /// Gangs at any time. With any, placements go into small commits of a size drawn from the seed, so
+    /// that most gangs take several.
+    pub gangs_max: u32,
 }
 
 impl Default for Chaos {
@@ -63,6 +71,7 @@ impl Default for Chaos {
             write_every: Duration::from_secs(180),
             deployments_max: 8,
             replicas_max: 12,
+            gangs_max: 3,
         }
     }
 }
@@ -112,14 +121,19 @@ impl Sim {
             self = self.replay(command);
         }
         let seed = self.setup.seed;
+        if chaos.gangs_max > 0 {
+            let mut rng = story_rng(seed, "commits");
+            self.setup.control.guards_per_commit_max = rng.random_range(3..=24);
+        }
         self.script(script()).run(async move |sim| {
             let mut story = Story {
                 sim,
-                rng: Pcg64::new(mix(seed, "story").into(), 0x0073_696d),
+                rng: story_rng(seed, "story"),
                 chaos,
                 wanted: BTreeMap::new(),
                 services: BTreeSet::new(),
                 lone: BTreeSet::new(),
+                gangs: BTreeMap::new(),
                 undo: BTreeMap::new(),
                 made: 0,
                 added: 0,
@@ -127,6 +141,10 @@ impl Sim {
             story.tell().await
         })
     }
+}
+
+fn story_rng(seed: u64, purpose: &str) -> Pcg64 {
+    Pcg64::new(mix(seed, purpose).into(), 0x0073_696d)
 }
 
 /// The command that replays a random run.
@@ -192,6 +210,8 @@ struct Story<'a> {
     wanted: BTreeMap<SmolStr, Deployment>,
     services: BTreeSet<SmolStr>,
     lone: BTreeSet<SmolStr>,
+    /// The members of each gang that is not a deployment's.
+    gangs: BTreeMap<SmolStr, Vec<SmolStr>>,
     /// What is made good again, and when.
     undo: BTreeMap<(Timestamp, u64), Fault>,
     /// Numbers names and what is undone.
@@ -204,6 +224,10 @@ impl Story<'_> {
         let until = self.sim.now() + self.chaos.horizon;
         let mut next_fault = self.after(self.chaos.fault_every);
         let mut next_write = self.sim.now();
+        let mut next_gang = match self.chaos.gangs_max {
+            0 => Timestamp::MAX,
+            _ => self.after(self.chaos.write_every),
+        };
         let mut next_hour = self.sim.now();
         let mut bad = false;
         while self.sim.now() < until {
@@ -214,6 +238,7 @@ impl Story<'_> {
                 .map_or(Timestamp::MAX, |(at, _)| *at);
             let next = next_fault
                 .min(next_write)
+                .min(next_gang)
                 .min(next_hour)
                 .min(undo)
                 .min(until);
@@ -238,6 +263,10 @@ impl Story<'_> {
             if next_write <= now {
                 next_write = self.after(self.chaos.write_every);
                 self.write().await?;
+            }
+            if next_gang <= now {
+                next_gang = self.after(self.chaos.write_every * 2);
+                self.gang().await?;
             }
             if next_fault <= now {
                 next_fault = self.after(self.chaos.fault_every);
@@ -330,7 +359,8 @@ impl Story<'_> {
             (5..10, Some(name)) => {
                 let replicas = self.replicas();
                 self.change(&name, |deployment| {
-                    deployment.spec.replicas = Some(replicas)
+                    deployment.spec.replicas = Some(replicas);
+                    say_min(deployment);
                 })
                 .await?;
             }
@@ -384,6 +414,63 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// A gang comes, often with something that goes wrong just then; or an old one goes.
+    async fn gang(&mut self) -> Result<(), BoxError> {
+        if self.gangs.len() >= self.chaos.gangs_max as usize {
+            let names: Vec<SmolStr> = self.gangs.keys().cloned().collect();
+            let name = self.pick(&names).unwrap_or_default();
+            for pod in self.gangs.remove(&name).unwrap_or_default() {
+                gone_is_well(self.sim.delete::<Pod>(&pod).await.map(drop))?;
+            }
+            return Ok(());
+        }
+        let name = self.name("gang");
+        let most = self.chaos.replicas_max.clamp(2, GANG_MAX);
+        let members = self.rng.random_range(2..=most);
+        let min = members - u32::try_from(self.below(3)).unwrap_or(0).min(members - 1);
+        let image = self.pick(&["plain", "slow", "job"]).unwrap_or("plain");
+        let cpu = self.rng.random_range(1..=8) * 100;
+        let container = Container::new("main", image).cpu_milli(cpu).memory_mib(64);
+        let timeout = self.rng.random_range(5..=120_u32);
+        let mut commit = self.sim.client().commit();
+        let mut pods = Vec::new();
+        for n in 1..=members {
+            let pod = Pod::builder(format_smolstr!("{name}-{n}"))
+                .label(gang::LABEL, name.clone())
+                .annotation(gang::MIN_ANNOTATION, min.to_smolstr())
+                .annotation(gang::TIMEOUT_ANNOTATION, timeout.to_smolstr())
+                .container(container.clone())
+                .restart_policy(RestartPolicy::Never);
+            pods.push(pod.metadata.name.clone());
+            commit = commit.create(pod);
+        }
+        commit.send().await?;
+        self.gangs.insert(name, pods);
+        let nodes = self.sim.nodes();
+        let node = self.pick(&nodes);
+        let soon = Duration::from_millis(self.below(3_000));
+        let undo = self.sim.now() + Duration::from_secs(self.below(400));
+        match (self.below(5), node) {
+            (0 | 1, _) => {
+                let (after, landed) = (self.below(6), self.below(2) == 0);
+                self.strike(Fault::KillControlAtCommit { after, landed })
+                    .await;
+            }
+            (2, Some(node)) => {
+                self.sim.advance(soon).await;
+                self.strike(Fault::LoseNode(node.clone())).await;
+                self.made += 1;
+                self.undo.insert((undo, self.made), Fault::ReturnNode(node));
+            }
+            (3, Some(node)) => {
+                self.sim.advance(soon).await;
+                self.strike(Fault::RestartAgent(node)).await;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     async fn change(
         &mut self,
         name: &SmolStr,
@@ -429,6 +516,11 @@ impl Story<'_> {
         }
         if self.below(3) == 0 {
             deployment = deployment.min_ready_seconds(10);
+        }
+        if self.chaos.gangs_max > 0 && self.below(6) == 0 {
+            let labels = &mut deployment.spec.template.metadata.labels;
+            labels.insert(gang::LABEL.into(), name.clone());
+            say_min(&mut deployment);
         }
         deployment
     }
@@ -533,6 +625,16 @@ fn image(deployment: &Deployment) -> &str {
 fn set_image(deployment: &mut Deployment, image: &str) {
     for container in &mut deployment.spec.template.spec.containers {
         container.image = image.into();
+    }
+}
+
+/// Of a deployment whose pods are a gang, all that are wanted have to have nodes together.
+fn say_min(deployment: &mut Deployment) {
+    let min = deployment.spec.replicas.unwrap_or(1).max(1).to_smolstr();
+    let template = &mut deployment.spec.template.metadata;
+    if template.labels.contains_key(gang::LABEL) {
+        let key = gang::MIN_ANNOTATION.into();
+        template.annotations.insert(key, min);
     }
 }
 

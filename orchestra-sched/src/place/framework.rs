@@ -228,6 +228,9 @@ impl Scheduler for Framework {
                 known.unwrap_or_else(|| {
                     let mut why = explain(&self.profile, &cycle, &refusals);
                     why.gang = Some(note.clone());
+                    // Where each of them fits there is too little for all, and it is that which counts.
+                    let room = Changes::NODE_GREW.with(Changes::POD_REMOVED);
+                    why.helped_by = why.helped_by.with(room);
                     let why = Arc::new(why);
                     whys.push((group, Arc::clone(&why)));
                     why

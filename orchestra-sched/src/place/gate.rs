@@ -35,9 +35,9 @@ pub type Rank = (Reverse<i32>, Option<Timestamp>, ObjectKey);
 pub struct Standing {
     /// Its place among gangs, the first lowest.
     pub rank: Rank,
-    /// How many have to have a node together.
+    /// How many have to have a node together: the most that one says who does not run yet.
     pub min: usize,
-    /// For how long at most some may wait for the others.
+    /// For how long at most, likewise, some may wait for the others.
     pub timeout: Duration,
     /// How many have a node, those left out that end or wait on one that is lost.
     pub bound: usize,
@@ -118,30 +118,26 @@ impl Standing {
             priority = priority.max(Some(pod.spec.priority.unwrap_or(0)));
             let created = pod.metadata.creation_timestamp;
             arrived = arrived.into_iter().chain(created).min();
+            let gate = gang::gate(pod);
+            if pod.node_name().is_some() && gate.is_none() {
+                standing.free += 1;
+                continue;
+            }
+            // As in plans, what those say counts for whom nodes are looked for.
             if let Some(said) = Gang::of(pod) {
                 standing.min = standing.min.max(said.min as usize);
                 standing.timeout = standing.timeout.max(said.timeout);
             }
-            let Some(node) = pod.node_name() else {
-                continue;
-            };
-            let well = match gang::gate(pod) {
-                Some(gate) => {
-                    let well = is_well(node);
-                    standing.gated.push(Gated {
-                        pod: at,
-                        since: gate.last_transition_time.unwrap_or(Timestamp::EPOCH),
-                        well,
-                    });
-                    well
-                }
-                None => {
-                    standing.free += 1;
-                    true
-                }
-            };
-            standing.bound += usize::from(well);
+            if let (Some(node), Some(gate)) = (pod.node_name(), gate) {
+                standing.gated.push(Gated {
+                    pod: at,
+                    since: gate.last_transition_time.unwrap_or(Timestamp::EPOCH),
+                    well: is_well(node),
+                });
+            }
         }
+        let well = standing.gated.iter().filter(|gated| gated.well).count();
+        standing.bound = standing.free + well;
         (standing.rank.0, standing.rank.1) = (Reverse(priority.unwrap_or(0)), arrived);
         standing
     }
@@ -322,6 +318,6 @@ mod tests {
         ]);
         assert!(!two.lets_start(1), "one of the two may end meanwhile");
         let three = ["x", "y", "z"].map(|name| member(name).on_node("a"));
-        assert!(standing(three).lets_start(1));
+        assert!(standing(three.into_iter().chain([member("w")])).lets_start(1));
     }
 }

@@ -37,8 +37,11 @@ impl Gates {
 impl PlacementLoop {
     /// Whether the members of a gang wait that are bound in one commit. `None` for pods without one.
     pub(super) fn gate(&self, placed: &[Placement], gates: &mut Gates) -> Option<Gate> {
-        let first = self.state().pods.get(&placed.first()?.pod).cloned()?;
-        let gang = gang_of(&first)?;
+        let gang = {
+            let state = self.state();
+            let mut known = placed.iter().filter_map(|one| state.pods.get(&one.pod));
+            gang_of(known.next()?)?
+        };
         let standing = gates.0.entry(gang.clone()).or_insert_with(|| {
             let pods = self.caches.pods.by_index(BY_GANG, &gang.to_smolstr());
             // A node that was lost is found out by who lets them start.

@@ -8,7 +8,7 @@ use orchestra_core::codec;
 use orchestra_core::error::report;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, EndpointSlice, Namespace, Node, Pod, PodDisruptionBudget,
-    Resource, ResourceQuota, Service,
+    Resource, ResourceQuota, Service, gang,
 };
 use orchestra_core::meta::{ObjectKey, Uid};
 use orchestra_core::port::store::{Change, Key, Revision, Versioned};
@@ -169,6 +169,9 @@ impl Mirror {
                 let _ = write!(text, " {:?}", pod.status.phase);
                 if let Some(node) = pod.node_name() {
                     let _ = write!(text, " on {node}");
+                }
+                if gang::gate(pod).is_some() {
+                    text.push_str(" waits for its gang");
                 }
                 if pod.is_ready() {
                     text.push_str(" ready");

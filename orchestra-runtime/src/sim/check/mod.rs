@@ -1,5 +1,6 @@
 //! The invariants: after each commit, and at rest.
 
+mod gangs;
 mod mirror;
 mod rest;
 mod step;
@@ -21,6 +22,7 @@ use super::history::{History, checksum};
 use super::oversight::Oversight;
 use super::report::{Sink, Violation};
 use crate::api::Client;
+use gangs::Gangs;
 use mirror::Mirror;
 
 pub(super) use rest::Machine;
@@ -48,6 +50,7 @@ pub(super) struct Checker {
 #[derive(Default)]
 struct State {
     mirror: Mirror,
+    gangs: Gangs,
     through: Revision,
     /// The last commit that was not about events or heartbeats, and when.
     last_change: (Revision, Timestamp, Option<Key>),

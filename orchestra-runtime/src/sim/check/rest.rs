@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use orchestra_core::kind::gang::Gang;
 use orchestra_core::kind::pod::ContainerState;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, Node, Pod, Resource, Service, ServiceType, TaintEffect,
 };
 use orchestra_core::meta::{ConditionStatus, ObjectKey, Uid, condition};
 use orchestra_core::port::driver::{Observed, RunState};
-use orchestra_core::quantity::Quantity;
+use orchestra_core::quantity::{Quantity, ResourceList};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::evict_at;
 use smol_str::SmolStr;
@@ -50,6 +51,7 @@ pub(super) fn unrest(mirror: &Mirror, machines: &[Machine], now: Timestamp) -> V
     look.nodes();
     look.drivers();
     look.pods();
+    look.gangs();
     look.deployments();
     look.services();
     look.orphans();
@@ -133,7 +135,9 @@ impl Look<'_> {
             let Some(name) = pod.node_name() else {
                 if pod.is_terminating() || pod.is_terminal() {
                     found.push(format!("pods {key} ends without a node"));
-                } else if let Some(node) = self.fits_on(pod) {
+                } else if Gang::of(pod).is_none_or(|gang| gang.min == 1)
+                    && let Some(node) = self.fit_on(&[pod])
+                {
                     found.push(format!("pods {key} waits, and fits on {node}"));
                 }
                 continue;
@@ -175,22 +179,60 @@ impl Look<'_> {
         }
     }
 
-    /// A node that could take the pod, by the plain rules; `None` also for pods whose rules are
+    /// No gang waits of which enough are there and all that have no node fit together on one.
+    fn gangs(&mut self) {
+        let mut gangs: BTreeMap<(&SmolStr, SmolStr), Vec<&Pod>> = BTreeMap::new();
+        for pod in self.mirror.pods.values() {
+            if pod.is_terminating() || pod.is_terminal() {
+                continue;
+            }
+            if let Some(gang) = Gang::of(pod).filter(|gang| gang.min > 1) {
+                let key = (&pod.metadata.namespace, gang.name);
+                gangs.entry(key).or_default().push(pod);
+            }
+        }
+        let mut found = Vec::new();
+        for ((_, gang), members) in gangs {
+            let mins = members.iter().filter_map(|pod| Gang::of(pod));
+            let min = mins.map(|gang| gang.min as usize).max().unwrap_or(1);
+            let waits = members.iter().filter(|pod| pod.node_name().is_none());
+            let waits: Vec<&Pod> = waits.copied().collect();
+            if members.len() >= min
+                && !waits.is_empty()
+                && let Some(node) = self.fit_on(&waits)
+            {
+                let waits = waits.len();
+                found.push(format!("{waits} of gang {gang} wait, and fit on {node}"));
+            }
+        }
+        for what in found {
+            self.say(what);
+        }
+    }
+
+    /// A node that could take all those pods, by the plain rules; `None` also for pods whose rules are
     /// not plain.
-    fn fits_on(&self, pod: &Pod) -> Option<&SmolStr> {
-        let spec = &pod.spec;
-        let ports = spec
-            .containers
-            .iter()
-            .flat_map(|container| &container.ports);
-        let plain = spec.affinity.is_none()
-            && spec.topology_spread_constraints.is_empty()
-            && spec.scheduling_gates.is_empty()
-            && ports.clone().all(|port| port.host_port == 0);
-        if !plain {
+    fn fit_on(&self, pods: &[&Pod]) -> Option<&SmolStr> {
+        let plain = |pod: &&Pod| {
+            let spec = &pod.spec;
+            let mut ports = spec
+                .containers
+                .iter()
+                .flat_map(|container| &container.ports);
+            spec.affinity.is_none()
+                && spec.topology_spread_constraints.is_empty()
+                && spec.scheduling_gates.is_empty()
+                && ports.all(|port| port.host_port == 0)
+        };
+        if !pods.iter().all(plain) {
             return None;
         }
-        let asked = pod.requests();
+        let many = i64::try_from(pods.len()).unwrap_or(i64::MAX);
+        let mut asked = ResourceList::new();
+        for (name, amount) in pods.iter().flat_map(|pod| pod.requests()) {
+            let sum = asked.entry(name).or_insert(Quantity::ZERO);
+            *sum = sum.checked_add(amount)?;
+        }
         self.mirror
             .nodes
             .values()
@@ -200,17 +242,18 @@ impl Look<'_> {
                 let open = !node.spec.unschedulable
                     && node.is_ready()
                     && node.metadata.deletion_timestamp.is_none();
-                let tolerated = node.spec.taints.iter().all(|taint| {
-                    taint.effect == TaintEffect::PreferNoSchedule
-                        || spec
-                            .tolerations
-                            .iter()
-                            .any(|toleration| toleration.tolerates(taint))
-                });
-                let labelled = spec
-                    .node_selector
-                    .iter()
-                    .all(|(key, value)| node.metadata.labels.get(key) == Some(value));
+                let tolerated = |taint| {
+                    pods.iter().all(|pod| {
+                        let mut tolerations = pod.spec.tolerations.iter();
+                        tolerations.any(|toleration| toleration.tolerates(taint))
+                    })
+                };
+                let mut taints = node.spec.taints.iter();
+                let tolerated = taints
+                    .all(|taint| taint.effect == TaintEffect::PreferNoSchedule || tolerated(taint));
+                let mut selected = pods.iter().flat_map(|pod| &pod.spec.node_selector);
+                let labelled =
+                    selected.all(|(key, value)| node.metadata.labels.get(key) == Some(value));
                 let used = self.mirror.used.get(name);
                 let has = |resource: &str| {
                     node.status
@@ -228,7 +271,7 @@ impl Look<'_> {
                             let sum = taken.unwrap_or(Quantity::ZERO).checked_add(*amount);
                             sum.is_some_and(|sum| sum <= has(what))
                         });
-                let count = used.map_or(0, |used| used.pods) + 1;
+                let count = used.map_or(0, |used| used.pods).saturating_add(many);
                 let fits = room && Quantity::from_int(count) <= has("pods");
                 (open && tolerated && labelled && fits).then_some(name)
             })

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orchestra_core::int_or::{IntOrPercent, Rounding};
-use orchestra_core::kind::{Deployment, Node, Pod, Resource, StrategyType, TaintEffect};
+use orchestra_core::kind::{Deployment, Node, Pod, Resource, StrategyType, TaintEffect, gang};
 use orchestra_core::meta::{ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::time::Timestamp;
 
+use super::gangs::has_begun;
 use super::mirror::{Changed, Delta, Mirror, Objects, takes_room};
 use super::{Checker, STALE_MAX, State};
 
@@ -105,6 +106,13 @@ impl Checker {
                 Changed::Node(_) | Changed::Slice | Changed::Other => {}
             }
         }
+        let pods = all.iter().filter_map(|changed| match changed {
+            Changed::Pod(delta) => Some(delta),
+            _ => None,
+        });
+        for what in state.gangs.take(&pods.collect::<Vec<_>>(), now) {
+            self.complain("gang", what);
+        }
         for (uid, look) in looked {
             let found = state.mirror.deployments.get(&look.key);
             let Some(deployment) = found.filter(|d| d.metadata.uid == uid).cloned() else {
@@ -162,8 +170,11 @@ impl Checker {
                     format!("the deletion of pods {key} was undone"),
                 );
             }
+            // Who only waits for its gang may lose its node again.
+            let gave_back = gang::gate(old).is_some() && new.node_name().is_none();
             if let Some(from) = old.node_name()
                 && new.node_name() != Some(from)
+                && !(gave_back && !has_begun(new))
             {
                 let to = new.node_name();
                 self.complain(
