@@ -16,7 +16,7 @@ use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::queue::{Queue, QueueSettings};
-use orchestra_sched::place::{Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::{Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
@@ -208,6 +208,51 @@ fn gangs_are_not_passed_for_ever_nor_in_each_others_way() {
     );
     let whole = gangs_among_small(QueueSettings::default());
     assert!(whole["a"] < 60 && whole["b"] < 80, "{whole:?}");
+}
+
+/// A queue whose gang of four found room for three, each of which fits by itself.
+fn refused_by_one() -> (Cluster, SnapshotBuilder, Queue) {
+    let text = "
+        node n*3 cpu=1
+        pod train*4 cpu=1 label=orchestra.dev/pod-group=train";
+    let cluster: Cluster = text.parse().unwrap();
+    let builder = cluster.builder();
+    let mut queue = Queue::new(QueueSettings::default());
+    for pod in pending(&cluster, &[("train", 4)]) {
+        queue.offer(pod);
+    }
+    let snapshot = builder.snapshot(Revision(1));
+    let turn = queue.turn(Timestamp::EPOCH, &snapshot);
+    let plan = Framework::default().plan(&snapshot, &turn.pods, inputs(0));
+    assert_eq!(plan.unplaced.len(), 4);
+    assert!(plan.unplaced[0].why.to_string().contains("3/3 nodes fit"));
+    queue.planned(&plan, &turn.pods, Timestamp::EPOCH);
+    (cluster, builder, queue)
+}
+
+#[test]
+fn a_gang_each_of_which_fits_but_not_all_waits_for_room() {
+    let (_, builder, mut queue) = refused_by_one();
+    let now = Timestamp::from_secs(1);
+    let snapshot = builder.snapshot(Revision(1));
+    assert!(queue.turn(now, &snapshot).pods.is_empty());
+    queue.changed(Changes::POD_REMOVED, Some(&"n-1".into()));
+    assert_eq!(queue.turn(now, &snapshot).pods.len(), 4);
+}
+
+#[test]
+fn a_gang_of_which_one_rests_rests() {
+    let (cluster, builder, mut queue) = refused_by_one();
+    let members = pending(&cluster, &[("train", 4)]);
+    let (one, other) = (&members[0].id, &members[1].id);
+    let (at, snapshot) = (Timestamp::from_secs, builder.snapshot(Revision(1)));
+    queue.failed(std::slice::from_ref(one), at(1));
+    queue.gave_back(other, at(1));
+    queue.changed(Changes::POD_REMOVED, Some(&"n-1".into()));
+    let turn = queue.turn(at(10), &snapshot);
+    assert_eq!((turn.pods.len(), turn.next), (0, Some(at(11))));
+    assert_eq!(queue.next(), Some(at(11)));
+    assert_eq!(queue.turn(at(11), &snapshot).pods.len(), 4);
 }
 
 /// Random clusters some of whose pods are in gangs.

@@ -521,6 +521,8 @@ impl Story<'_> {
             let labels = &mut deployment.spec.template.metadata.labels;
             labels.insert(gang::LABEL.into(), name.clone());
             say_min(&mut deployment);
+            // Step by step no step would have enough new ones.
+            deployment = deployment.recreate();
         }
         deployment
     }

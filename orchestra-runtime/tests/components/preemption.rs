@@ -1,11 +1,14 @@
 //! Room for pods of higher priority, and pods that are passed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{Event, Pod, PodDisruptionBudget, gang};
 use orchestra_core::meta::condition;
 use orchestra_runtime::driver::sim::{Behavior, Match, SimScript};
+use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
+use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 use crate::world::{Host, World, key, of, pod, seconds};
@@ -31,7 +34,7 @@ async fn full_world() -> World {
     world
 }
 
-fn get(world: &World, name: &str) -> Option<std::sync::Arc<Pod>> {
+fn get(world: &World, name: &str) -> Option<Arc<Pod>> {
     world.orchestra.caches().pods.get(&key(name))
 }
 
@@ -204,6 +207,57 @@ async fn a_gang_is_placed_once_all_of_it_can_be() {
     for n in 0..3 {
         world.ready(&format!("train-{n}")).await;
     }
+    world.orchestra.stop().await;
+}
+
+/// Places all on one node but `train-3`, whatever its gang asks for.
+#[derive(Debug)]
+struct AllButTheLast;
+
+impl Scheduler for AllButTheLast {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
+        let some = pending.iter().enumerate();
+        let some = some.filter(|(_, pod)| pod.id.key.name != "train-3");
+        let place = |(at, pod): (usize, &Pending)| Placement {
+            pending: at,
+            pod: pod.id.clone(),
+            node: "a".into(),
+            ..Placement::default()
+        };
+        Plan {
+            base: snapshot.base(),
+            placed: some.map(place).collect(),
+            ..Plan::default()
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_its_gang_says_so_and_nothing_of_it_begins() {
+    let host = Host::new(&["a"], SimScript::new());
+    let orchestra = host.builder().scheduler(Arc::new(AllButTheLast)).start();
+    let world = host.with(orchestra.await.unwrap());
+    for n in 0..4 {
+        let mut member = pod(&format!("train-{n}"), asks(1, 0));
+        let label = (gang::LABEL.into(), "train".into());
+        member.metadata.labels.extend([label]);
+        let min = (gang::MIN_ANNOTATION.into(), "4".into());
+        member.metadata.annotations.extend([min]);
+        world.create(member).await;
+    }
+    seconds(10).await;
+    let why = world
+        .orchestra
+        .ready_within::<Pod>("train-0", Duration::from_secs(1));
+    let why = why.await.unwrap_err().to_string();
+    assert!(why.ends_with("waits for its gang: 3 of 4 bound"), "{why}");
+    let waits = get(&world, "train-0").unwrap();
+    assert!(waits.node_name().is_some() && waits.status.pod_ip.is_none());
+    assert!(world.log.lock().unwrap().is_empty());
+    seconds(52).await;
+    let gave = get(&world, "train-0").unwrap();
+    assert!(gave.node_name().is_none());
+    assert_eq!(told(&world, "GangGaveBack").await.len(), 1);
     world.orchestra.stop().await;
 }
 

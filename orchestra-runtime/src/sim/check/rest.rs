@@ -135,7 +135,7 @@ impl Look<'_> {
             let Some(name) = pod.node_name() else {
                 if pod.is_terminating() || pod.is_terminal() {
                     found.push(format!("pods {key} ends without a node"));
-                } else if Gang::of(pod).is_none_or(|gang| gang.min == 1)
+                } else if Gang::of(pod).is_none()
                     && let Some(node) = self.fit_on(&[pod])
                 {
                     found.push(format!("pods {key} waits, and fits on {node}"));
@@ -186,7 +186,7 @@ impl Look<'_> {
             if pod.is_terminating() || pod.is_terminal() {
                 continue;
             }
-            if let Some(gang) = Gang::of(pod).filter(|gang| gang.min > 1) {
+            if let Some(gang) = Gang::of(pod) {
                 let key = (&pod.metadata.namespace, gang.name);
                 gangs.entry(key).or_default().push(pod);
             }
