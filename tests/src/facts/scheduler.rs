@@ -79,10 +79,15 @@ fn taint_toleration_score(row: &Value) -> Result<(), Complaint> {
 
 fn node_affinity_score(row: &Value) -> Result<(), Complaint> {
     let nodes: Vec<Node> = part(row, "nodes")?;
-    expect_scores(
-        row,
-        scored(&score::NodeAffinity, &nodes, &[], &part(row, "pod")?),
-    )
+    let mut pod: Pod = part(row, "pod")?;
+    // What an operator prefers for every pod counts like what the pod prefers.
+    if let Some(added) = row.get("addedAffinity") {
+        let added: NodeAffinity = read(added)?;
+        let affinity = pod.spec.affinity.get_or_insert_default();
+        let own = affinity.node_affinity.get_or_insert_default();
+        own.preferred.extend(added.preferred);
+    }
+    expect_scores(row, scored(&score::NodeAffinity, &nodes, &[], &pod))
 }
 
 fn pod_topology_spread_filter(row: &Value) -> Result<(), Complaint> {
@@ -233,6 +238,24 @@ fn amounts(list: &BTreeMap<String, Value>) -> Result<ResourceList, Complaint> {
     list.iter().map(amount).collect()
 }
 
+/// Takes out what a row says is not to be looked at: `ignoredResources` by name,
+/// `ignoredResourceGroups` by what stands before the slash. Beside the pod, or among `args`.
+fn leave_out_ignored(row: &Value, pod: &mut Requests) -> Result<(), Complaint> {
+    let said = |key: &str| -> Result<Vec<String>, Complaint> {
+        let list = row.get(key).or_else(|| row.get("args")?.get(key));
+        list.map_or_else(|| Ok(Vec::new()), read)
+    };
+    let (names, groups) = (said("ignoredResources")?, said("ignoredResourceGroups")?);
+    let lists = pod.containers.iter_mut().chain(&mut pod.init_containers);
+    for list in lists.chain([&mut pod.overhead]) {
+        list.retain(|name, _| {
+            let group = name.split_once('/').map(|(group, _)| group);
+            !names.contains(name) && !groups.iter().any(|ignored| Some(ignored.as_str()) == group)
+        });
+    }
+    Ok(())
+}
+
 fn node_resources_fit(row: &Value) -> Result<(), Complaint> {
     let running: Vec<Requests> = part(row, "podsOnNode")?;
     let running = running
@@ -240,7 +263,9 @@ fn node_resources_fit(row: &Value) -> Result<(), Complaint> {
         .map(Requests::pod)
         .collect::<Result<Vec<_>, _>>()?;
     let node = sized("node", &part(row, "allocatable")?)?;
-    let pod = part::<Requests>(row, "pod")?.pod()?;
+    let mut pod: Requests = part(row, "pod")?;
+    leave_out_ignored(row, &mut pod)?;
+    let pod = pod.pod()?;
     let (verdict, obstacles) = filtered(&filter::NodeResourcesFit, &node, &running, &pod);
     expect_code(row, verdict)?;
     let Some(expected) = row["expect"].get("reasons") else {
