@@ -104,6 +104,7 @@ async fn target(answer: Option<&'static str>) -> std::io::Result<Case> {
 #[tokio::main(flavor = "current_thread")]
 #[allow(clippy::print_stdout)]
 async fn main() -> Result<(), BoxError> {
+    orchestra_examples::no_arguments();
     let well = target(Some("PONG\n")).await?;
     let sick = vec![target(Some("BUSY\n")).await?, target(Some("P")).await?];
     let (silent, command) = (target(None).await?, vec!["true".into()]);

@@ -141,6 +141,7 @@ impl Watch for Follower {
 #[tokio::main(flavor = "current_thread")]
 #[allow(clippy::print_stdout)]
 async fn main() {
+    orchestra_examples::no_arguments();
     let empty = || StatesStore(watch::Sender::new([Commit::default()].into()));
     let fresh = || async { Arc::new(empty()) as Arc<dyn StateStore> };
     let report = orchestra_core::conformance::store::run(fresh, tokio::time::sleep).await;

@@ -7,6 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::main]
 #[allow(clippy::print_stdout)]
 async fn main() -> Result<(), BoxError> {
+    orchestra_examples::no_arguments();
     let orchestra = Orchestra::builder().task("hello", hello).start().await?;
 
     let container = Container::new("hello", "hello").port(8080);

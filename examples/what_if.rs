@@ -29,6 +29,7 @@ const SHOP: &str = "
 ";
 
 fn main() -> Result<(), Box<dyn Error>> {
+    orchestra_examples::no_arguments();
     let cluster: Cluster = SHOP.parse()?;
     let snapshot = cluster.snapshot();
     let scheduler = Framework::default();

@@ -56,6 +56,7 @@ struct Best {
 }
 
 fn main() -> ExitCode {
+    orchestra_examples::end_with_the_reader();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

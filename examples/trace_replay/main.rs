@@ -62,6 +62,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    orchestra_examples::end_with_the_reader();
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -115,12 +116,17 @@ fn load(args: &Args) -> Result<Trace, Box<dyn Error>> {
         return Ok(Trace::generated(args.seed));
     };
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| at(path, e));
-    let mut trace = Trace::openb(&read(nodes)?, &read(pods)?)?;
-    if let Some(workload) = &args.workload {
-        trace = trace.with_workload(&read(workload)?)?;
+    let mut trace = Trace::openb(&read(nodes)?, &read(pods)?).map_err(|error| {
+        let of_nodes = error.table == Trace::NODES;
+        at(if of_nodes { nodes } else { pods }, error)
+    })?;
+    if let Some(path) = &args.workload {
+        let workload = read(path)?;
+        trace = trace.with_workload(&workload).map_err(|e| at(path, e))?;
     }
-    if let Some(ranks) = &args.tie_rank {
-        trace = trace.with_ranks(&read(ranks)?)?;
+    if let Some(path) = &args.tie_rank {
+        let ranks = read(path)?;
+        trace = trace.with_ranks(&ranks).map_err(|e| at(path, e))?;
     }
     println!(
         "{} nodes with {} devices, {} pods",
@@ -131,7 +137,7 @@ fn load(args: &Args) -> Result<Trace, Box<dyn Error>> {
     Ok(trace)
 }
 
-fn at(path: &Path, error: std::io::Error) -> String {
+fn at(path: &Path, error: impl Error) -> String {
     format!("{}: {error}", path.display())
 }
 

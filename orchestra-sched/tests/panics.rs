@@ -8,7 +8,7 @@ use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{
     Cycle, EachRow, Filter, PodFields, Reach, Refusal, Reserve, ReserveFactory, Scale,
 };
-use orchestra_sched::place::{Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::{Fault, Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{NodeIx, Rows, Snapshot};
 
@@ -171,4 +171,26 @@ fn books_that_panic_refuse_that_node_and_are_named() {
     assert_eq!(plan.placed.len(), 3);
     assert_eq!(plan.faults[0].plugin, "Torn");
     assert!(plan.faults[0].note.contains("a page is missing"));
+}
+
+/// Books that panic when they are opened, and when they are given something back.
+#[derive(Debug)]
+struct Burnt;
+
+impl ReserveFactory for Burnt {
+    fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
+        panic!("nothing but ashes")
+    }
+}
+
+#[test]
+fn books_that_cannot_be_opened_refuse_everybody_and_are_named() {
+    let plan = plan(&Framework::new(
+        Profile::default().reserve(Torn).reserve(Burnt),
+    ));
+    assert_eq!(plan.placed, []);
+    let why = plan.unplaced[0].why.to_string();
+    assert!(why.contains("nothing but ashes"), "{why}");
+    let note = |fault: &Fault| fault.note.contains("nothing but ashes");
+    assert!(plan.faults.iter().any(note), "{:?}", plan.faults);
 }

@@ -12,12 +12,13 @@ use orchestra_sched::conformance;
 use orchestra_sched::fits::Obstacle;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{
-    Cycle, EachNode, EachRow, Filter, PodFields, Reach, Scale, Score, Scorer,
+    Cycle, EachNode, EachRow, Filter, PodFields, Reach, Refusal, Reserve, ReserveFactory, Scale,
+    Score, Scorer,
 };
 use orchestra_sched::place::{
-    Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler, filter, score,
+    Changes, Framework, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, filter, score,
 };
-use orchestra_sched::snapshot::{NodeIx, Rows, Snapshot};
+use orchestra_sched::snapshot::{NodeIx, PodId, Rows, Snapshot};
 use serde_json::json;
 
 #[test]
@@ -268,6 +269,128 @@ fn filters_that_say_one_thing_and_do_another_are_caught() {
     assert_eq!(found(false, false), [""; 0]);
     assert_eq!(found(true, false), ["says_why_exactly_where_it_turns_down"]);
     assert_eq!(found(false, true), ["only_ever_clears"]);
+}
+
+/// One licence a node, kept by books with a bug.
+#[derive(Debug)]
+struct Licences(Bug);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Bug {
+    None,
+    ClaimsWhatItRefuses,
+    KeepsWhatIsGivenBack,
+    TakesBackFromAnyone,
+    NeverRefuses,
+    Panics,
+}
+
+#[derive(Debug)]
+struct Books {
+    taken: Vec<(NodeIx, PodId)>,
+    bug: Bug,
+}
+
+impl ReserveFactory for Licences {
+    fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
+        let (taken, bug) = (Vec::new(), self.0);
+        Box::new(Books { taken, bug })
+    }
+}
+
+impl Reserve for Books {
+    fn name(&self) -> &'static str {
+        "Licences"
+    }
+
+    fn reserve(&mut self, cycle: &Cycle<'_>, node: NodeIx) -> Result<(), Refusal> {
+        assert!(self.bug != Bug::Panics, "planted");
+        let free = self.taken.iter().all(|(at, _)| *at != node) || self.bug == Bug::NeverRefuses;
+        if free || self.bug == Bug::ClaimsWhatItRefuses {
+            self.taken.push((node, cycle.pod.id.clone()));
+        }
+        let refusal = Refusal {
+            note: "its licence is taken".into(),
+            curable: true,
+        };
+        free.then_some(()).ok_or(refusal)
+    }
+
+    fn release(&mut self, pod: &Pending, node: NodeIx) {
+        let anyone = self.bug == Bug::TakesBackFromAnyone;
+        let claim = |(at, of): &(NodeIx, PodId)| *at == node && (anyone || *of == pod.id);
+        match (self.taken.iter().position(claim), self.bug) {
+            (_, Bug::KeepsWhatIsGivenBack) => {}
+            (Some(claim), _) => drop(self.taken.remove(claim)),
+            (None, Bug::TakesBackFromAnyone) => self.bug = Bug::NeverRefuses,
+            (None, _) => {}
+        }
+    }
+}
+
+#[test]
+fn books_that_break_their_contract_are_caught() {
+    let found = |bug| failed(&conformance::plugin::reserve(&Licences(bug), 1));
+    assert_eq!(found(Bug::None), [""; 0]);
+    assert_eq!(
+        found(Bug::ClaimsWhatItRefuses),
+        ["what_is_refused_is_not_claimed"]
+    );
+    let keeps = found(Bug::KeepsWhatIsGivenBack);
+    assert!(keeps.contains(&"what_is_given_back_can_be_claimed_again"));
+    assert_eq!(
+        found(Bug::TakesBackFromAnyone),
+        ["giving_back_without_a_claim_is_harmless"]
+    );
+    assert_eq!(found(Bug::NeverRefuses), ["is_put_to_the_test"]);
+    let report = conformance::plugin::reserve(&Licences(Bug::Panics), 1).to_string();
+    assert!(report.contains("planted (cluster 0, pod "), "{report}");
+}
+
+#[test]
+fn a_finding_says_what_to_mend() {
+    let narrow = |depends, reach| {
+        let f = |cycle: &Cycle<'_>, rows: &Rows<'_>, i: usize| {
+            (cycle.pod.priority.clamp(0, 50) + (rows.cpu_free[i] > 1_000) as i32) as Score
+        };
+        let planted = EachRow::new("Planted", depends, reach, Scale::AsIs, f);
+        conformance::plugin::scorer(&planted, 1).to_string()
+    };
+    let field = narrow(PodFields::NONE, Reach::Node);
+    assert!(
+        field.contains("add PodFields::PRIORITY to `depends`"),
+        "{field}"
+    );
+    let reach = narrow(PodFields::PRIORITY, Reach::Fixed);
+    assert!(reach.contains("declares Reach::Node"), "{reach}");
+    let reversed = |_: &Snapshot, plan: &mut Plan| {
+        if let Some(last) = plan.unplaced.pop() {
+            plan.placed.push(Placement {
+                pod: last.pod,
+                pending: last.pending,
+                node: "n0".into(),
+                ..Placement::default()
+            });
+        }
+    };
+    let calls = AtomicUsize::new(0);
+    let moody = Spoiled(
+        Framework::default(),
+        move |snapshot: &Snapshot, plan: &mut Plan| {
+            if calls.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+                reversed(snapshot, plan);
+            }
+        },
+    );
+    let moody: Arc<dyn Scheduler> = Arc::new(moody);
+    let report = conformance::scheduler::run(|| moody.clone(), 1);
+    let told = report.check("equal_inputs_give_equal_plans").unwrap();
+    let text = format!("{told:?}");
+    assert!(
+        text.contains(" nowhere: ") && text.contains(" on n0 with score 0"),
+        "{text}"
+    );
+    assert!(!text.contains("PodId"), "{text}");
 }
 
 /// A scheduler that spoils the plans of a good one.

@@ -16,8 +16,10 @@ pub(super) mod fence;
 mod gate;
 mod guard;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orchestra_core::error::report;
@@ -237,11 +239,22 @@ impl Reconcile for PlacementLoop {
             };
             (turn, snapshot, seen, rng)
         };
-        let mut plan = {
+        let planned = {
             let (pods, nodes) = (turn.pods.len(), snapshot.len());
             let _span = tracing::debug_span!("plan", pods, nodes).entered();
-            self.scheduler
-                .plan(&snapshot, &turn.pods, PlanInputs { now, rng })
+            let inputs = PlanInputs { now, rng };
+            let plan = || self.scheduler.plan(&snapshot, &turn.pods, inputs);
+            panic::catch_unwind(AssertUnwindSafe(plan))
+        };
+        let mut plan = match planned {
+            Ok(plan) => plan,
+            Err(panic) => {
+                // Who waits is told; the pass counts as one that panicked, and comes again.
+                let text = format!("the scheduler panicked: {}", said(&*panic));
+                let pods = turn.pods.iter().map(|pod| &pod.id);
+                self.tell_all(self.broken(pods, &text), now).await?;
+                panic::resume_unwind(panic);
+            }
         };
         let passed_over = passed_over(&plan, &turn.pods);
         {
@@ -258,6 +271,9 @@ impl Reconcile for PlacementLoop {
         let retry = self.place(&plan, seen, now).await;
         let again = self.make_room(&plan, now).await;
         self.refuse(&plan, now).await?;
+        let mute = "the scheduler neither placed nor refused it";
+        let mute = self.broken(passed_over.iter(), mute);
+        self.tell_all(mute, now).await?;
         let next = self.state().queue.next();
         let soonest = [turn.next, misfits, retry, again, next]
             .into_iter()
@@ -409,28 +425,37 @@ impl PlacementLoop {
 
     /// Tells those who found no node why, where that is news.
     async fn refuse(&self, plan: &Plan, now: Timestamp) -> Result<(), ApiError> {
-        let mut news = Vec::new();
-        {
+        let refusals = {
             let state = self.state();
-            for unplaced in &plan.unplaced {
-                let Some(pod) = state.pods.get(&unplaced.pod) else {
-                    continue;
-                };
+            let refused = plan.unplaced.iter().filter_map(|unplaced| {
+                let pod = state.pods.get(&unplaced.pod)?;
                 // Where nobody makes room for it any longer it is nominated no more.
                 let room = plan.room_for(&unplaced.pod);
                 let moot = !pod.status.nominated_node_name.is_empty() && room.is_none();
                 let text = unplaced.why.to_string();
-                let told = condition(&pod.status.conditions, Pod::SCHEDULED);
-                let news_to_tell = told.is_none_or(|told| told.message != text);
-                if news_to_tell || moot {
-                    news.push((pod.clone(), moot, text, news_to_tell));
-                }
-            }
-        }
+                Some(Refusal::of(pod, moot, "Unschedulable", text))
+            });
+            refused.collect()
+        };
+        self.tell_all(refusals, now).await
+    }
+
+    /// What those are told whose scheduler did not come to an answer.
+    fn broken<'a>(&self, pods: impl Iterator<Item = &'a PodId>, text: &str) -> Vec<Refusal> {
+        let state = self.state();
+        let waiting = pods.filter_map(|pod| state.pods.get(pod));
+        waiting
+            .map(|pod| Refusal::of(pod, false, "SchedulerError", text.to_owned()))
+            .collect()
+    }
+
+    async fn tell_all(&self, mut refusals: Vec<Refusal>, now: Timestamp) -> Result<(), ApiError> {
+        refusals.retain(|refusal| refusal.is_news || refusal.moot);
         let mut landed = Revision(0);
-        for some in news.chunks(REFUSALS_PER_COMMIT_MAX) {
-            for (pod, _, text, _) in some.iter().filter(|(.., is_news)| *is_news) {
-                self.events.warning(pod.as_ref(), "FailedScheduling", text);
+        for some in refusals.chunks(REFUSALS_PER_COMMIT_MAX) {
+            for told in some.iter().filter(|refusal| refusal.is_news) {
+                let pod = told.pod.as_ref();
+                self.events.warning(pod, "FailedScheduling", &told.text);
             }
             match self.tell(some, now).await {
                 Ok(at) => landed = landed.max(at),
@@ -455,12 +480,12 @@ impl PlacementLoop {
 
     async fn tell(&self, refused: &[Refusal], now: Timestamp) -> Result<Revision, ApiError> {
         let mut commit = self.client.commit();
-        for (pod, moot, text, _) in refused {
-            let mut changed = Pod::clone(pod);
-            if *moot {
+        for refusal in refused {
+            let mut changed = Pod::clone(&refusal.pod);
+            if refusal.moot {
                 changed.status.nominated_node_name = SmolStr::default();
             }
-            let condition = scheduled(ConditionStatus::False, "Unschedulable", text);
+            let condition = scheduled(ConditionStatus::False, refusal.reason, &refusal.text);
             set_condition(&mut changed.status.conditions, condition, now);
             commit = commit.replace_status(changed);
         }
@@ -484,8 +509,38 @@ fn commits(mut placed: &[Placement], guards_max: usize) -> Vec<&[Placement]> {
     runs
 }
 
-/// A pod that found no node, whether its nomination is moot, why, and whether that is news.
-type Refusal = (Arc<Pod>, bool, String, bool);
+/// A pod that found no node.
+struct Refusal {
+    pod: Arc<Pod>,
+    /// Whether its nomination is.
+    moot: bool,
+    /// Why, as one word.
+    reason: &'static str,
+    /// Why.
+    text: String,
+    /// Whether it has not been told that yet.
+    is_news: bool,
+}
+
+impl Refusal {
+    fn of(pod: &Arc<Pod>, moot: bool, reason: &'static str, text: String) -> Self {
+        let told = condition(&pod.status.conditions, Pod::SCHEDULED);
+        Self {
+            pod: pod.clone(),
+            moot,
+            reason,
+            is_news: told.is_none_or(|told| told.message != text),
+            text,
+        }
+    }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word")
+}
 
 /// Who is not in the plan, as by contract each is: they rest, or they would be asked for at once again
 /// for ever.

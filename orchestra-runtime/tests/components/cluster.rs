@@ -584,6 +584,50 @@ async fn a_scheduler_that_says_nothing_of_a_pod_is_asked_again_after_a_rest() {
     seconds(60).await;
     let plans = mute.0.load(Ordering::Relaxed);
     assert!((5..20).contains(&plans), "{plans}");
+    let told = "the scheduler neither placed nor refused it";
+    assert_eq!(
+        told_of_placement(&world, "p"),
+        ("SchedulerError".into(), told.into())
+    );
+    world.orchestra.stop().await;
+}
+
+/// Why the pod has no node, in a word and in full.
+fn told_of_placement(world: &World, pod: &str) -> (String, String) {
+    let pod = world.orchestra.caches().pods.get(&key(pod)).unwrap();
+    let told = condition(&pod.status.conditions, Pod::SCHEDULED).unwrap();
+    (told.reason.to_string(), told.message.clone())
+}
+
+/// Panics, and counts how often.
+#[derive(Debug, Default)]
+struct Falls(AtomicU64);
+
+impl Scheduler for Falls {
+    fn plan(&self, _: &Snapshot, _: &[Pending], _: PlanInputs) -> Plan {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        panic!("fell over")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_scheduler_that_panics_say_so_until_another_places_them() {
+    let falls = Arc::new(Falls::default());
+    let switch = Arc::new(Switch::new(falls.clone()));
+    let host = Host::new(&["a"], SimScript::new());
+    let orchestra = host.builder().scheduler(switch.clone()).start();
+    let world = host.with(orchestra.await.unwrap());
+    world.create(pod("p", plain())).await;
+    seconds(60).await;
+    let plans = falls.0.load(Ordering::Relaxed);
+    assert!((3..30).contains(&plans), "{plans}");
+    let told = "the scheduler panicked: fell over";
+    assert_eq!(
+        told_of_placement(&world, "p"),
+        ("SchedulerError".into(), told.into())
+    );
+    switch.swap(Arc::new(Always("a")));
+    assert_eq!(world.ready("p").await.spec.node_name, "a");
     world.orchestra.stop().await;
 }
 

@@ -13,13 +13,15 @@
 //! conformance::plugin::scorer(&score::BalancedAllocation, 1).assert_passed();
 //! ```
 
+mod cases;
 pub mod plugin;
+mod reserve;
 pub mod scheduler;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use orchestra_core::conformance::{Checked, Finding, Outcome, Report, Stop};
+use orchestra_core::conformance::{Checked, Finding, Outcome, Report, Stop, fail};
 use orchestra_core::time::Timestamp;
 
 use crate::place::PlanInputs;
@@ -37,27 +39,31 @@ fn inputs(seed: u64) -> PlanInputs {
     }
 }
 
-/// Runs a check and notes what came of it. A panic is a failure.
+/// Runs a check and notes what came of it.
 fn check(
     report: &mut Report,
     name: &'static str,
     sentence: &'static str,
     body: impl FnOnce() -> Finding,
 ) {
-    let outcome = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => Outcome::Passed,
-        Ok(Err(Stop::Failed { expected, seen })) => Outcome::Failed { expected, seen },
-        Ok(Err(Stop::Skipped { why })) => Outcome::Skipped { why },
-        Err(panic) => Outcome::Failed {
-            expected: "no panic".to_owned(),
-            seen: format!("panicked: {}", text_of(&*panic)),
-        },
+    let outcome = match contained(body) {
+        Ok(()) => Outcome::Passed,
+        Err(Stop::Failed { expected, seen }) => Outcome::Failed { expected, seen },
+        Err(Stop::Skipped { why }) => Outcome::Skipped { why },
     };
     report.checks.push(Checked {
         name,
         sentence,
         outcome,
     });
+}
+
+/// What `body` finds; a panic is a failure.
+fn contained(body: impl FnOnce() -> Finding) -> Finding {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let seen = format!("panicked: {}", text_of(&*panic));
+        fail("no panic", seen)
+    })
 }
 
 fn text_of(panic: &(dyn std::any::Any + Send)) -> String {

@@ -1,4 +1,5 @@
-//! The suites for [`Filter`] and [`Scorer`].
+//! The suites for [`Filter`] and [`Scorer`], and, from a file of its own, for
+//! [`ReserveFactory`](crate::place::plugin::ReserveFactory).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,15 +13,13 @@ use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::time::Timestamp;
 
-use super::world::World;
-use super::{NOW, check};
+use super::cases::Cases;
+use super::check;
+pub use super::reserve::{reserve, reserve_in};
 use crate::fixture::Cluster;
 use crate::place::Pending;
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
 use crate::snapshot::{Demand, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
-
-/// How many clusters each check looks at.
-const WORLDS: u64 = 60;
 
 /// What both kinds of plugin have: a pure answer for each row.
 trait Plugin {
@@ -192,7 +191,10 @@ fn both(plugin: &dyn Plugin, suite: &'static str, cases: Cases<'_>) -> Report {
         "The clusters make it say something: else nothing below would find anything.",
         || says_something(plugin, suite, cases),
     );
-    check!(equal_questions_get_equal_answers, "A pure function.");
+    check!(
+        equal_questions_get_equal_answers,
+        "A pure function: no clock, no chance, nothing remembered."
+    );
     check!(
         one_row_alone_is_answered_alike,
         "Asked about one row it says what it says of that row among all."
@@ -214,37 +216,6 @@ fn both(plugin: &dyn Plugin, suite: &'static str, cases: Cases<'_>) -> Report {
         "Those of other nodes too if it declares `PodFields::NODES`."
     );
     report
-}
-
-/// Where plugins are asked.
-#[derive(Clone, Copy)]
-struct Cases<'a> {
-    seed: u64,
-    /// Clusters of whoever tests; those drawn come after them.
-    own: &'a [Cluster],
-}
-
-impl Cases<'_> {
-    /// Asks about every pod of every cluster, on top of the first half of its like.
-    fn each(&self, mut body: impl FnMut(&Snapshot, &Cycle<'_>) -> Finding) -> Finding {
-        let mut ask = |name: String, snapshot: &Snapshot, pods: Vec<Pending>| -> Finding {
-            for pod in pods {
-                let ledger = Ledger::open(snapshot);
-                let cycle = Cycle::new(&ledger, &pod, NOW);
-                let place = || format!("{name}, pod {}", pod.id);
-                body(snapshot, &cycle).map_err(|stop| stop.at(place()))?;
-            }
-            Ok(())
-        };
-        for (n, own) in self.own.iter().enumerate() {
-            ask(format!("your cluster {n}"), &own.snapshot(), own.pending())?;
-        }
-        for n in 0..WORLDS {
-            let world = World::draw(self.seed, n);
-            ask(format!("cluster {n}"), &world.snapshot(), world.pending())?;
-        }
-        Ok(())
-    }
 }
 
 /// A filter turns a node down somewhere, a scorer does not always say the same.
@@ -323,14 +294,18 @@ fn fields_not_declared_do_not_matter(
         let mut other = cycle.pod.clone();
         change(&mut other);
         let seen = ask(&Cycle::new(cycle.ledger, &other, cycle.now));
-        let what = format!("the answer with another {name}, which is not declared");
+        let what = format!(
+            "the answer with another {name}, which is not declared: add {field:?} to `depends`, or \
+             do not look at it"
+        );
         ensure_eq(&what, seen, expected.clone())?;
     }
     if !declared.has(PodFields::NOW) {
         let later = cycle.now + Duration::from_secs(3_600);
         let seen = ask(&Cycle::new(cycle.ledger, cycle.pod, later));
         ensure_eq(
-            "the answer an hour later, with NOW not declared",
+            "the answer an hour later, with PodFields::NOW not declared: add it to `depends`, or do \
+             not look at the time",
             seen,
             expected,
         )?;
@@ -479,8 +454,13 @@ fn placements_beyond_its_reach_do_not_matter(
         if reach == Reach::Node {
             seen[node.row()] = before[node.row()];
         }
+        let wider = match reach {
+            Reach::Fixed => "Reach::Node, or Reach::Cluster for one that looks at other rows",
+            _ => "Reach::Cluster",
+        };
         let what = format!(
-            "its answers after a placement on {}",
+            "its answers after a placement on {}, which Reach::{reach:?} may not see; what looks \
+             further declares {wider}",
             snapshot.node(node).name()
         );
         ensure_eq(&what, &seen, &before)?;
@@ -519,7 +499,8 @@ fn other_nodes_do_not_matter(
     }
     let seen = plugin.answers(&after, ledger.rows());
     ensure_eq(
-        "its answers with one more node",
+        "its answers with one more node; what looks at others declares PodFields::NODES or \
+         Reach::Cluster",
         &seen[..before.len()],
         &before[..],
     )

@@ -7,7 +7,7 @@ use std::fmt;
 /// The [`SnapshotBuilder`](crate::snapshot::SnapshotBuilder) says which a change was, and the
 /// explanation of an unplaced pod which could help it; a pod is worth another plan once the two
 /// [meet](Self::meet).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Default, Eq, Hash, PartialEq)]
 pub struct Changes(u16);
 
 impl Changes {
@@ -86,6 +86,15 @@ impl fmt::Display for Changes {
             separator = " or ";
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ANY => f.write_str("Changes(any)"),
+            some => write!(f, "Changes({some})"),
+        }
     }
 }
 

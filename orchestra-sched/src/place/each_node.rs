@@ -31,6 +31,7 @@ use crate::snapshot::{NodeIx, Rows};
 /// );
 /// # let _: &dyn orchestra_sched::place::plugin::Filter = &quarantine;
 /// ```
+#[derive(Clone)]
 pub struct EachNode<F> {
     name: &'static str,
     depends: PodFields,

@@ -1,6 +1,7 @@
 //! The scheduler that is shipped: a profile of plugins, asked as seldom as their declarations
 //! allow.
 
+mod books;
 mod gang;
 mod room;
 
@@ -11,18 +12,19 @@ use orchestra_core::time::Timestamp;
 use rand::Rng as _;
 use smol_str::SmolStr;
 
-use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained, panicked};
+use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained};
 use super::kernel::{Kernel, Rule};
 use super::memory::Memory;
 use super::plugin::Cycle;
-use super::plugin::{Filter, PodFields, Reach, Reserve};
+use super::plugin::{Filter, PodFields, Reach};
 use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
-use super::{Changes, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
+use super::{Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
 use crate::explain::{Account, Asks, Explanation, GangShort};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
+use books::Books;
 use gang::Taken;
 
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
@@ -135,7 +137,7 @@ impl Scheduler for Framework {
             owed: None,
             owed_room: None,
             log: Vec::with_capacity(pending.len()),
-            books: Vec::new(),
+            books: Books::default(),
             sweeps: Vec::new(),
             lately: Vec::new(),
             room: None,
@@ -293,7 +295,7 @@ struct Run<'a> {
     owed_room: Option<(NodeIx, Arc<Demand>)>,
     /// The rows that placements changed, in order.
     log: Vec<NodeIx>,
-    books: Vec<Box<dyn Reserve>>,
+    books: Books,
     /// By group.
     sweeps: Vec<Option<Box<Sweep>>>,
     /// The groups whose sweeps are kept, least recently used first.
@@ -311,8 +313,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn open(&mut self) {
         let snapshot = self.ledger.snapshot();
-        let books = self.profile.reserves.iter();
-        self.books = books.map(|factory| factory.open(snapshot)).collect();
+        self.books = Books::open(&self.profile.reserves, snapshot);
         self.sweeps.resize_with(self.groups.len(), || None);
     }
 
@@ -395,7 +396,7 @@ impl<'a> Run<'a> {
                 break None;
             };
             let alone = self.stands_alone(pod, node);
-            match alone.and_then(|()| reserve(&mut self.books, self.faults, &own, node)) {
+            match alone.and_then(|()| self.books.reserve(self.faults, &own, node)) {
                 Ok(()) => break Some((node, score)),
                 Err(obstacle) => {
                     refusals.push((node, obstacle));
@@ -508,40 +509,6 @@ impl<'a> Run<'a> {
         }
         memory.keep_counts(self.ledger);
     }
-}
-
-/// Claims from all keepers of accounts, or from none.
-fn reserve(
-    books: &mut [Box<dyn Reserve>],
-    faults: &Faults,
-    cycle: &Cycle<'_>,
-    node: NodeIx,
-) -> Result<(), Obstacle> {
-    let pod = cycle.pod;
-    for at in 0..books.len() {
-        let claim = contain(|| books[at].reserve(cycle, node));
-        let rule = books[at].name();
-        let obstacle = match claim {
-            Ok(Ok(())) => continue,
-            Ok(Err(refusal)) => Obstacle::Other {
-                rule,
-                note: refusal.note,
-                curable: refusal.curable,
-                helped_by: Changes::ANY,
-            },
-            Err(panic) => {
-                faults.add(rule, pod, panic.clone());
-                panicked(rule, panic)
-            }
-        };
-        for book in books[..at].iter_mut().rev() {
-            if let Err(panic) = contain(|| book.release(pod, node)) {
-                faults.add(book.name(), pod, panic);
-            }
-        }
-        return Err(obstacle);
-    }
-    Ok(())
 }
 
 fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]) -> Explanation {

@@ -46,7 +46,7 @@ impl<'a> Cycle<'a> {
 }
 
 /// A set of a pod's fields. Pods that agree on the fields a plugin names share its answer.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Default, Eq, PartialEq)]
 pub struct PodFields(u32);
 
 impl PodFields {
@@ -103,6 +103,42 @@ impl PodFields {
     /// Whether every field of `other` is among these.
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    const NAMES: [(Self, &str); 17] = [
+        (Self::REQUESTS, "REQUESTS"),
+        (Self::NODE_NAME, "NODE_NAME"),
+        (Self::NODE_AFFINITY, "NODE_AFFINITY"),
+        (Self::TOLERATIONS, "TOLERATIONS"),
+        (Self::HOST_PORTS, "HOST_PORTS"),
+        (Self::NAMESPACE, "NAMESPACE"),
+        (Self::LABELS, "LABELS"),
+        (Self::PRIORITY, "PRIORITY"),
+        (Self::SPREAD, "SPREAD"),
+        (Self::POD_AFFINITY, "POD_AFFINITY"),
+        (Self::IMAGES, "IMAGES"),
+        (Self::DATA, "DATA"),
+        (Self::ACCELERATORS, "ACCELERATORS"),
+        (Self::NODES, "NODES"),
+        (Self::NOW, "NOW"),
+        (Self::FORECAST, "FORECAST"),
+        (Self::IDENTITY, "IDENTITY"),
+    ];
+}
+
+impl fmt::Debug for PodFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NONE => return f.write_str("PodFields::NONE"),
+            Self::ALL => return f.write_str("PodFields::ALL"),
+            _ => {}
+        }
+        let mut separator = "";
+        for (_, name) in Self::NAMES.iter().filter(|(field, _)| self.has(*field)) {
+            write!(f, "{separator}PodFields::{name}")?;
+            separator = " | ";
+        }
+        Ok(())
     }
 }
 
@@ -275,6 +311,7 @@ pub trait ReserveFactory: fmt::Debug + Send + Sync {
 }
 
 /// Lifts a function of one row to a [`Scorer`]; the loop over rows is compiled for `F`.
+#[derive(Clone)]
 pub struct EachRow<F> {
     name: &'static str,
     depends: PodFields,

@@ -37,6 +37,9 @@ pub struct TracePod {
 }
 
 impl Trace {
+    /// What [`CsvError::table`] says of the table of nodes.
+    pub const NODES: &'static str = "nodes";
+
     /// Reads a trace. `nodes` has the columns `sn` (or `name`), `cpu_milli`, `memory_mib`, `gpu` and
     /// `model`; `pods` has `name`, `cpu_milli`, `memory_mib`, `num_gpu`, `gpu_milli` (of each) and
     /// perhaps `gpu_spec`, the models that will do, separated by `|`. The workload is that of the
@@ -95,7 +98,7 @@ impl Trace {
 }
 
 fn read_nodes(text: &str) -> Result<Vec<NodeFacts>, CsvError> {
-    let table = Table::read("nodes", text)?;
+    let table = Table::read(Trace::NODES, text)?;
     let name = table.column(&["sn", "name"])?;
     let cpu = table.column(&["cpu_milli"])?;
     let memory = table.column(&["memory_mib"])?;

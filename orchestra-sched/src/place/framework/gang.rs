@@ -140,9 +140,7 @@ impl Run<'_> {
         }
         for (at, choice) in undone.into_iter().rev() {
             let pod = &pending[at];
-            for book in self.books.iter_mut().rev() {
-                book.release(pod, choice.node);
-            }
+            self.books.release(self.faults, pod, choice.node);
             if keeps {
                 // Nobody gets it, but it is not placed either.
                 let bare = self.bare.get_or_insert_with(|| self.ledger.clone());
