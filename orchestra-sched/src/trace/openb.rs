@@ -145,7 +145,7 @@ fn read_pods(table: &'static str, text: &str) -> Result<Vec<TracePod>, CsvError>
         }
         let count = row.number(count, i64::from(u32::MAX))?;
         let share = if count > 0 {
-            let share = row.number(milli, AMOUNT_MAX)?.min(WHOLE_MILLI.into());
+            let share = row.number(milli, WHOLE_MILLI.into())?;
             if share == 0 {
                 return Err(row.wrong(milli, "of a device is nothing; write 1 to 1000"));
             }
