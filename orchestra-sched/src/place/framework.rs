@@ -20,7 +20,7 @@ use super::plugin::{Filter, PodFields, Reach};
 use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
-use super::{Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
+use super::{Changes, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
 use crate::explain::{Account, Asks, Explanation, GangShort};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
