@@ -6,7 +6,7 @@
 
 use std::error::Error;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Deployment, Node, Pod};
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::{Framework, PlanInputs};
@@ -63,10 +63,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         &requests.into()
     ))?);
 
-    // A deployment of thirty: how many of them run?
-    let report: Cluster = "pod report cpu=1 memory=2Gi".parse()?;
+    // A deployment of thirty: how many of them run? And once it is rolled out with ten?
+    let report: Cluster = "pod report cpu=1 memory=2Gi label=app=report".parse()?;
     let report: &Pod = &report.pods[0];
-    assert!(!ask(Question::new().deploy(report, 30))?);
+    let deployment = |replicas| {
+        let report = Deployment::new("report").template(report.clone());
+        report.namespace("default").replicas(replicas)
+    };
+    assert!(!ask(Question::new().apply(&deployment(30)))?);
+    assert!(ask(Question::new().apply(&deployment(10)))?);
     let room = headroom(&snapshot, &scheduler, report, 1_000, inputs);
     println!("{}: {room}\n", report.metadata.name);
 

@@ -8,9 +8,10 @@ mod random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Deployment, Node, Pod};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
+use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
@@ -257,4 +258,41 @@ fn a_question_may_follow_on_an_answer() {
         .ask(&first.future, &framework, INPUTS)
         .unwrap_err();
     assert_eq!(error, QuestionError::NoNode("a-1".into()));
+}
+
+#[test]
+fn a_deployment_that_is_applied_stands_where_its_pods_stood() {
+    let cluster: Cluster = SHOP.parse().unwrap();
+    let web = |replicas, cpu: &str| {
+        let pod: Cluster = format!("pod w cpu={cpu} memory=1Gi").parse().unwrap();
+        let web = Deployment::new("web").template(pod.pods[0].clone());
+        web.namespace("default").replicas(replicas)
+    };
+    let ask = |question: Question| {
+        let snapshot = cluster.snapshot();
+        question
+            .ask(&snapshot, &Framework::default(), INPUTS)
+            .unwrap()
+    };
+    let question = Question::new().apply(&web(4, "2"));
+    assert_eq!(
+        question.to_string(),
+        "end app=web of default, start default/web-1 and 3 more"
+    );
+    let answer = ask(question);
+    // Where others than databases may be, only these have two cores left, once the old ones are gone.
+    let mut nodes: Vec<&str> = answer.placed.iter().map(|placed| &*placed.to).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["a-1", "a-1", "a-2", "a-2"]);
+    let pods = |totals: &Totals| totals.by_resource["pods"].total - totals.by_resource["pods"].free;
+    assert_eq!(pods(&answer.after), pods(&answer.before) - 3 + 4);
+    assert!(!ask(Question::new().apply(&web(6, "2"))).is_fine());
+    // What it does not select stays, and whoever lost his place and is selected wants none.
+    let answer = ask(Question::new()
+        .lose_zone("a")
+        .end("default", LabelSelector::default()));
+    assert_eq!((answer.placed.len(), answer.stranded.len()), (0, 0));
+    assert_eq!(pods(&answer.after), 0);
+    let answer = ask(Question::new().end("elsewhere", LabelSelector::default()));
+    assert_eq!(answer.after, answer.before);
 }

@@ -41,9 +41,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Deployment, Node, Pod, Resource as _};
 use orchestra_core::meta::{Labels, Uid};
 use orchestra_core::quantity::ResourceList;
+use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
@@ -75,6 +76,13 @@ pub enum Change {
         labels: Labels,
         /// What they request instead, whole; what is not named they no longer request.
         requests: Amounts,
+    },
+    /// Pods that a selector selects end, and nothing replaces them.
+    End {
+        /// Their namespace.
+        namespace: SmolStr,
+        /// Which of its pods; an empty selector selects all.
+        selector: LabelSelector,
     },
     /// A pod comes anew.
     Deploy(Box<Pending>),
@@ -157,6 +165,30 @@ impl Question {
             labels,
             requests: Amounts::of(requests),
         })
+    }
+
+    /// Pods of that namespace end, and nothing replaces them. There need not be any.
+    pub fn end(self, namespace: impl Into<SmolStr>, selector: LabelSelector) -> Self {
+        self.change(Change::End {
+            namespace: namespace.into(),
+            selector,
+        })
+    }
+
+    /// A deployment is applied, and has been rolled out: the pods that it selects have ended, and as
+    /// many as it asks for have come in their place. What a rollout needs beside them on the way is not
+    /// asked: [`deploy`](Self::deploy) as many pods as it may surge for that.
+    pub fn apply(self, deployment: &Deployment) -> Self {
+        let (meta, spec) = (&deployment.metadata, &deployment.spec);
+        let mut pod = spec.template.to_pod();
+        pod.metadata.name = meta.name.clone();
+        pod.metadata.namespace = meta.namespace.clone();
+        // As pods of one template they spread by default.
+        let labels = &mut pod.metadata.labels;
+        labels.insert(Pod::TEMPLATE_HASH_LABEL.into(), "applied".into());
+        pod.metadata.owner_references = vec![deployment.owner_reference()];
+        self.end(meta.namespace.clone(), spec.selector.clone())
+            .deploy(&pod, spec.replicas.unwrap_or(1) as usize)
     }
 
     /// So many pods like this come anew, called `name-1`, `name-2` and so on.
@@ -262,6 +294,10 @@ impl fmt::Display for Question {
                     let labels = write_labels(labels);
                     write!(f, "change what {labels} of {namespace} requests")?;
                 }
+                Change::End {
+                    namespace,
+                    selector,
+                } => write!(f, "end {selector} of {namespace}")?,
                 Change::Deploy(pod) if alike == 1 => write!(f, "start {}", pod.id)?,
                 Change::Deploy(pod) => write!(f, "start {} and {} more", pod.id, alike - 1)?,
             }
@@ -325,6 +361,10 @@ impl Leaving {
                 labels,
                 requests,
             } => self.request(namespace, labels, requests)?,
+            Change::End {
+                namespace,
+                selector,
+            } => self.end(namespace, selector),
             Change::Deploy(pod) => {
                 let mut pod = Pending::clone(pod);
                 pod.id.uid = uid(self.deployed);
@@ -341,6 +381,25 @@ impl Leaving {
         for running in self.future.remove_node(node) {
             let demand = running.demand.leaving(node);
             self.leave(&running, node, demand);
+        }
+    }
+
+    fn end(&mut self, namespace: &SmolStr, selector: &LabelSelector) {
+        let is_meant =
+            |demand: &Demand| demand.namespace == *namespace && selector.matches(&demand.labels);
+        // Also those who have lost their place already.
+        let stay: Vec<bool> = (self.pending.iter())
+            .map(|pod| !is_meant(&pod.demand))
+            .collect();
+        let mut stays = stay.iter();
+        self.pending.retain(|_| stays.next() == Some(&true));
+        let mut stays = stay.iter();
+        self.from.retain(|_| stays.next() == Some(&true));
+        let before = self.future.snapshot();
+        for (_, row) in before.nodes() {
+            for running in row.pods().iter().filter(|pod| is_meant(&pod.demand)) {
+                self.future.remove_pod(row.name(), running);
+            }
         }
     }
 
