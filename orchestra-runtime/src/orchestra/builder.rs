@@ -15,7 +15,7 @@ use orchestra_core::port::probe::Prober;
 use orchestra_core::port::registry::ServiceRegistry;
 use orchestra_core::port::secret::SecretProvider;
 use orchestra_core::port::store::StateStore;
-use orchestra_sched::place::{Ballot, Scheduler, Shadow};
+use orchestra_sched::place::{Ballot, Framework, Scheduler, Shadow};
 use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -349,6 +349,8 @@ impl Builder {
         let client = Client::new(store.clone(), clock.clone(), ids).with_admission(admission);
         let (events, writer) = recorder(&client, "orchestra");
         self.control.seed = self.seed.unwrap_or(0);
+        let scheduler = self.control.schedulers.get(Pod::DEFAULT_SCHEDULER).cloned();
+        let scheduler = scheduler.unwrap_or_else(|| Arc::new(Framework::default()));
         if let Some(shadow) = self.shadow.take() {
             let real = self.control.schedulers.entry(Pod::DEFAULT_SCHEDULER.into());
             let meter = self.control.meter.clone();
@@ -438,6 +440,7 @@ impl Builder {
             client,
             caches,
             registry,
+            scheduler,
             tasks,
             drivers,
             own_folder: self.own_folder.take(),

@@ -4,6 +4,7 @@ mod builder;
 mod engines;
 mod host;
 mod logs;
+mod questions;
 mod run_folder;
 mod wait;
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use orchestra_core::kind::{Protocol, Resource, Service, ServiceType};
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::registry::{ServiceName, ServiceRegistry};
+use orchestra_sched::place::Scheduler;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +62,8 @@ pub struct Orchestra {
     client: Client,
     caches: Caches,
     registry: Arc<dyn ServiceRegistry>,
+    /// Of pods that name none.
+    scheduler: Arc<dyn Scheduler>,
     tasks: Tasks,
     /// What became of the proxy's listeners; `None` if there is no proxy.
     listening: Option<Listening>,
