@@ -17,6 +17,11 @@ pub struct SchedulerGuide;
 #[doc = include_str!("../../docs/placement.md")]
 pub struct PlacementRules;
 
+/// The block of the page on questions, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/what_if.md")]
+pub struct Questions;
+
 /// The block of the guide to simulations, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/simulation.md")]
