@@ -115,10 +115,13 @@ impl Scheduler for Framework {
         let meant = ledger.has_terms();
         let fields = self.fields();
         let mut groups = Groups::new(fields, meant);
-        let group_of: Vec<usize> = order.iter().map(|&at| groups.find(&pending[at])).collect();
+        let group_of = order.iter().map(|&at| groups.find_twin(&pending[at]));
+        let group_of: Vec<(u32, bool)> = group_of
+            .map(|(group, is_twin)| (group as u32, is_twin))
+            .collect();
         let mut left = vec![0usize; groups.len()];
-        for &group in &group_of {
-            left[group] += 1;
+        for &(group, _) in &group_of {
+            left[group as usize] += 1;
         }
         let faults = Faults::default();
         if let Some(memory) = &mut memory {
@@ -129,7 +132,6 @@ impl Scheduler for Framework {
             unshared: self.unshared,
             memory: memory.as_deref_mut(),
             groups,
-            meant,
             now: inputs.now,
             salt: inputs.rng.stream("placement-ties").next_u64(),
             faults: &faults,
@@ -154,13 +156,19 @@ impl Scheduler for Framework {
         let mut lost: Vec<Lost> = Vec::new();
         let (mut gangs, mut notes) = (gangs.iter().peekable(), Vec::new());
         let mut before = (0, 0);
-        for (place, (&at, &group)) in order.iter().zip(&group_of).enumerate() {
+        for (place, (&at, &(group, is_twin))) in order.iter().zip(&group_of).enumerate() {
+            let group = group as usize;
             let gang = gangs.peek().copied().filter(|gang| gang.from <= place);
             if gang.is_some_and(|gang| gang.from == place) {
                 before = (chosen.len(), lost.len());
             }
             left[group] -= 1;
-            match run.place(&pending[at], group, left[group] > 0) {
+            // Of many that ask the same, one demand is looked at.
+            let demand = match is_twin {
+                true => &run.groups.first(group).0.demand,
+                false => &pending[at].demand,
+            };
+            match run.place(&pending[at], demand, group, left[group] > 0) {
                 Ok(choice) => chosen.push((at, choice)),
                 Err(refusals) => {
                     run.settle();
@@ -283,8 +291,6 @@ struct Run<'a> {
     /// What earlier plans learned; `None` if it must not be used.
     memory: Option<&'a mut Memory>,
     groups: Groups<'a>,
-    /// Whether there are pods whose terms may mean others.
-    meant: bool,
     now: Timestamp,
     salt: u64,
     faults: &'a Faults,
@@ -333,10 +339,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Chooses a node, and takes from it what the pod asks.
+    /// Chooses a node, and takes from it what the pod asks: `demand`, which is the pod's or equal to it.
     fn place(
         &mut self,
         pod: &'a Pending,
+        demand: &'a Arc<Demand>,
         group: usize,
         more_to_come: bool,
     ) -> Result<Choice, Vec<(NodeIx, Obstacle)>> {
@@ -410,7 +417,7 @@ impl<'a> Run<'a> {
         let chosen = chosen.map(|(node, score)| Choice {
             group: group as u32,
             node,
-            devices: self.profile.choose_devices(&own, self.faults, node),
+            devices: self.profile.choose_devices(&own, demand, self.faults, node),
             score,
         });
         if repeats {
@@ -420,13 +427,8 @@ impl<'a> Run<'a> {
             return Err(refusals);
         };
         if let Some(room) = &mut self.room {
-            room.placed(choice.node, &pod.demand, choice.devices);
+            room.placed(choice.node, demand, choice.devices);
         }
-        let looks_around = pod.demand.relations.is_some() || self.meant;
-        let demand = match looks_around && *pod.demand == *first.demand {
-            true => &first.demand,
-            false => &pod.demand,
-        };
         self.owed = Some((choice.node, demand, choice.devices));
         Ok(choice)
     }
@@ -457,7 +459,8 @@ impl<'a> Run<'a> {
                 {
                     return true;
                 }
-                match self.place(&pending[lost.pending], lost.group, true) {
+                let pod = &pending[lost.pending];
+                match self.place(pod, &pod.demand, lost.group, true) {
                     Ok(choice) => {
                         chosen.push((lost.pending, choice));
                         self.settle();

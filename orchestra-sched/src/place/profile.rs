@@ -5,7 +5,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use super::ask::{Faults, contain};
 use super::plugin::{Cycle, DeviceChoice, Filter, ReserveFactory, Scorer};
 use super::{filter, score};
-use crate::snapshot::NodeIx;
+use crate::snapshot::{Demand, NodeIx};
 
 /// The largest weight of a scorer.
 pub const WEIGHT_MAX: u32 = 100;
@@ -70,13 +70,14 @@ impl Profile {
         self
     }
 
+    /// Which accelerators of `node` the pod gets; `demand` is what it asks.
     pub(super) fn choose_devices(
         &self,
         cycle: &Cycle<'_>,
+        demand: &Demand,
         faults: &Faults,
         node: NodeIx,
     ) -> DeviceSet {
-        let demand = &cycle.pod.demand;
         let usual = || cycle.ledger.devices_for(node, demand);
         match (&self.devices, &demand.accelerators) {
             (Some(choice), Some(wanted)) if wanted.held.is_empty() => {

@@ -39,7 +39,8 @@ pub(super) struct Groups<'a> {
     /// One pod of each group, and its fingerprint.
     first: Vec<(&'a Pending, u64)>,
     by_fingerprint: BTreeMap<u64, Vec<usize>>,
-    last: Option<(&'a Pending, usize)>,
+    /// The last pod, its group, and whether it asks what the group's first does.
+    last: Option<(&'a Pending, usize, bool)>,
 }
 
 impl<'a> Groups<'a> {
@@ -67,11 +68,22 @@ impl<'a> Groups<'a> {
 
     /// The group of a pod; the next number if it is the first of its kind.
     pub(super) fn find(&mut self, pod: &'a Pending) -> usize {
+        self.find_twin(pod).0
+    }
+
+    /// As [`find`](Self::find), and whether the pod's demand is that of the group's first in all: then
+    /// one serves for both.
+    pub(super) fn find_twin(&mut self, pod: &'a Pending) -> (usize, bool) {
         // Pods of one owner come in a row.
-        if let Some((last, group)) = self.last
-            && self.likeness.same(last, pod)
+        if let Some((last, group, is_twin)) = self.last
+            && alike_beside(last, pod, self.likeness.fields)
         {
-            return group;
+            if last.demand == pod.demand {
+                return (group, is_twin);
+            }
+            if self.likeness.same(last, pod) {
+                return (group, false);
+            }
         }
         let fingerprint = fingerprint(pod, self.likeness.fields, self.likeness.meant);
         let candidates = self.by_fingerprint.entry(fingerprint).or_default();
@@ -83,17 +95,21 @@ impl<'a> Groups<'a> {
             self.first.push((pod, fingerprint));
             self.first.len() - 1
         });
-        self.last = Some((pod, group));
-        group
+        let is_twin = self.first[group].0.demand == pod.demand;
+        self.last = Some((pod, group, is_twin));
+        (group, is_twin)
     }
+}
+
+/// Whether two pods agree on those of `fields` that are not in their demands.
+fn alike_beside(one: &Pending, other: &Pending, fields: PodFields) -> bool {
+    (!fields.has(PodFields::IDENTITY) || one.id == other.id)
+        && (!fields.has(PodFields::PRIORITY) || one.priority == other.priority)
 }
 
 /// Whether two pods agree on `fields`.
 pub(super) fn alike(one: &Pending, other: &Pending, fields: PodFields, meant: bool) -> bool {
-    let differ = |field: PodFields, equal: bool| fields.has(field) && !equal;
-    if differ(PodFields::IDENTITY, one.id == other.id)
-        || differ(PodFields::PRIORITY, one.priority == other.priority)
-    {
+    if !alike_beside(one, other, fields) {
         return false;
     }
     let (a, b) = (&one.demand, &other.demand);

@@ -158,26 +158,14 @@ impl Load {
         self.pods_free.len()
     }
 
-    /// Row `at`.
-    pub(crate) fn left(&self, at: usize) -> Left {
-        Left {
-            cpu_free: self.cpu_free[at],
-            memory_free: self.memory_free[at],
-            storage_free: self.storage_free[at],
-            pods_free: self.pods_free[at],
-            cpu_scored: self.cpu_scored[at],
-            memory_scored: self.memory_scored[at],
-        }
-    }
-
-    /// Makes row `at` that.
-    pub(crate) fn set(&mut self, at: usize, left: &Left) {
-        self.cpu_free[at] = left.cpu_free;
-        self.memory_free[at] = left.memory_free;
-        self.storage_free[at] = left.storage_free;
-        self.pods_free[at] = left.pods_free;
-        self.cpu_scored[at] = left.cpu_scored;
-        self.memory_scored[at] = left.memory_scored;
+    /// Makes row `at` what `line` has left.
+    pub(crate) fn set(&mut self, at: usize, line: &Line) {
+        self.cpu_free[at] = line.cpu_free;
+        self.memory_free[at] = line.memory_free;
+        self.storage_free[at] = line.storage_free;
+        self.pods_free[at] = line.pods_free;
+        self.cpu_scored[at] = line.cpu_scored;
+        self.memory_scored[at] = line.memory_scored;
     }
 
     /// Takes what `demand` asks from row `at`.
@@ -202,18 +190,38 @@ impl Load {
     }
 }
 
-/// What pods leave of one node.
+/// What a node has, and what pods leave of it, side by side.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Left {
+pub(crate) struct Line {
+    cpu_total: i64,
+    cpu_inverse: u64,
     cpu_free: i64,
+    cpu_scored: i64,
+    memory_total: i64,
+    memory_inverse: u64,
     memory_free: i64,
+    memory_scored: i64,
     storage_free: i64,
     pods_free: i64,
-    cpu_scored: i64,
-    memory_scored: i64,
 }
 
-impl Left {
+impl Line {
+    /// Row `at`.
+    pub(crate) fn of(capacity: &Capacity, load: &Load, at: usize) -> Self {
+        Self {
+            cpu_total: capacity.cpu[at],
+            cpu_inverse: capacity.cpu_inverse[at],
+            cpu_free: load.cpu_free[at],
+            cpu_scored: load.cpu_scored[at],
+            memory_total: capacity.memory[at],
+            memory_inverse: capacity.memory_inverse[at],
+            memory_free: load.memory_free[at],
+            memory_scored: load.memory_scored[at],
+            storage_free: load.storage_free[at],
+            pods_free: load.pods_free[at],
+        }
+    }
+
     /// Takes what `demand` asks.
     pub(crate) fn charge(&mut self, demand: &Demand) {
         self.cells().charge(demand);
@@ -347,28 +355,22 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Row `node` alone, where that is left.
+    /// Row `node` alone, which `line` is.
     #[inline]
-    pub(crate) fn one_of(
-        capacity: &'a Capacity,
-        left: &'a Left,
-        devices: &'a [Devices],
-        node: NodeIx,
-    ) -> Self {
-        let at = node.row();
+    pub(crate) fn of_line(line: &'a Line, devices: &'a [Devices], node: NodeIx) -> Self {
         Self {
             first: node.0,
-            cpu_total: from_ref(&capacity.cpu[at]),
-            cpu_inverse: from_ref(&capacity.cpu_inverse[at]),
-            cpu_free: from_ref(&left.cpu_free),
-            cpu_scored: from_ref(&left.cpu_scored),
-            memory_total: from_ref(&capacity.memory[at]),
-            memory_inverse: from_ref(&capacity.memory_inverse[at]),
-            memory_free: from_ref(&left.memory_free),
-            memory_scored: from_ref(&left.memory_scored),
-            storage_free: from_ref(&left.storage_free),
-            pods_free: from_ref(&left.pods_free),
-            devices: from_ref(&devices[at]),
+            cpu_total: from_ref(&line.cpu_total),
+            cpu_inverse: from_ref(&line.cpu_inverse),
+            cpu_free: from_ref(&line.cpu_free),
+            cpu_scored: from_ref(&line.cpu_scored),
+            memory_total: from_ref(&line.memory_total),
+            memory_inverse: from_ref(&line.memory_inverse),
+            memory_free: from_ref(&line.memory_free),
+            memory_scored: from_ref(&line.memory_scored),
+            storage_free: from_ref(&line.storage_free),
+            pods_free: from_ref(&line.pods_free),
+            devices: from_ref(&devices[node.row()]),
         }
     }
 

@@ -3,29 +3,31 @@
 use std::sync::{Arc, OnceLock};
 
 use super::NodeIx;
-use super::columns::{Capacity, Left, Load, Rows};
+use super::columns::{Capacity, Line, Load, Rows};
 use super::demand::Demand;
 use super::devices::Devices;
 
 /// A snapshot's columns in which few rows changed: those are kept beside it, so that a plan pays for the
-/// rows that it touches and not for the cluster's size. Who asks for whole columns after a change gets
+/// rows that it touches and not for the cluster's size, and each of them lies in one place. Who asks for whole columns after a change gets
 /// a copy of all, which is what is changed from then on.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
+    capacity: Arc<Capacity>,
     below: Arc<Load>,
     /// By row: its place in `changed`, counted from 1; 0 if it is as below. Empty before the first
     /// change.
     places: Vec<u32>,
-    changed: Vec<Left>,
+    changed: Vec<Line>,
     /// Once it was asked for after a change: then it holds, and the above no longer.
     whole: OnceLock<Box<Load>>,
     devices: Arc<Vec<Devices>>,
 }
 
 impl Layer {
-    /// `below` without a change.
-    pub(crate) fn on(below: &Arc<Load>) -> Self {
+    /// What pods leave of `capacity`, without a change.
+    pub(crate) fn on(capacity: &Arc<Capacity>, below: &Arc<Load>) -> Self {
         Self {
+            capacity: Arc::clone(capacity),
             below: Arc::clone(below),
             places: Vec::new(),
             changed: Vec::new(),
@@ -35,27 +37,26 @@ impl Layer {
     }
 
     /// All rows. After changes the first call copies the columns.
-    pub(crate) fn rows<'a>(&'a self, capacity: &'a Capacity) -> Rows<'a> {
+    pub(crate) fn rows(&self) -> Rows<'_> {
         let load = if self.changed.is_empty() {
             &self.below
         } else {
             &**self.whole.get_or_init(|| Box::new(self.flatten()))
         };
-        Rows::all(capacity, load, &self.devices)
+        Rows::all(&self.capacity, load, &self.devices)
     }
 
     /// One row.
     #[inline]
-    pub(crate) fn row<'a>(&'a self, capacity: &'a Capacity, node: NodeIx) -> Rows<'a> {
+    pub(crate) fn row(&self, node: NodeIx) -> Rows<'_> {
         if let Some(whole) = self.whole.get() {
-            return Rows::one(capacity, whole, &self.devices, node);
+            return Rows::one(&self.capacity, whole, &self.devices, node);
         }
         match self.places.get(node.row()) {
             Some(&place) if place > 0 => {
-                let left = &self.changed[place as usize - 1];
-                Rows::one_of(capacity, left, &self.devices, node)
+                Rows::of_line(&self.changed[place as usize - 1], &self.devices, node)
             }
-            _ => Rows::one(capacity, &self.below, &self.devices, node),
+            _ => Rows::one(&self.capacity, &self.below, &self.devices, node),
         }
     }
 
@@ -73,7 +74,7 @@ impl Layer {
     pub(crate) fn charge(&mut self, node: NodeIx, demand: &Demand) {
         match self.whole.get_mut() {
             Some(whole) => whole.charge(node.row(), demand),
-            None => self.left_mut(node).charge(demand),
+            None => self.line_mut(node).charge(demand),
         }
     }
 
@@ -81,17 +82,18 @@ impl Layer {
     pub(crate) fn refund(&mut self, node: NodeIx, demand: &Demand) {
         match self.whole.get_mut() {
             Some(whole) => whole.refund(node.row(), demand),
-            None => self.left_mut(node).refund(demand),
+            None => self.line_mut(node).refund(demand),
         }
     }
 
-    fn left_mut(&mut self, node: NodeIx) -> &mut Left {
+    fn line_mut(&mut self, node: NodeIx) -> &mut Line {
         if self.places.is_empty() {
             self.places = vec![0; self.below.len()];
         }
         let place = &mut self.places[node.row()];
         if *place == 0 {
-            self.changed.push(self.below.left(node.row()));
+            let line = Line::of(&self.capacity, &self.below, node.row());
+            self.changed.push(line);
             *place = self.changed.len() as u32;
         }
         &mut self.changed[*place as usize - 1]
@@ -164,14 +166,14 @@ mod tests {
                 capacity.push(&facts);
                 plain.push(&facts);
             }
-            let before = Arc::new(plain.clone());
-            let mut layers = vec![Layer::on(&before)];
+            let (capacity, before) = (Arc::new(capacity), Arc::new(plain.clone()));
+            let mut layers = vec![Layer::on(&capacity, &before)];
             for (row, amount, what) in steps {
                 let (row, demand) = (row % nodes, demand(amount));
                 let node = NodeIx::from_row(row);
                 match what {
                     // A look at all, here and there.
-                    0 => { layers[0].rows(&capacity); }
+                    0 => { layers[0].rows(); }
                     1 => layers.push(layers[0].clone()),
                     2 | 3 => {
                         plain.refund(row, &demand);
@@ -185,20 +187,20 @@ mod tests {
                 let wanted = Rows::all(&capacity, &plain, &plain.devices);
                 for layer in &layers {
                     for row in 0..nodes {
-                        let one = layer.row(&capacity, NodeIx::from_row(row));
+                        let one = layer.row(NodeIx::from_row(row));
                         prop_assert_eq!(text(one, 0), text(wanted, row));
                     }
                 }
             }
             let wanted = Rows::all(&capacity, &plain, &plain.devices);
             for layer in &layers {
-                let all = layer.rows(&capacity);
+                let all = layer.rows();
                 for row in 0..nodes {
                     prop_assert_eq!(text(all, row), text(wanted, row));
                 }
             }
-            let untouched = Layer::on(&before);
-            prop_assert_eq!(untouched.rows(&capacity).pods_free[0], 10);
+            let untouched = Layer::on(&capacity, &before);
+            prop_assert_eq!(untouched.rows().pods_free[0], 10);
         }
     }
 }

@@ -36,7 +36,7 @@ impl Ledger {
     pub fn open(snapshot: &Snapshot) -> Self {
         Self {
             snapshot: snapshot.clone(),
-            layer: Layer::on(&snapshot.load),
+            layer: Layer::on(&snapshot.capacity, &snapshot.load),
             placed: BTreeMap::new(),
             devices_taken: BTreeMap::new(),
             devices_returned: BTreeMap::new(),
@@ -59,12 +59,12 @@ impl Ledger {
 
     /// What there is and what is free, by column.
     pub fn rows(&self) -> Rows<'_> {
-        self.layer.rows(&self.snapshot.capacity)
+        self.layer.rows()
     }
 
     /// One node's row.
     pub fn row(&self, node: NodeIx) -> Rows<'_> {
-        self.layer.row(&self.snapshot.capacity, node)
+        self.layer.row(node)
     }
 
     /// Takes what `demand` asks from `node`, and of its accelerators those that
