@@ -11,7 +11,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
-pub(crate) use lacking::Asks;
+pub(crate) use lacking::Lacking;
 pub use remedy::{REMEDIES_MAX, Remedy};
 pub use report::Report;
 pub use scores::{NodeScores, Part, RUNNERS_UP_MAX, Ranking, placement};
@@ -20,7 +20,7 @@ use crate::fits::{Obstacle, write_amount, write_share, write_taint};
 use crate::place::Changes;
 use crate::place::plugin::Cycle;
 use crate::snapshot::NodeIx;
-use lacking::Run;
+use lacking::Places;
 use remedy::Remedies;
 
 /// How many reasons an explanation tells apart; nodes with others are counted together.
@@ -129,9 +129,8 @@ impl Explanation {
 pub(crate) struct Account {
     explanation: Explanation,
     remedies: Remedies,
-    lacking: Run,
     /// By what nodes lack: where the rule and the reasons stand under which they count, once known.
-    places: [Option<(usize, [usize; 4])>; 16],
+    places: [Option<Places>; 16],
 }
 
 impl Account {
@@ -150,14 +149,12 @@ impl Account {
                 helped_by,
             },
             remedies: Remedies::default(),
-            lacking: Run::default(),
             places: [None; 16],
         }
     }
 
     /// Takes in a node: what each rule found there, of the rules that found something.
     pub(crate) fn node(&mut self, cycle: &Cycle<'_>, node: NodeIx, found: &[Vec<Obstacle>]) {
-        self.end_run();
         let name = cycle.snapshot().node(node).name();
         let whole = &mut self.explanation;
         whole.nodes += 1;
@@ -248,7 +245,6 @@ impl Account {
     }
 
     pub(crate) fn close(mut self) -> Explanation {
-        self.end_run();
         // Equals by what they say, so that the order of the nodes does not show.
         self.explanation
             .reasons

@@ -7,7 +7,6 @@ use orchestra_core::kind::TaintEffect;
 use smol_str::SmolStr;
 
 use super::alike;
-use super::lacking::{self, Lacking};
 use crate::fits::{self, Obstacle, write_amount, write_share, write_taint};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
@@ -29,33 +28,9 @@ pub struct Remedy {
 #[derive(Debug, Default)]
 pub(super) struct Remedies {
     best: Vec<(i64, Remedy)>,
-    /// Of each: what it lacks, if that is all.
-    masks: Vec<u8>,
 }
 
 impl Remedies {
-    /// The last name that makes a node that merely lacks that one of the best; `None` if every name
-    /// does.
-    pub(super) fn bar(&self, found: Lacking) -> Option<SmolStr> {
-        let count = found.count();
-        if let [.., (missing, worst)] = &self.best[..]
-            && self.best.len() == REMEDIES_MAX
-            && (count, 0) > (worst.obstacles.len(), *missing)
-        {
-            return Some(SmolStr::default());
-        }
-        let at = self.masks.iter().position(|&mask| mask == found.mask)?;
-        let (missing, remedy) = &self.best[at];
-        if found.exceeds(*missing) {
-            return Some(SmolStr::default());
-        }
-        match missing.cmp(&found.shares()) {
-            Ordering::Less => Some(SmolStr::default()),
-            Ordering::Equal => Some(remedy.node.clone()),
-            Ordering::Greater => None,
-        }
-    }
-
     pub(super) fn node(
         &mut self,
         name: &SmolStr,
@@ -111,11 +86,6 @@ impl Remedies {
         let node = name.clone();
         self.best.insert(at, (missing, Remedy { node, obstacles }));
         self.best.truncate(REMEDIES_MAX);
-        let masks = self
-            .best
-            .iter()
-            .map(|(_, remedy)| lacking::mask(&remedy.obstacles));
-        self.masks = masks.collect();
     }
 
     pub(super) fn close(self) -> Vec<Remedy> {

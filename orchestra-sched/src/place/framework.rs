@@ -10,18 +10,17 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use rand::Rng as _;
-use smol_str::SmolStr;
 
-use super::ask::{Ask, Faults, contain, filter_contained, obstacles_contained};
-use super::kernel::{Kernel, Rule};
+use super::ask::{Ask, Faults};
 use super::memory::Memory;
 use super::plugin::Cycle;
-use super::plugin::{Filter, PodFields, Reach};
+use super::plugin::{PodFields, Reach};
 use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
+use super::why::explain;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
-use crate::explain::{Account, Asks, Explanation, GangShort};
+use crate::explain::{Explanation, GangShort};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 use books::Books;
@@ -512,46 +511,4 @@ impl<'a> Run<'a> {
         }
         memory.keep_counts(self.ledger);
     }
-}
-
-fn explain(profile: &Profile, cycle: &Cycle<'_>, refusals: &[(NodeIx, Obstacle)]) -> Explanation {
-    let rows = cycle.ledger.rows();
-    let asked: Vec<(&dyn Filter, Vec<bool>, Option<SmolStr>)> = profile
-        .filters
-        .iter()
-        .filter(|filter| !matches!(contain(|| filter.reach(cycle)), Ok(Reach::Nothing)))
-        .map(|filter| {
-            let mut fits = vec![true; rows.len()];
-            let panic = filter_contained(&**filter, cycle, rows, &mut fits).err();
-            (&**filter, fits, panic)
-        })
-        .collect();
-    // Mostly nodes have too little, and nothing else is wrong with them.
-    let amounts = asked.iter().position(|(filter, _, panic)| {
-        panic.is_none() && contain(|| filter.kernel(cycle)) == Ok(Some(Kernel(Rule::Fit)))
-    });
-    let (asks, snapshot) = (Asks::of(&cycle.pod.demand), cycle.snapshot());
-    let mut account = Account::new();
-    for row in 0..rows.len() {
-        let node = NodeIx::from_row(row);
-        let mut by = asked.iter().enumerate();
-        let mut by = by.by_ref().filter(|(_, (_, fits, _))| !fits[row]);
-        let only_amounts = by.next().map(|(at, _)| at) == amounts && by.next().is_none();
-        if only_amounts
-            && amounts.is_some()
-            && refusals.is_empty()
-            && account.lacking(&asks, snapshot, &rows, node)
-        {
-            continue;
-        }
-        let mut found: Vec<Vec<Obstacle>> = asked
-            .iter()
-            .filter(|(_, fits, _)| !fits[node.row()])
-            .map(|(filter, _, panic)| obstacles_contained(*filter, cycle, node, panic.as_ref()))
-            .collect();
-        let refused = refusals.iter().filter(|(refused, _)| *refused == node);
-        found.extend(refused.map(|(_, obstacle)| vec![obstacle.clone()]));
-        account.node(cycle, node, &found);
-    }
-    account.close()
 }

@@ -71,6 +71,7 @@ mod sketch;
 mod sweep;
 mod switch;
 mod tournament;
+mod why;
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,12 +1,13 @@
 //! What there is and what is free, one column a quantity, one row a node.
 
 use std::slice::from_ref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use smol_str::SmolStr;
 
 use super::demand::Demand;
 use super::devices::Devices;
+use super::names::NameOrder;
 use super::{NodeFacts, NodeIx, name_hash};
 
 /// What nodes have and no pod changes.
@@ -21,6 +22,8 @@ pub(crate) struct Capacity {
     pub(crate) names: Vec<SmolStr>,
     /// Settles ties between nodes of equal score: a hash of the name.
     pub(crate) name_hash: Vec<u64>,
+    /// Once it was asked for.
+    name_order: OnceLock<NameOrder>,
     /// How many nodes carry a taint that only scores.
     pub(crate) softly_tainted: usize,
     /// How many carry a taint that keeps pods away, or are closed to new pods.
@@ -37,6 +40,9 @@ impl Capacity {
         self.pods.push(0);
         self.names.push(facts.name.clone());
         self.name_hash.push(name_hash(&facts.name));
+        if let Some(order) = self.name_order.get_mut() {
+            order.push(&self.names);
+        }
         self.set(self.cpu.len() - 1, &NodeFacts::default(), facts);
     }
 
@@ -64,6 +70,15 @@ impl Capacity {
         self.pods.swap_remove(at);
         self.names.swap_remove(at);
         self.name_hash.swap_remove(at);
+        if let Some(order) = self.name_order.get_mut() {
+            order.swap_remove(at);
+        }
+    }
+
+    /// By row: how many names come before its own. The first call puts the names in order.
+    pub(crate) fn name_ranks(&self) -> &[u32] {
+        let order = self.name_order.get_or_init(|| NameOrder::of(&self.names));
+        order.ranks()
     }
 }
 
@@ -158,6 +173,17 @@ impl Load {
         self.pods_free.len()
     }
 
+    /// What is free of row `at`: CPU, memory, storage, pods.
+    #[inline]
+    pub(crate) fn free(&self, at: usize) -> [i64; 4] {
+        [
+            self.cpu_free[at],
+            self.memory_free[at],
+            self.storage_free[at],
+            self.pods_free[at],
+        ]
+    }
+
     /// Makes row `at` what `line` has left.
     pub(crate) fn set(&mut self, at: usize, line: &Line) {
         self.cpu_free[at] = line.cpu_free;
@@ -206,6 +232,17 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// What is free: CPU, memory, storage, pods.
+    #[inline]
+    pub(crate) fn free(&self) -> [i64; 4] {
+        [
+            self.cpu_free,
+            self.memory_free,
+            self.storage_free,
+            self.pods_free,
+        ]
+    }
+
     /// Row `at`.
     pub(crate) fn of(capacity: &Capacity, load: &Load, at: usize) -> Self {
         Self {

@@ -60,6 +60,19 @@ impl Layer {
         }
     }
 
+    /// What is free on one node: thousandths of a core, bytes of memory and of ephemeral storage, and
+    /// how many more pods may run.
+    #[inline]
+    pub(crate) fn free(&self, node: NodeIx) -> [i64; 4] {
+        if let Some(whole) = self.whole.get() {
+            return whole.free(node.row());
+        }
+        match self.places.get(node.row()) {
+            Some(&place) if place > 0 => self.changed[place as usize - 1].free(),
+            _ => self.below.free(node.row()),
+        }
+    }
+
     /// The accelerators of all rows.
     pub(crate) fn devices(&self) -> &[Devices] {
         &self.devices
@@ -188,6 +201,9 @@ mod tests {
                 for layer in &layers {
                     for row in 0..nodes {
                         let one = layer.row(NodeIx::from_row(row));
+                        let [cpu, memory, storage, pods] = layer.free(NodeIx::from_row(row));
+                        prop_assert_eq!([cpu, memory], [one.cpu_free[0], one.memory_free[0]]);
+                        prop_assert_eq!([storage, pods], [one.storage_free[0], one.pods_free[0]]);
                         prop_assert_eq!(text(one, 0), text(wanted, row));
                     }
                 }

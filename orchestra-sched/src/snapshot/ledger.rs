@@ -67,6 +67,13 @@ impl Ledger {
         self.layer.row(node)
     }
 
+    /// What is free on `node`: thousandths of a core, bytes of memory and of ephemeral storage, and how
+    /// many more pods may run.
+    #[inline]
+    pub(crate) fn free(&self, node: NodeIx) -> [i64; 4] {
+        self.layer.free(node)
+    }
+
     /// Takes what `demand` asks from `node`, and of its accelerators those that
     /// [`devices_for`](Self::devices_for) names. Checks nothing: see [`fits`](crate::fits).
     pub fn charge(&mut self, node: NodeIx, demand: &Arc<Demand>) {

@@ -8,6 +8,7 @@ mod future;
 mod history;
 mod layer;
 mod ledger;
+mod names;
 mod pages;
 pub(crate) mod relations;
 mod shapes;
@@ -347,9 +348,14 @@ impl Snapshot {
         &self.capacity.names[node.row()]
     }
 
-    /// How many pods a node may run, and the ephemeral storage that it has.
-    pub(crate) fn uncolumned(&self, row: usize) -> (i64, i64) {
-        (self.capacity.pods[row], self.capacity.storage[row])
+    /// By row: how many pods a node may run, and the ephemeral storage that it has.
+    pub(crate) fn uncolumned(&self) -> (&[i64], &[i64]) {
+        (&self.capacity.pods, &self.capacity.storage)
+    }
+
+    /// By row: how many nodes' names come before its own.
+    pub(crate) fn name_ranks(&self) -> &[u32] {
+        self.capacity.name_ranks()
     }
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {

@@ -217,9 +217,11 @@ pub(super) fn victims(
     true
 }
 
+/// What is added to a priority, so that more victims never sum to less.
+pub(super) const RAISE: i64 = 1 << 31;
+
 /// What victims cost.
 pub(super) fn cost(lower: &[Holding], victims: &[Out]) -> Cost {
-    const RAISE: i64 = 1 << 31;
     let highest = victims.first().map(|&(at, _)| lower[at].priority);
     // They are sorted by start within a priority, who has not started last.
     let started = victims.first().and_then(|&(at, _)| lower[at].started);

@@ -3,16 +3,15 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use smol_str::SmolStr;
-
 use super::Cost;
 use crate::snapshot::NodeIx;
 
 /// What a row costs, and which it is.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Bid {
     pub(super) cost: Cost,
-    pub(super) name: SmolStr,
+    /// How far its name comes among all.
+    pub(super) rank: u32,
     pub(super) node: NodeIx,
 }
 
@@ -38,7 +37,7 @@ impl Ord for Bid {
     fn cmp(&self, other: &Self) -> Ordering {
         self.cost
             .cmp(&other.cost)
-            .then_with(|| self.name.cmp(&other.name))
+            .then_with(|| self.rank.cmp(&other.rank))
             .then_with(|| self.node.cmp(&other.node))
     }
 }
@@ -77,7 +76,7 @@ impl Bids {
     }
 
     /// Replaces a row's bid.
-    pub(super) fn set(&mut self, node: NodeIx, cost: Option<Cost>, name: &SmolStr) {
+    pub(super) fn set(&mut self, node: NodeIx, cost: Option<Cost>, rank: u32) {
         let slot = &mut self.now[node.row()];
         if *slot == cost {
             return;
@@ -86,8 +85,7 @@ impl Bids {
         self.standing -= usize::from(slot.is_some());
         *slot = cost;
         if let (Some(cost), Some(heap)) = (cost, &mut self.heap) {
-            let name = name.clone();
-            heap.push(Reverse(Bid { cost, name, node }));
+            heap.push(Reverse(Bid { cost, rank, node }));
         }
     }
 
@@ -101,64 +99,53 @@ impl Bids {
         }
     }
 
-    /// The cheapest, and the one after it. `name` is the name of a row's node.
-    pub(super) fn best<'n>(
-        &mut self,
-        name: impl Fn(NodeIx) -> &'n SmolStr,
-    ) -> Option<(Bid, Option<Bid>)> {
+    /// The cheapest, and the one after it. `ranks` are the rows' places by name.
+    pub(super) fn best(&mut self, ranks: &[u32]) -> [Option<Bid>; 2] {
+        let bid = |(node, cost): (NodeIx, Cost)| Bid {
+            cost,
+            rank: ranks[node.row()],
+            node,
+        };
         // A look at all is quicker than bringing them in order, and mostly all there is.
         if !std::mem::replace(&mut self.asked, true) {
-            return self.look(name);
+            return two_least(each(&self.now).map(bid));
         }
         let (now, standing) = (&self.now, self.standing);
         let heap = self.heap.get_or_insert_with(|| {
             let mut bids = Vec::with_capacity(standing);
-            bids.extend(each(now).map(|(node, cost)| {
-                let name = name(node).clone();
-                Reverse(Bid { cost, name, node })
-            }));
+            bids.extend(each(now).map(|one| Reverse(bid(one))));
             BinaryHeap::from(bids)
         });
-        let first = take(heap, now)?;
+        let first = take(heap, now);
         let second = loop {
             match take(heap, now) {
                 // A row that bid the same before is there twice.
-                Some(bid) if bid == first => {}
+                Some(bid) if Some(bid) == first => {}
                 other => break other,
             }
         };
-        for bid in [Some(first.clone()), second.clone()].into_iter().flatten() {
-            heap.push(Reverse(bid));
-        }
-        Some((first, second))
+        let both = [first, second];
+        heap.extend(both.into_iter().flatten().map(Reverse));
+        both
     }
+}
 
-    /// As [`best`](Self::best), by a look at all.
-    fn look<'n>(&self, name: impl Fn(NodeIx) -> &'n SmolStr) -> Option<(Bid, Option<Bid>)> {
-        let mut best: [Option<(Cost, &SmolStr, NodeIx)>; 2] = [None, None];
-        for (node, cost) in each(&self.now) {
-            let beats = |other: &Option<(Cost, &SmolStr, NodeIx)>| {
-                other.is_none_or(|(least, other, row)| match cost.cmp(&least) {
-                    Ordering::Equal => (name(node), node) < (other, row),
-                    order => order == Ordering::Less,
-                })
-            };
-            if !beats(&best[1]) {
-                continue;
-            }
-            let bid = Some((cost, name(node), node));
-            best = match beats(&best[0]) {
-                true => [bid, best[0]],
-                false => [best[0], bid],
-            };
-        }
-        let bid = |(cost, name, node): (Cost, &SmolStr, NodeIx)| Bid {
-            cost,
-            name: name.clone(),
-            node,
-        };
-        let [first, second] = best.map(|best| best.map(bid));
-        Some((first?, second))
+/// The least of all, and the one after it.
+pub(super) fn two_least(bids: impl Iterator<Item = Bid>) -> [Option<Bid>; 2] {
+    bids.fold([None, None], |mut best, bid| {
+        enter(&mut best, bid);
+        best
+    })
+}
+
+/// Takes in one more.
+#[inline]
+pub(super) fn enter(best: &mut [Option<Bid>; 2], bid: Bid) {
+    let beats = |other: &Option<Bid>| other.is_none_or(|other| bid < other);
+    if beats(&best[0]) {
+        best[1] = best[0].replace(bid);
+    } else if beats(&best[1]) {
+        best[1] = Some(bid);
     }
 }
 
@@ -193,10 +180,6 @@ mod tests {
         }
     }
 
-    fn name(node: NodeIx) -> SmolStr {
-        SmolStr::from(format!("n{:02}", node.row()))
-    }
-
     fn plain(costs: &[Option<u32>]) -> Vec<usize> {
         let mut rows: Vec<usize> = (0..costs.len()).filter(|&r| costs[r].is_some()).collect();
         rows.sort_by_key(|&row| (costs[row], row));
@@ -211,17 +194,15 @@ mod tests {
             mut costs in proptest::collection::vec(proptest::option::of(0u32..4), 0..12),
             changes in proptest::collection::vec((0usize..12, proptest::option::of(0u32..5)), 0..60),
         ) {
-            let names: Vec<SmolStr> = (0..12).map(|row| name(NodeIx::from_row(row))).collect();
+            let ranks: Vec<u32> = (0..12).collect();
             let mut bids = Bids::new(costs.iter().map(|c| c.map(cost)).collect());
             for (row, to) in changes {
                 if row < costs.len() {
                     costs[row] = to;
-                    bids.set(NodeIx::from_row(row), to.map(cost), &name(NodeIx::from_row(row)));
+                    bids.set(NodeIx::from_row(row), to.map(cost), row as u32);
                 }
-                let found: Vec<usize> = bids.best(|node| &names[node.row()]).map_or(Vec::new(), |(first, second)| {
-                    let rows = [Some(first), second].into_iter().flatten();
-                    rows.map(|bid| bid.node.row()).collect()
-                });
+                let best = bids.best(&ranks).into_iter().flatten();
+                let found: Vec<usize> = best.map(|bid| bid.node.row()).collect();
                 prop_assert_eq!(found, plain(&costs));
                 prop_assert_eq!(bids.len(), costs.iter().flatten().count());
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fixedbitset::FixedBitSet;
 use orchestra_core::time::Timestamp;
 
+use super::below::{Below, Belows};
 use crate::snapshot::{Demand, Ledger, NodeIx, Running, Snapshot};
 
 /// The pods on one node.
@@ -36,6 +37,13 @@ pub(super) struct Amounts {
 }
 
 impl Amounts {
+    pub(super) const NONE: Self = Self {
+        cpu: 0,
+        memory: 0,
+        storage: 0,
+        pods: 0,
+    };
+
     fn of(demand: &Demand) -> Self {
         let asked = &demand.requests;
         Self {
@@ -47,13 +55,14 @@ impl Amounts {
     }
 
     /// What is free on a node. Wraps, as the columns do.
+    #[inline]
     pub(super) fn free(ledger: &Ledger, node: NodeIx) -> Self {
-        let row = ledger.row(node);
+        let [cpu, memory, storage, pods] = ledger.free(node);
         Self {
-            cpu: row.cpu_free[0],
-            memory: row.memory_free[0],
-            storage: row.storage_free[0],
-            pods: row.pods_free[0],
+            cpu,
+            memory,
+            storage,
+            pods,
         }
     }
 
@@ -62,6 +71,14 @@ impl Amounts {
         self.memory = self.memory.wrapping_add(other.memory);
         self.storage = self.storage.wrapping_add(other.storage);
         self.pods = self.pods.wrapping_add(other.pods);
+    }
+
+    /// Of each as much as `other` has, at least.
+    pub(super) fn raise(&mut self, other: &Self) {
+        self.cpu = self.cpu.max(other.cpu);
+        self.memory = self.memory.max(other.memory);
+        self.storage = self.storage.max(other.storage);
+        self.pods = self.pods.max(other.pods);
     }
 
     pub(super) fn take(&mut self, other: &Self) {
@@ -106,16 +123,25 @@ pub(super) struct Everywhere {
     rows: Vec<Option<Here>>,
     /// How many pods that are, as they were when looked at.
     known: usize,
+    /// The rows where pods end, of those looked at.
+    ending: FixedBitSet,
     /// The rows whose ending pods are off the ledger.
     ended: FixedBitSet,
+    /// What is below some priorities, the one asked for last at the end.
+    belows: Vec<Belows>,
 }
+
+/// For how many priorities it is kept what is below them. Each takes some 90 bytes a node.
+const BELOWS_MAX: usize = 4;
 
 impl Everywhere {
     pub(super) fn new(rows: usize) -> Self {
         Self {
             rows: vec![None; rows],
             known: 0,
+            ending: FixedBitSet::with_capacity(rows),
             ended: FixedBitSet::with_capacity(rows),
+            belows: Vec::new(),
         }
     }
 
@@ -133,7 +159,10 @@ impl Everywhere {
     pub(super) fn forget(&mut self, node: NodeIx) {
         if let Some(here) = self.rows[node.row()].take() {
             self.known = self.known.saturating_sub(here.pods.len());
+            self.ending.set(node.row(), false);
         }
+        let belows = &mut self.belows;
+        belows.iter_mut().for_each(|belows| belows.forget(node));
     }
 
     /// Who is on `node`; takes off `ledger` who ends there.
@@ -141,12 +170,44 @@ impl Everywhere {
         let here = self.rows[node.row()].get_or_insert_with(|| {
             let here = Here::new(snapshot.node(node).pods());
             self.known += here.pods.len();
+            self.ending.set(node.row(), !here.ending.is_empty());
             here
         });
         if !here.ending.is_empty() && !self.ended.put(node.row()) {
             here.ending.iter().for_each(|pod| ledger.evict(node, pod));
         }
         here
+    }
+
+    /// What is below `priority`, row by row. From then on all that ends is off `ledger`. To be given
+    /// [back](Self::give_belows).
+    pub(super) fn take_belows(
+        &mut self,
+        snapshot: &Snapshot,
+        ledger: &mut Ledger,
+        priority: i32,
+    ) -> Belows {
+        let mut kept = self.belows.iter();
+        let mut belows = match kept.position(|kept| kept.priority == priority) {
+            Some(at) => self.belows.remove(at),
+            None => Belows::new(priority, self.rows.len()),
+        };
+        for node in belows.unknown() {
+            let here = self.look(snapshot, ledger, node);
+            belows.set(node, Below::of(&here.held[here.below(priority)..]));
+        }
+        let left: Vec<usize> = self.ending.difference(&self.ended).collect();
+        for row in left {
+            self.look(snapshot, ledger, NodeIx::from_row(row));
+        }
+        belows
+    }
+
+    pub(super) fn give_belows(&mut self, belows: Belows) {
+        if self.belows.len() == BELOWS_MAX {
+            self.belows.remove(0);
+        }
+        self.belows.push(belows);
     }
 
     /// Takes pods off `node` for good.
@@ -163,5 +224,7 @@ impl Everywhere {
         here.pods.retain(|_| each.next().copied().unwrap_or(true));
         let mut each = stays.iter();
         here.held.retain(|_| each.next().copied().unwrap_or(true));
+        let belows = &mut self.belows;
+        belows.iter_mut().for_each(|belows| belows.forget(node));
     }
 }

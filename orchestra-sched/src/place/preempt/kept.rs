@@ -24,7 +24,12 @@ pub(in crate::place) struct Kept {
     budgets: Arc<Vec<Budget>>,
     everywhere: Everywhere,
     memos: Vec<Memo>,
+    once: Vec<(u64, i32)>,
 }
+
+/// What may still serve: who is where, the answers by shape, the shapes asked about once, and the rows
+/// that changed since.
+type Followed = (Everywhere, Vec<Memo>, Vec<(u64, i32)>, Vec<NodeIx>);
 
 impl Kept {
     /// `own` are the rows that the plan itself changed.
@@ -32,6 +37,7 @@ impl Kept {
         snapshot: &Snapshot,
         mut everywhere: Everywhere,
         mut memos: Vec<Memo>,
+        once: Vec<(u64, i32)>,
         own: &[NodeIx],
     ) -> Self {
         own.iter().for_each(|&node| everywhere.forget(node));
@@ -46,15 +52,13 @@ impl Kept {
             budgets: Arc::clone(snapshot.shared_budgets()),
             everywhere,
             memos,
+            once,
         }
     }
 
     /// What is still known of a later snapshot, and the rows that changed since; `None` if nothing
     /// is.
-    pub(super) fn follow(
-        mut self,
-        snapshot: &Snapshot,
-    ) -> Option<(Everywhere, Vec<Memo>, Vec<NodeIx>)> {
+    pub(super) fn follow(mut self, snapshot: &Snapshot) -> Option<Followed> {
         let history = snapshot.history();
         let few = |count: usize| count <= BEHIND_MAX + snapshot.len() / 4;
         if !history.same_nodes(&self.mark) || !history.count_since(&self.mark).is_some_and(few) {
@@ -71,6 +75,6 @@ impl Kept {
         changed
             .iter()
             .for_each(|&node| self.everywhere.forget(node));
-        Some((self.everywhere, self.memos, changed))
+        Some((self.everywhere, self.memos, self.once, changed))
     }
 }

@@ -14,6 +14,7 @@
 //! victims wins. This is what Kubernetes does (`DefaultPreemption`, 1.36), but for its sampling: here
 //! every node is looked at. Pods that end already count as gone.
 
+mod below;
 mod candidate;
 mod explain;
 mod heap;
@@ -100,6 +101,15 @@ pub struct Cost {
     /// has not started is as late as can be.
     pub started: Option<Timestamp>,
 }
+
+/// What room costs that is there already.
+const NO_VICTIMS: Cost = Cost {
+    violations: 0,
+    highest: None,
+    sum: 0,
+    victims: 0,
+    started: None,
+};
 
 /// Where room can be made for `pod` in the cluster that `snapshot` shows, by the filters of
 /// `profile`; `None` if nowhere. [`Preemption::pending`] is 0.

@@ -1,5 +1,7 @@
 //! The search for room, and what it keeps from pod to pod of one plan.
 
+mod survey;
+
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
@@ -7,7 +9,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 
 use super::candidate::{ByAmounts, ByFilters, Checks, Out, Trial, cost, named, spend, victims};
-use super::heap::Bids;
+use super::heap::{Bid, Bids};
 use super::here::{Amounts as Free, Everywhere};
 use super::kept::Kept;
 use super::{Choice, Cost, Preemption, Victim};
@@ -20,6 +22,9 @@ use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, NodeRow, Running, Snapsho
 
 /// How many shapes of pod have their answers kept. Each takes some 100 bytes a node.
 const MEMOS_MAX: usize = 16;
+
+/// How many shapes of pod are remembered as asked about once.
+const ONCE_MAX: usize = 64;
 
 /// What one plan knows of where room can be made.
 #[derive(Clone, Debug)]
@@ -45,6 +50,8 @@ pub(in crate::place) struct Search {
     /// By budget, once one was spent: the rows where pods count against it, and how many.
     covered: Option<Vec<Vec<(NodeIx, u32)>>>,
     memos: Vec<Memo>,
+    /// Fingerprints of shapes that were asked about once, with their priorities, the last at the end.
+    once: Vec<(u64, i32)>,
     scratch: Vec<Out>,
 }
 
@@ -113,9 +120,9 @@ impl Search {
     ) -> Self {
         let snapshot = ledger.snapshot().clone();
         let kept = kept.and_then(|kept| kept.follow(&snapshot));
-        let (everywhere, memos, mut log) = kept.unwrap_or_else(|| {
+        let (everywhere, memos, once, mut log) = kept.unwrap_or_else(|| {
             let everywhere = Everywhere::new(snapshot.len());
-            (everywhere, Vec::new(), Vec::new())
+            (everywhere, Vec::new(), Vec::new(), Vec::new())
         });
         if !memos.is_empty() {
             log.extend(before);
@@ -133,6 +140,7 @@ impl Search {
             left: budgets.map(|budget| budget.disruptions_allowed).collect(),
             covered: None,
             memos,
+            once,
             scratch: Vec::new(),
             snapshot,
         }
@@ -152,7 +160,7 @@ impl Search {
         let timeless = !self.likeness.knows_time();
         self.memos
             .retain(|memo| timeless && memo.checks.by_cluster.is_empty());
-        Kept::new(&self.snapshot, self.everywhere, self.memos, &own)
+        Kept::new(&self.snapshot, self.everywhere, self.memos, self.once, &own)
     }
 
     /// Takes in that the plan placed a pod.
@@ -219,31 +227,70 @@ impl Search {
         fingerprint: u64,
     ) -> Option<(NodeIx, Preemption)> {
         self.settle();
-        let mut memo = self.memo(profile, pod, fingerprint);
-        let best = memo.bids.best(|node| self.snapshot.name(node));
-        let found = best.map(|(first, second)| {
-            let node = first.node;
-            let (nodes, no_help) = (self.snapshot.len(), memo.no_help.count_ones(..));
-            let why = Choice {
-                nodes,
-                candidates: memo.bids.len(),
-                too_little: nodes - no_help - memo.bids.len(),
-                no_help,
-                cost: first.cost,
-                next: second.map(|bid| (bid.name, bid.cost)),
-            };
-            let preemption = Preemption {
-                pending: at,
-                pod: pod.id.clone(),
-                priority: pod.priority,
-                node: first.name,
-                victims: self.carry_out(profile, &memo.checks, pod, node),
-                why,
-            };
-            (node, preemption)
-        });
+        let known = self.known(profile, pod, fingerprint);
+        if known.is_none() {
+            let checks = Checks::of(profile, &Cycle::new(&self.after, pod, self.now));
+            let open = checks.open(profile, &Cycle::new(&self.after, pod, self.now));
+            if !self.was_asked(pod, fingerprint)
+                && let Some(found) = self.survey(profile, &checks, open.as_deref(), pod)
+            {
+                let found = (found.best, found.candidates, found.no_help);
+                return self.propose(profile, &checks, at, pod, found);
+            }
+        }
+        let mut memo = known.unwrap_or_else(|| self.ask(profile, pod, fingerprint));
+        let best = memo.bids.best(self.snapshot.name_ranks());
+        let found = (best, memo.bids.len(), memo.no_help.count_ones(..));
+        let found = self.propose(profile, &memo.checks, at, pod, found);
         self.memos.push(memo);
         found
+    }
+
+    /// Whether there was a question about such a pod before, but not how it was answered. From now on
+    /// there was.
+    fn was_asked(&mut self, pod: &Pending, fingerprint: u64) -> bool {
+        let shape = (fingerprint, pod.priority);
+        if let Some(at) = self.once.iter().position(|once| *once == shape) {
+            self.once.remove(at);
+            return true;
+        }
+        if self.once.len() == ONCE_MAX {
+            self.once.remove(0);
+        }
+        self.once.push(shape);
+        false
+    }
+
+    /// Makes room for the pod on the best of the nodes that were found: the two best, on how many it can
+    /// be made, and on how many no eviction helps.
+    fn propose(
+        &mut self,
+        profile: &Profile,
+        checks: &Checks,
+        at: usize,
+        pod: &Pending,
+        ([first, second], candidates, no_help): ([Option<Bid>; 2], usize, usize),
+    ) -> Option<(NodeIx, Preemption)> {
+        let first = first?;
+        let name = |bid: Bid| self.snapshot.name(bid.node).clone();
+        let nodes = self.snapshot.len();
+        let why = Choice {
+            nodes,
+            candidates,
+            too_little: nodes - no_help - candidates,
+            no_help,
+            cost: first.cost,
+            next: second.map(|bid| (name(bid), bid.cost)),
+        };
+        let preemption = Preemption {
+            pending: at,
+            pod: pod.id.clone(),
+            priority: pod.priority,
+            node: name(first),
+            victims: self.carry_out(profile, checks, pod, first.node),
+            why,
+        };
+        Some((first.node, preemption))
     }
 
     /// Takes off `node` who has to leave it for the pod, and puts the pod there.
@@ -300,16 +347,14 @@ impl Search {
         }
     }
 
-    /// The answers for pods like this one, as things are now.
-    fn memo(&mut self, profile: &Profile, pod: &Pending, fingerprint: u64) -> Memo {
+    /// The answers for pods like this one, if they are known, as things are now.
+    fn known(&mut self, profile: &Profile, pod: &Pending, fingerprint: u64) -> Option<Memo> {
         let same = |memo: &Memo| {
             (memo.fingerprint, memo.pod.priority) == (fingerprint, pod.priority)
                 && self.likeness.same(&memo.pod, pod)
         };
         let known = self.memos.iter().position(same);
-        let Some(mut memo) = known.map(|at| self.memos.remove(at)) else {
-            return self.ask(profile, pod, fingerprint);
-        };
+        let mut memo = known.map(|at| self.memos.remove(at))?;
         let mut changed = std::mem::take(&mut memo.behind);
         changed.extend(&self.log[memo.synced..]);
         let cycle = Cycle::new(&self.after, pod, self.now);
@@ -317,16 +362,16 @@ impl Search {
             || !changed.is_empty() && !memo.checks.by_cluster.is_empty()
             || !memo.checks.are(&Checks::of(profile, &cycle))
         {
-            return self.ask(profile, pod, fingerprint);
+            return None;
         }
         for node in changed {
             let row = self.row(profile, &memo.checks, memo.open.as_deref(), pod, node);
             memo.no_help.set(node.row(), matches!(row, Row::NoHelp));
-            memo.bids
-                .set(node, row.cost(), self.snapshot.node(node).name());
+            let rank = self.snapshot.name_ranks()[node.row()];
+            memo.bids.set(node, row.cost(), rank);
         }
         memo.synced = self.log.len();
-        memo
+        Some(memo)
     }
 
     /// Asks every row.
