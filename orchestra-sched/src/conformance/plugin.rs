@@ -76,7 +76,7 @@ impl Plugin for OfScorer<'_> {
 
 /// Tests a filter. `seed` draws the clusters, and repeats them.
 ///
-/// What is drawn knows nothing of labels or annotations of your own. A filter that goes by those says
+/// What is drawn knows nothing of labels of your own. A filter that goes by those says
 /// nothing there, and fails for it: test it [in clusters of your own](filter_in) too.
 pub fn filter(filter: &dyn Filter, seed: u64) -> Report {
     filter_in(filter, seed, &[])
@@ -122,8 +122,8 @@ pub fn filter_in(filter: &dyn Filter, seed: u64, own: &[Cluster]) -> Report {
     report
 }
 
-/// Tests a scorer. `seed` draws the clusters, and repeats them. One that goes by labels or
-/// annotations of your own is to be tested [in clusters of your own](scorer_in).
+/// Tests a scorer. `seed` draws the clusters, and repeats them. One that goes by labels of your own
+/// is to be tested [in clusters of your own](scorer_in).
 pub fn scorer(scorer: &dyn Scorer, seed: u64) -> Report {
     scorer_in(scorer, seed, &[])
 }

@@ -16,7 +16,7 @@ const CLAIMS_MAX: usize = 64;
 
 /// Tests books that a plan keeps. `seed` draws the clusters, and repeats them.
 ///
-/// What is drawn knows nothing of labels or annotations of your own. Books that go by those refuse
+/// What is drawn knows nothing of labels of your own. Books that go by those refuse
 /// all or nobody there, and fail for it: test them [in clusters of your own](reserve_in) too.
 pub fn reserve(factory: &dyn ReserveFactory, seed: u64) -> Report {
     reserve_in(factory, seed, &[])

@@ -90,7 +90,7 @@ pub use changes::Changes;
 pub use framework::{Framework, SWEEPS_KEPT_MAX};
 pub use hold::Held;
 pub use preempt::{Preemption, Victim};
-pub use profile::{Profile, WEIGHT_MAX};
+pub use profile::{Profile, UnknownPlugin, WEIGHT_MAX};
 pub(crate) use share::Words;
 
 pub use shadow::{Ballot, Shadow, Vote};

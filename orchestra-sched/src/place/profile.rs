@@ -10,6 +10,16 @@ use crate::snapshot::{Demand, NodeIx};
 /// The largest weight of a scorer.
 pub const WEIGHT_MAX: u32 = 100;
 
+/// A plugin was named that a profile does not have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no plugin {name:?} in this profile; it has {known}")]
+pub struct UnknownPlugin {
+    /// The name.
+    pub name: String,
+    /// Those there are, with commas between them.
+    pub known: String,
+}
+
 /// Which plugins decide, and how much each counts.
 #[derive(Debug)]
 pub struct Profile {
@@ -53,6 +63,40 @@ impl Profile {
         self.scorers
             .push((Box::new(scorer), weight.min(WEIGHT_MAX)));
         self
+    }
+
+    /// Takes out the filters and scorers of that name, for instance to put others in their place.
+    ///
+    /// ```
+    /// use orchestra_sched::place::{Profile, score};
+    ///
+    /// // The usual rules, but packed rather than spread.
+    /// let profile = Profile::default()
+    ///     .without("LeastAllocated")?
+    ///     .scorer(score::MostAllocated::default(), 1);
+    /// # drop(profile);
+    /// # Ok::<(), orchestra_sched::place::UnknownPlugin>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// There is none of that name.
+    pub fn without(mut self, name: &str) -> Result<Self, UnknownPlugin> {
+        let before = self.names().count();
+        let known: Vec<&str> = self.names().collect();
+        let known = known.join(", ");
+        self.filters.retain(|filter| filter.name() != name);
+        self.scorers.retain(|(scorer, _)| scorer.name() != name);
+        if self.names().count() == before {
+            let name = name.to_owned();
+            return Err(UnknownPlugin { name, known });
+        }
+        Ok(self)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let filters = self.filters.iter().map(|filter| filter.name());
+        filters.chain(self.scorers.iter().map(|(scorer, _)| scorer.name()))
     }
 
     /// Adds a keeper of accounts, asked once a node is chosen.
@@ -132,5 +176,27 @@ impl Default for Profile {
             .scorer(score::BalancedAllocation, 1)
             .scorer(score::ImageLocality, 1)
             .scorer(score::DataLocality, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_out_is_asked_no_more_and_a_wrong_name_is_told() {
+        let both = Profile::default().without("TaintToleration").unwrap();
+        assert!(both.names().all(|name| name != "TaintToleration"));
+        let usual = Profile::default();
+        assert_eq!(both.names().count() + 2, usual.names().count());
+        let error = Profile::empty()
+            .filter(filter::NodeName)
+            .scorer(score::ImageLocality, 1)
+            .without("Nodename")
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no plugin \"Nodename\" in this profile; it has NodeName, ImageLocality"
+        );
     }
 }
