@@ -110,10 +110,13 @@ pub fn filter_in(filter: &dyn Filter, seed: u64, own: &[Cluster]) -> Report {
                 }
                 let fits = OfFilter(filter).answers(cycle, cycle.ledger.rows());
                 for (node, row) in snapshot.nodes() {
-                    let obstacles = filter.obstacles(cycle, node);
-                    let expected = format!("obstacles on {} where it is turned down", row.name());
-                    let agrees = obstacles.is_empty() == (fits[node.row()] == 1);
-                    ensure(agrees, expected, &obstacles)?;
+                    let (obstacles, name) = (filter.obstacles(cycle, node), row.name());
+                    let passes = fits[node.row()] == 1;
+                    let expected = match passes {
+                        true => format!("no obstacle on {name}, which `filter` lets pass"),
+                        false => format!("an obstacle on {name}, which `filter` turns down"),
+                    };
+                    ensure(obstacles.is_empty() == passes, expected, &obstacles)?;
                 }
                 Ok(())
             })
@@ -135,7 +138,7 @@ pub fn scorer_in(scorer: &dyn Scorer, seed: u64, own: &[Cluster]) -> Report {
     check(
         &mut report,
         "scores_are_in_range",
-        "They are that already: 0 to 100.",
+        "With `Scale::AsIs` they are that already: 0 to 100. Other numbers have another scale.",
         || {
             cases.each(|_, cycle| {
                 if scorer.scale() != Scale::AsIs {
@@ -232,7 +235,7 @@ fn says_something(plugin: &dyn Plugin, suite: &str, cases: Cases<'_>) -> Finding
         _ => (said.len() > 1, "two nodes that it scores differently"),
     };
     let remedy = "none; give clusters of your own in which there are: `filter_in`, `scorer_in`";
-    ensure(enough, expected, remedy)
+    ensure(enough, expected, format_args!("{remedy}"))
 }
 
 fn has_a_name(plugin: &dyn Plugin, _: &Snapshot, _: &Cycle<'_>) -> Finding {
