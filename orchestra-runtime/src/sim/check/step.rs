@@ -171,10 +171,11 @@ impl Checker {
                 );
             }
             // Who only waits for its gang may lose its node again.
-            let gave_back = gang::gate(old).is_some() && new.node_name().is_none();
+            let gave_back =
+                gang::gate(old).is_some() && new.node_name().is_none() && !has_begun(new);
             if let Some(from) = old.node_name()
                 && new.node_name() != Some(from)
-                && !(gave_back && !has_begun(new))
+                && !gave_back
             {
                 let to = new.node_name();
                 self.complain(
