@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::kind::{Container, Node, Pod, Service, gang};
-use orchestra_core::meta::{ObjectKey, condition};
+use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
     Key, ListRequest, Page, Revision, StateStore, StoreError, StoreErrorKind, Txn, Versioned, Watch,
@@ -170,6 +170,72 @@ fn a_large_gang_starts_once_all_of_it_are_bound_and_a_small_one_at_once() {
 }
 
 #[test]
+fn a_thousand_on_three_hundred_nodes_take_their_nodes_and_then_start() {
+    let binds = Binds::new(u64::MAX, 100);
+    let sim = binds.watch(Sim::seed(8).nodes(300));
+    let report = sim.run(async |sim| {
+        create(sim, (0..1_000).map(|n| member("train", n, 1_000, 500))).await?;
+        let begun = sim.now();
+        while standing(sim, "train").await?[3] < 1_000 {
+            let [_, bound, _, ready] = standing(sim, "train").await?;
+            assert!(
+                ready == 0 || bound == 1_000,
+                "{ready} run, and {bound} are bound"
+            );
+            assert!(sim.now() < begun + secs(60), "{bound} are bound");
+            sim.advance(Duration::from_millis(50)).await;
+        }
+        assert!((25..=30).contains(&binds.landed()), "{}", binds.landed());
+        Ok(())
+    });
+    assert_eq!(report.unwrap().starts, 1_000);
+}
+
+#[test]
+fn what_a_scheduler_left_behind_that_is_no_more_is_given_back() {
+    Sim::seed(9)
+        .run(async |sim| {
+            let api = sim.api::<Pod>();
+            let of_nobody = |n| {
+                let mut pod = member("train", n, 5, 10);
+                pod.spec.scheduler_name = "nobody".into();
+                pod
+            };
+            create(sim, (0..5).map(of_nobody)).await?;
+            let bind = async |n: u32| {
+                let key = ObjectKey::namespaced("default", format!("train-{n}"));
+                let now = sim.now();
+                let closed = Condition {
+                    kind: gang::BOUND.into(),
+                    status: ConditionStatus::False,
+                    ..Condition::default()
+                };
+                let close = |pod: &mut Pod| {
+                    set_condition(&mut pod.status.conditions, closed.clone(), now);
+                };
+                api.update_status(&key, close).await?;
+                let to = |pod: &mut Pod| pod.spec.node_name = "node-1".into();
+                api.update(&key, to).await.map(drop)
+            };
+            for n in 0..3 {
+                bind(n).await?;
+            }
+            sim.advance(secs(50)).await;
+            assert_eq!(standing(sim, "train").await?, [5, 3, 3, 0]);
+            sim.advance(secs(15)).await;
+            assert_eq!(standing(sim, "train").await?, [5, 0, 0, 0]);
+            // And where it had gone on, it would have been let start.
+            for n in 0..5 {
+                bind(n).await?;
+            }
+            sim.settle().await?;
+            assert_eq!(standing(sim, "train").await?, [5, 5, 0, 5]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
 fn of_more_than_enough_the_first_commit_that_is_enough_starts() {
     let binds = Binds::new(1, 0);
     let sim = binds.watch(Sim::seed(2).nodes(4));
@@ -274,7 +340,7 @@ fn members_on_a_lost_node_go_elsewhere_and_the_others_wait_for_them() {
 
 #[test]
 fn of_two_gangs_that_fit_one_at_a_time_one_runs_and_then_the_other() {
-    for seed in 0..6 {
+    for seed in 0..4 {
         let binds = Binds::new(u64::MAX, 50);
         let sim = binds.watch(Sim::seed(seed).nodes(4));
         let sim = sim.control(|control| {

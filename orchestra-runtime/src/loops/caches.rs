@@ -14,7 +14,7 @@ use crate::cache::Cache;
 /// Index of pods by the node they are bound to; empty for those that wait for one.
 pub const BY_NODE: &str = "node";
 
-/// Index of pods by their [gang](gang), as `namespace/name`.
+/// Index of pods by their [gang], as `namespace/name`.
 pub const BY_GANG: &str = "gang";
 
 /// Index of objects by the uid of their controlling owner.
