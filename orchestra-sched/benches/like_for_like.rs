@@ -11,7 +11,7 @@
     clippy::unwrap_used
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use orchestra_core::kind::pod::{
@@ -19,11 +19,12 @@ use orchestra_core::kind::pod::{
     WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
 use orchestra_core::kind::{Node, Pod};
-use orchestra_core::meta::{Labels, Uid};
+use orchestra_core::meta::{Labels, ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
+use orchestra_sched::budget::Budget;
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Ledger, Running, SnapshotBuilder};
@@ -123,8 +124,12 @@ fn main() {
             ("preemption, 3 victims, every shape new", 1),
         ] {
             for nodes in [1_000, 5_000, 15_000] {
-                preempt(name, nodes, step);
+                preempt(name, nodes, step, 0);
             }
+        }
+        for nodes in [1_000, 5_000, 15_000] {
+            let name = "preemption, 3 victims, 20 budgets that change";
+            preempt(name, nodes, 0, 20);
         }
     }
     if wanted.is_empty() || wanted.iter().any(|name| "refused".contains(&**name)) {
@@ -138,7 +143,7 @@ fn main() {
 
 /// Every node is full; each newcomer, of a new shape, is refused, and told why.
 fn refuse(name: &str, nodes: usize, unlike: usize) {
-    let builder = full(nodes, unlike);
+    let builder = full(nodes, unlike, 0);
     let scheduler = Framework::new(Profile::default().without_preemption());
     let (mut plans, mut whys) = (Vec::new(), Vec::new());
     for n in 0..MEASURED {
@@ -159,8 +164,8 @@ fn refuse(name: &str, nodes: usize, unlike: usize) {
     report("- of which to say why", nodes, whys);
 }
 
-/// Nodes with four pods of 900m each, or of less the more `unlike` they are.
-fn full(nodes: usize, unlike: usize) -> SnapshotBuilder {
+/// Nodes with four pods of 900m each, or of less the more `unlike` they are, of so many `apps`.
+fn full(nodes: usize, unlike: usize, apps: usize) -> SnapshotBuilder {
     let mut builder = SnapshotBuilder::new();
     for n in 0..nodes {
         builder.apply_node(&node(n));
@@ -168,6 +173,10 @@ fn full(nodes: usize, unlike: usize) -> SnapshotBuilder {
             let less = (4 * n + nth) * unlike % 101;
             let asked = asking(900 - less as i64, (500 << 20) + less as i64);
             let pod = named(asked, "low", 4 * n + nth);
+            let pod = match apps {
+                0 => pod,
+                _ => pod.label("app", format!("app-{}", n % apps)),
+            };
             builder.apply_pod(&pod.on_node(format!("node-{n}")));
         }
     }
@@ -175,9 +184,20 @@ fn full(nodes: usize, unlike: usize) -> SnapshotBuilder {
 }
 
 /// Every node is full of four pods of 900m; each newcomer, of higher priority, asks for 3000m. Its
-/// victims leave and it takes their place before the next one comes.
-fn preempt(name: &str, nodes: usize, step: usize) {
-    let mut builder = full(nodes, 0);
+/// victims leave and it takes their place before the next one comes. With `budgets`, each covers the pods
+/// on as many nodes as any other, and one of them moves before each newcomer.
+fn preempt(name: &str, nodes: usize, step: usize, budgets: usize) {
+    let mut builder = full(nodes, 0, budgets);
+    let key = |nth: usize| ObjectKey::namespaced("default", format!("budget-{nth}"));
+    let set = |builder: &mut SnapshotBuilder, nth: usize, disruptions_allowed: u32| {
+        builder.set_budget(Budget {
+            key: key(nth),
+            selector: Some(selector(&format!("app-{nth}"))),
+            disruptions_allowed,
+            disrupted: BTreeSet::new(),
+        });
+    };
+    (0..budgets).for_each(|nth| set(&mut builder, nth, 3));
     let asked = |n: usize| asking(3_000, (500 << 20) + (n * step) as i64);
     let pods: Vec<Pending> = (0..MEASURED)
         .map(|n| named(asked(n).priority(10), "high", 4 * nodes + n))
@@ -185,7 +205,10 @@ fn preempt(name: &str, nodes: usize, step: usize) {
         .collect();
     let scheduler = Framework::default();
     let mut times = Vec::with_capacity(pods.len());
-    for pod in &pods {
+    for (n, pod) in pods.iter().enumerate() {
+        if budgets > 0 {
+            set(&mut builder, n % budgets, 2 + n as u32 % 5);
+        }
         let before = cpu();
         let snapshot = builder.snapshot(Revision(1));
         let plan = scheduler.plan(&snapshot, std::slice::from_ref(pod), INPUTS);

@@ -86,16 +86,14 @@ impl Checks {
     }
 }
 
-/// Takes from `left` what the eviction of `running` spends, and names the first budget that has
-/// nothing left.
-pub(super) fn spend(budgets: &[Budget], left: &mut [u32], running: &Running) -> Option<usize> {
+/// Takes from `left` what an eviction spends that counts against these budgets, and names the first
+/// that has nothing left.
+pub(super) fn spend(counts: &[u32], left: &mut [u32]) -> Option<usize> {
     let mut violated = None;
-    for (at, budget) in budgets.iter().enumerate() {
-        if budget.counts(running) {
-            match left[at].checked_sub(1) {
-                Some(rest) => left[at] = rest,
-                None => violated = violated.or(Some(at)),
-            }
+    for at in counts.iter().map(|&at| at as usize) {
+        match left[at].checked_sub(1) {
+            Some(rest) => left[at] = rest,
+            None => violated = violated.or(Some(at)),
         }
     }
     violated
@@ -167,13 +165,12 @@ impl Trial for ByFilters<'_> {
 /// A victim, by its place among those of lower priority, and the budget that its eviction violates.
 pub(super) type Out = (usize, Option<usize>);
 
-/// Finds who of `lower` (the most important first) has to leave for the pod, the most important first;
-/// false if it does not fit even without all of them. Of each budget `left` is left. The trial ends as
-/// it began.
+/// Finds who of those of lower priority (the most important first) has to leave for the pod, the most
+/// important first; false if it does not fit even without all of them. Each counts against the budgets
+/// in `lower`, of which `left` is left. The trial ends as it began.
 pub(super) fn victims(
     trial: &mut impl Trial,
-    lower: &[Arc<Running>],
-    budgets: &[Budget],
+    lower: &[Vec<u32>],
     left: &[u32],
     victims: &mut Vec<Out>,
 ) -> bool {
@@ -190,13 +187,14 @@ pub(super) fn victims(
             victims.push((at, violated));
         }
     };
-    if budgets.is_empty() {
+    let spares_all = |&at: &u32| left[at as usize] as usize >= lower.len();
+    if lower.iter().flatten().all(spares_all) {
         (0..lower.len()).for_each(|at| spare(at, None));
     } else {
         let mut left = left.to_vec();
         let spent: Vec<Option<usize>> = lower
             .iter()
-            .map(|running| spend(budgets, &mut left, running))
+            .map(|counts| spend(counts, &mut left))
             .collect();
         let first = spent
             .iter()

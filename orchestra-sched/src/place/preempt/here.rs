@@ -7,6 +7,7 @@ use fixedbitset::FixedBitSet;
 use orchestra_core::time::Timestamp;
 
 use super::below::{Below, Belows};
+use crate::budget::Budget;
 use crate::snapshot::{Demand, Ledger, NodeIx, Running, Snapshot};
 
 /// The pods on one node.
@@ -16,6 +17,8 @@ pub(super) struct Here {
     pub(super) pods: Vec<Arc<Running>>,
     /// What each of them is and holds, side by side: all that mostly has to be looked at.
     pub(super) held: Vec<Holding>,
+    /// The budgets that the going of each counts against, by their places.
+    pub(super) counts: Vec<Vec<u32>>,
     ending: Vec<Arc<Running>>,
 }
 
@@ -90,7 +93,7 @@ impl Amounts {
 }
 
 impl Here {
-    fn new(pods: &[Arc<Running>]) -> Self {
+    fn new(pods: &[Arc<Running>], budgets: &[Budget]) -> Self {
         let ends = |pod: &&Arc<Running>| pod.terminating;
         let ending: Vec<_> = pods.iter().filter(ends).cloned().collect();
         let mut pods: Vec<_> = pods.iter().filter(|pod| !ends(pod)).cloned().collect();
@@ -103,11 +106,23 @@ impl Here {
             started: pod.started,
             room: Amounts::of(&pod.demand),
         });
-        Self {
+        let mut here = Self {
             held: held.collect(),
+            counts: Vec::new(),
             pods,
             ending,
-        }
+        };
+        here.count(budgets);
+        here
+    }
+
+    fn count(&mut self, budgets: &[Budget]) {
+        let counts = self.pods.iter().map(|pod| {
+            let all = budgets.iter().zip(0..);
+            let counting = all.filter(|(budget, _)| budget.counts(pod));
+            counting.map(|(_, at)| at).collect()
+        });
+        self.counts = counts.collect();
     }
 
     /// From which on they have a lower priority.
@@ -168,7 +183,7 @@ impl Everywhere {
     /// Who is on `node`; takes off `ledger` who ends there.
     pub(super) fn look(&mut self, snapshot: &Snapshot, ledger: &mut Ledger, node: NodeIx) -> &Here {
         let here = self.rows[node.row()].get_or_insert_with(|| {
-            let here = Here::new(snapshot.node(node).pods());
+            let here = Here::new(snapshot.node(node).pods(), snapshot.budgets());
             self.known += here.pods.len();
             self.ending.set(node.row(), !here.ending.is_empty());
             here
@@ -210,6 +225,26 @@ impl Everywhere {
         self.belows.push(belows);
     }
 
+    /// The budgets are others: finds out anew whose going counts against which.
+    pub(super) fn count(&mut self, budgets: &[Budget]) {
+        let known = self.rows.iter_mut().flatten();
+        known.for_each(|here| here.count(budgets));
+    }
+
+    /// The rows where more than `left` pods count against the `budget`-th budget. If no more are left, as
+    /// many may go from the others without a word as if there were more.
+    pub(super) fn strained(&self, budget: usize, left: u32) -> impl Iterator<Item = NodeIx> {
+        let known = self.rows.iter().enumerate();
+        let strained = known.filter(move |(_, here)| {
+            here.as_ref().is_some_and(|here| {
+                let counting = here.counts.iter().flatten();
+                here.pods.len() > left as usize
+                    && counting.filter(|&&at| at as usize == budget).count() > left as usize
+            })
+        });
+        strained.map(|(row, _)| NodeIx::from_row(row))
+    }
+
     /// Takes pods off `node` for good.
     pub(super) fn remove(&mut self, node: NodeIx, gone: &[Arc<Running>]) {
         let Some(here) = &mut self.rows[node.row()] else {
@@ -224,6 +259,8 @@ impl Everywhere {
         here.pods.retain(|_| each.next().copied().unwrap_or(true));
         let mut each = stays.iter();
         here.held.retain(|_| each.next().copied().unwrap_or(true));
+        let mut each = stays.iter();
+        here.counts.retain(|_| each.next().copied().unwrap_or(true));
         let belows = &mut self.belows;
         belows.iter_mut().for_each(|belows| belows.forget(node));
     }

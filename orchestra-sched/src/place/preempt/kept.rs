@@ -32,17 +32,21 @@ pub(in crate::place) struct Kept {
 type Followed = (Everywhere, Vec<Memo>, Vec<(u64, i32)>, Vec<NodeIx>);
 
 impl Kept {
-    /// `own` are the rows that the plan itself changed.
+    /// From the rows in `emptied` the plan itself took pods.
     pub(super) fn new(
         snapshot: &Snapshot,
         mut everywhere: Everywhere,
         mut memos: Vec<Memo>,
         once: Vec<(u64, i32)>,
-        own: &[NodeIx],
+        emptied: &[NodeIx],
     ) -> Self {
-        own.iter().for_each(|&node| everywhere.forget(node));
+        emptied.iter().for_each(|&node| everywhere.forget(node));
         if everywhere.known() > PODS_KEPT_MAX {
             everywhere = Everywhere::new(snapshot.len());
+            if !snapshot.budgets().is_empty() {
+                // Without it nobody can say which answers budgets change.
+                memos.clear();
+            }
         }
         memos.retain_mut(|memo| memo.tidy() <= BEHIND_MAX + snapshot.len() / 4);
         let many = ROWS_KEPT_MAX / snapshot.len().max(1);
@@ -67,14 +71,34 @@ impl Kept {
         let mut changed: Vec<NodeIx> = history.since(&self.mark)?.collect();
         changed.sort_unstable();
         changed.dedup();
-        let budgets = snapshot.shared_budgets();
-        if !Arc::ptr_eq(budgets, &self.budgets) && *budgets != self.budgets {
-            self.memos.clear();
+        let mut again = Vec::new();
+        let (before, now) = (&self.budgets, snapshot.shared_budgets());
+        if !Arc::ptr_eq(before, now) {
+            if !cover_the_same(before, now) {
+                self.memos.clear();
+                self.everywhere.count(now);
+            }
+            for (at, (before, now)) in before.iter().zip(&**now).enumerate() {
+                let (one, other) = (before.disruptions_allowed, now.disruptions_allowed);
+                if one != other {
+                    again.extend(self.everywhere.strained(at, one.min(other)));
+                }
+            }
         }
         self.everywhere.begin();
         changed
             .iter()
             .for_each(|&node| self.everywhere.forget(node));
+        changed.extend(again);
         Some((self.everywhere, self.memos, self.once, changed))
     }
+}
+
+/// Whether two lists of budgets differ in nothing but how many pods may go.
+fn cover_the_same(one: &[Budget], other: &[Budget]) -> bool {
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(one, other)| {
+            (&one.key, &one.selector, &one.disrupted)
+                == (&other.key, &other.selector, &other.disrupted)
+        })
 }

@@ -13,12 +13,11 @@ use super::heap::{Bid, Bids};
 use super::here::{Amounts as Free, Everywhere};
 use super::kept::Kept;
 use super::{Choice, Cost, Preemption, Victim};
-use crate::budget::Budget;
 use crate::fits;
 use crate::place::plugin::Cycle;
 use crate::place::share::Likeness;
 use crate::place::{Pending, Profile};
-use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, NodeRow, Running, Snapshot};
+use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, Running, Snapshot};
 
 /// How many shapes of pod have their answers kept. Each takes some 100 bytes a node.
 const MEMOS_MAX: usize = 16;
@@ -45,10 +44,10 @@ pub(in crate::place) struct Search {
     /// How much of the log happened before the plan.
     recalled: usize,
     everywhere: Everywhere,
+    /// The rows from which it lacks pods.
+    emptied: Vec<NodeIx>,
     /// What is left of each disruption budget.
     left: Vec<u32>,
-    /// By budget, once one was spent: the rows where pods count against it, and how many.
-    covered: Option<Vec<Vec<(NodeIx, u32)>>>,
     memos: Vec<Memo>,
     /// Fingerprints of shapes that were asked about once, with their priorities, the last at the end.
     once: Vec<(u64, i32)>,
@@ -137,8 +136,8 @@ impl Search {
             log,
             before: before.to_vec(),
             everywhere,
+            emptied: Vec::new(),
             left: budgets.map(|budget| budget.disruptions_allowed).collect(),
-            covered: None,
             memos,
             once,
             scratch: Vec::new(),
@@ -160,7 +159,13 @@ impl Search {
         let timeless = !self.likeness.knows_time();
         self.memos
             .retain(|memo| timeless && memo.checks.by_cluster.is_empty());
-        Kept::new(&self.snapshot, self.everywhere, self.memos, self.once, &own)
+        Kept::new(
+            &self.snapshot,
+            self.everywhere,
+            self.memos,
+            self.once,
+            &self.emptied,
+        )
     }
 
     /// Takes in that the plan placed a pod.
@@ -308,8 +313,11 @@ impl Search {
         let lower = &here.pods[here.below(pod.priority)..];
         let named = named(lower, &victims, snapshot.budgets());
         let gone: Vec<Arc<Running>> = victims.iter().map(|&(at, _)| lower[at].clone()).collect();
-        gone.iter().for_each(|running| self.spend(running));
+        let counts = &here.counts[here.below(pod.priority)..];
+        let counts: Vec<Vec<u32>> = victims.iter().map(|&(at, _)| counts[at].clone()).collect();
+        counts.iter().for_each(|counts| self.spend(counts));
         self.everywhere.remove(node, &gone);
+        self.emptied.push(node);
         self.owed = Some(Owed {
             node,
             gone,
@@ -319,31 +327,17 @@ impl Search {
         named
     }
 
-    /// Counts an eviction against the budgets, and has the rows looked at again where that matters.
-    fn spend(&mut self, running: &Running) {
-        let budgets = self.snapshot.budgets();
-        if budgets.is_empty() {
+    /// Counts an eviction against these budgets, and has the rows looked at again where that matters.
+    fn spend(&mut self, counts: &[u32]) {
+        if counts.is_empty() {
             return;
         }
         let before = self.left.clone();
-        spend(budgets, &mut self.left, running);
+        spend(counts, &mut self.left);
         for (at, (before, left)) in before.iter().zip(&self.left).enumerate() {
-            if before == left {
-                continue;
+            if before != left {
+                self.log.extend(self.everywhere.strained(at, *left));
             }
-            let covered = self.covered.get_or_insert_with(|| {
-                let count = |budget: &Budget| {
-                    let counts = |node: &NodeRow| {
-                        node.pods().iter().filter(|pod| budget.counts(pod)).count() as u32
-                    };
-                    let rows = self.snapshot.nodes().map(|(row, node)| (row, counts(node)));
-                    rows.filter(|(_, count)| *count > 0).collect()
-                };
-                budgets.iter().map(count).collect()
-            });
-            // As many as are left may go without a word: rows that hold no more stay as they are.
-            let strained = covered[at].iter().filter(|(_, count)| count > left);
-            self.log.extend(strained.map(|(row, _)| *row));
         }
     }
 
@@ -422,7 +416,7 @@ impl Search {
         let here = self.everywhere.look(&self.snapshot, &mut self.after, node);
         let below = here.below(pod.priority);
         let (lower, held) = (&here.pods[below..], &here.held[below..]);
-        let (budgets, left) = (self.snapshot.budgets(), &self.left);
+        let (counts, left) = (&here.counts[below..], &self.left);
         let out = &mut self.scratch;
         let is_bid = if let Some(asked) = &checks.asked {
             let mut trial = ByAmounts {
@@ -433,7 +427,7 @@ impl Search {
             if lower.is_empty() && !trial.passes() {
                 return Row::NoHelp;
             }
-            victims(&mut trial, lower, budgets, left, out)
+            victims(&mut trial, counts, left, out)
         } else {
             let is_short = short(&self.after, node, &pod.demand, lower);
             let mut trial = ByFilters {
@@ -448,7 +442,7 @@ impl Search {
             if lower.is_empty() && !trial.passes() {
                 return Row::NoHelp;
             }
-            !is_short && victims(&mut trial, lower, budgets, left, out)
+            !is_short && victims(&mut trial, counts, left, out)
         };
         match is_bid {
             true => Row::Bid(cost(held, &self.scratch)),
