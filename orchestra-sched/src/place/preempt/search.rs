@@ -90,6 +90,16 @@ impl Memo {
     }
 }
 
+/// Where room can be made.
+struct Found {
+    /// The cheapest node, and the one after it.
+    best: [Option<Bid>; 2],
+    /// On how many nodes it can.
+    candidates: usize,
+    /// On how many no eviction helps.
+    no_help: usize,
+}
+
 /// What a row says.
 enum Row {
     NoHelp,
@@ -239,13 +249,15 @@ impl Search {
             if !self.was_asked(pod, fingerprint)
                 && let Some(found) = self.survey(profile, &checks, open.as_deref(), pod)
             {
-                let found = (found.best, found.candidates, found.no_help);
                 return self.propose(profile, &checks, at, pod, found);
             }
         }
         let mut memo = known.unwrap_or_else(|| self.ask(profile, pod, fingerprint));
-        let best = memo.bids.best(self.snapshot.name_ranks());
-        let found = (best, memo.bids.len(), memo.no_help.count_ones(..));
+        let found = Found {
+            best: memo.bids.best(self.snapshot.name_ranks()),
+            candidates: memo.bids.len(),
+            no_help: memo.no_help.count_ones(..),
+        };
         let found = self.propose(profile, &memo.checks, at, pod, found);
         self.memos.push(memo);
         found
@@ -266,24 +278,24 @@ impl Search {
         false
     }
 
-    /// Makes room for the pod on the best of the nodes that were found: the two best, on how many it can
-    /// be made, and on how many no eviction helps.
+    /// Makes room for the pod on the best of the nodes that were found.
     fn propose(
         &mut self,
         profile: &Profile,
         checks: &Checks,
         at: usize,
         pod: &Pending,
-        ([first, second], candidates, no_help): ([Option<Bid>; 2], usize, usize),
+        found: Found,
     ) -> Option<(NodeIx, Preemption)> {
+        let [first, second] = found.best;
         let first = first?;
         let name = |bid: Bid| self.snapshot.name(bid.node).clone();
         let nodes = self.snapshot.len();
         let why = Choice {
             nodes,
-            candidates,
-            too_little: nodes - no_help - candidates,
-            no_help,
+            candidates: found.candidates,
+            too_little: nodes - found.no_help - found.candidates,
+            no_help: found.no_help,
             cost: first.cost,
             next: second.map(|bid| (name(bid), bid.cost)),
         };

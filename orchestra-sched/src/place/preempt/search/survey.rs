@@ -2,23 +2,13 @@
 //! Most nodes are told by what all their pods of lower priority hold together; who would have to leave
 //! is found out only where that could be the best.
 
-use super::{Row, Search};
+use super::{Found, Row, Search};
 use crate::place::preempt::candidate::Checks;
 use crate::place::preempt::heap::{Bid, enter};
 use crate::place::preempt::here::Amounts as Free;
 use crate::place::preempt::{Cost, NO_VICTIMS};
 use crate::place::{Pending, Profile};
 use crate::snapshot::NodeIx;
-
-/// Where room can be made.
-pub(super) struct Survey {
-    /// The cheapest node, and the one after it.
-    pub(super) best: [Option<Bid>; 2],
-    /// On how many nodes room can be made.
-    pub(super) candidates: usize,
-    /// On how many no eviction helps.
-    pub(super) no_help: usize,
-}
 
 impl Search {
     /// Looks at all nodes; `None` if more than amounts decides.
@@ -28,21 +18,21 @@ impl Search {
         checks: &Checks,
         open: Option<&[bool]>,
         pod: &Pending,
-    ) -> Option<Survey> {
+    ) -> Option<Found> {
         let asked = checks.asked.as_ref()?;
         let snapshot = self.snapshot.clone();
         let ranks = snapshot.name_ranks();
         let belows = self
             .everywhere
             .take_belows(&snapshot, &mut self.after, pod.priority);
-        let mut survey = Survey {
+        let mut found = Found {
             best: [None, None],
             candidates: 0,
             no_help: 0,
         };
         for (row, below) in belows.rows().iter().enumerate() {
             if open.is_some_and(|open| !open[row]) {
-                survey.no_help += 1;
+                found.no_help += 1;
                 continue;
             }
             let node = NodeIx::from_row(row);
@@ -54,23 +44,23 @@ impl Search {
                 node,
             };
             if fits(free) {
-                survey.candidates += 1;
-                enter(&mut survey.best, bid(NO_VICTIMS));
+                found.candidates += 1;
+                enter(&mut found.best, bid(NO_VICTIMS));
             } else if below.is_empty() {
-                survey.no_help += 1;
+                found.no_help += 1;
             } else if fits(below.gone(free)) {
-                survey.candidates += 1;
-                if let Some(worst) = survey.best[1]
+                found.candidates += 1;
+                if let Some(worst) = found.best[1]
                     && bid(below.bound(asked, &free)) > worst
                 {
                     continue;
                 }
                 if let Row::Bid(cost) = self.row(profile, checks, None, pod, node) {
-                    enter(&mut survey.best, bid(cost));
+                    enter(&mut found.best, bid(cost));
                 }
             }
         }
         self.everywhere.give_belows(belows);
-        Some(survey)
+        Some(found)
     }
 }
