@@ -19,6 +19,7 @@ mod fgd;
 mod fragment;
 mod gpu;
 mod orchestra;
+mod prices;
 mod strand;
 mod workload;
 

@@ -1,17 +1,18 @@
 //! Our own packing rule.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestra_core::kind::accelerator::{DeviceSet, WHOLE_MILLI};
 use smol_str::SmolStr;
 
 use super::bins::{PARTS, worth};
-use super::strand::Losses;
+use super::prices::{Buyer, Seller, payments};
+use super::strand::Takings;
 use super::workload::{Class, Workload};
 use super::{Packing, best};
 use crate::place::plugin::{SCORE_MAX, Score};
-use crate::snapshot::{Demand, Devices, NodeFacts};
+use crate::snapshot::{Devices, NodeFacts};
 
 /// The score of a placement that loses no more than the pod loses anywhere.
 const EVEN: i64 = 50;
@@ -22,13 +23,8 @@ const EQUAL_MILLI: i64 = 60;
 const EQUAL_CPU_MILLI: i64 = 20;
 /// Gains that count as equal, in thousandths of a device.
 const EQUAL_GAIN_MILLI: i64 = 10;
-/// What a device of a model is worth over others, in thousandths of a device, where pods that can use
-/// no other ask for all of that model there is.
-const SCARCE_MILLI: i64 = 20;
-/// What it is worth besides then, growing from nothing where they ask for so much of the model, in
-/// percent.
-const RUNS_OUT_MILLI: i64 = 80;
-const RUNS_OUT_PERCENT: i64 = 80;
+/// The same where pods name models.
+const EQUAL_GAIN_NAMED_MILLI: i64 = 20;
 /// How many steps of CPU and memory the commonest kind of node has, and how many of devices a node
 /// of eight.
 const CPU_STEPS: i64 = 96;
@@ -50,11 +46,12 @@ const TABLE_DEVICES_MAX: i64 = 8;
 ///   shares into the fewest devices. A share of 470 beside one of 470 costs nothing, one of 320 beside
 ///   it leaves a gap that is worth nothing to anybody.
 /// * **Stranding.** What the devices of a node are worth is lost where CPU or memory runs out first.
-///   A dynamic programme says for every rest of CPU, memory and devices how much is lost on average
-///   when pods of the workload come, each passing a node by the sooner the more it would cost there.
-/// * **Models.** Devices of a model that some pods cannot do without are worth a little more, in
-///   proportion to how much of the model such pods ask for, and more than a little where they ask for
-///   nearly all there is and its nodes have the CPU for them.
+///   A dynamic programme says for every rest of CPU, memory and devices how much it takes in on average
+///   when pods of the workload come, each paying what its devices are worth and passing a node by the
+///   sooner the more it would cost there.
+/// * **Models.** Where pods name models, each pays what it would in a market of all kinds of node with a
+///   price for the devices and the CPU of each: those who name a model that is short pay more, so that its
+///   nodes lose more by others.
 ///
 /// The score falls with what is lost so, beyond what a pod of that kind loses on the empty node that
 /// suits it best: a share of 810 leaves a gap wherever it goes. Small losses are left equal, so that
@@ -71,29 +68,25 @@ pub fn orchestra<'a>(
     let plan = Plan::new(workload, nodes);
     Packing::new("Orchestra", move |cycle, rows, i| {
         let facts = cycle.snapshot().node(rows.node(i)).facts();
-        let Some(model) = plan.models.get(&facts.model) else {
+        let Some(takings) = plan.models.get(&facts.model) else {
             return (EVEN as Score, DeviceSet::NONE);
         };
         let (cpu, memory) = (rows.cpu_free[i], rows.memory_free[i]);
         let demand = &*cycle.pod.demand;
-        let even = plan.lost(model, cpu, memory, &rows.devices[i]) + plan.unavoidable(demand);
-        let asked = &demand.requests;
-        let (cpu, memory) = (cpu - asked.cpu_milli, memory - asked.memory);
+        let class = Class::of(demand);
+        let before = plan.takings(takings, cpu, memory, &rows.devices[i]);
+        let even = before - used(&class) - plan.unavoidable(&class);
+        let (cpu, memory) = (cpu - class.cpu_milli, memory - class.memory);
         best(cycle, rows, i, |devices| {
-            let loss = plan.lost(model, cpu, memory, devices) - even;
-            score(loss, demand.accelerators.is_some())
+            let loss = even - plan.takings(takings, cpu, memory, devices);
+            plan.score(loss, demand.accelerators.is_some())
         })
     })
 }
 
-/// What a loss, in [`PARTS`] of a thousandth of a device, scores for a pod with devices or without.
-fn score(loss: i64, devices: bool) -> Score {
-    let equal = match (loss < 0, devices) {
-        (true, _) => EQUAL_GAIN_MILLI,
-        (false, true) => EQUAL_MILLI,
-        (false, false) => EQUAL_CPU_MILLI,
-    };
-    (EVEN - loss.div_euclid(equal * PARTS)).clamp(0, SCORE_MAX.into()) as Score
+/// What a pod has of devices, in [`PARTS`] of a thousandth of one.
+fn used(class: &Class) -> i64 {
+    i64::from(class.count) * i64::from(class.milli) * PARTS
 }
 
 struct Plan {
@@ -103,16 +96,12 @@ struct Plan {
     memory_step: i64,
     device_step: i64,
     /// By model.
-    models: BTreeMap<SmolStr, Model>,
+    models: BTreeMap<SmolStr, Arc<Takings>>,
+    /// Gains that count as equal, in thousandths of a device.
+    equal_gain: i64,
     /// What a pod of each kind of the workload loses at least on an empty node, in [`PARTS`] of a
     /// thousandth of a device, where it is more than nothing.
     unavoidable: BTreeMap<Class, i64>,
-}
-
-struct Model {
-    losses: Arc<Losses>,
-    /// What a device is worth over those of other models, in [`PARTS`] of a thousandth.
-    scarce: i64,
 }
 
 impl Plan {
@@ -130,9 +119,10 @@ impl Plan {
             memory_step: common.map_or(1, |node| steps(node.allocatable.memory, MEMORY_STEPS)),
             device_step: i64::from(WHOLE_MILLI) * PARTS / DEVICE_STEPS,
             models: BTreeMap::new(),
+            equal_gain: EQUAL_GAIN_MILLI,
             unavoidable: BTreeMap::new(),
         };
-        let scarce = scarcity(workload, &nodes);
+        let pays = plan.payments(workload, &nodes);
         let mut models: BTreeMap<&SmolStr, (i64, i64, i64)> = BTreeMap::new();
         for node in &nodes {
             let most = models.entry(&node.model).or_default();
@@ -162,48 +152,77 @@ impl Plan {
                     most.2.max(other.2),
                 )
             });
-            let kinds = workload.classes().zip(takes).filter(|(_, takes)| *takes);
-            let kinds = kinds.map(|((class, pods), _)| {
-                let devices = i64::from(class.count) * plan.worth[usize::from(class.milli)];
-                (
-                    up(class.cpu_milli, plan.cpu_step),
-                    up(class.memory, plan.memory_step),
-                    nearest(devices, plan.device_step),
-                    pods,
-                )
-            });
+            let kinds = workload.classes().zip(&pays).zip(takes);
+            let kinds = kinds
+                .filter(|(_, takes)| *takes)
+                .map(|(((class, pods), pays), _)| {
+                    let devices = plan.worth(class);
+                    (
+                        up(class.cpu_milli, plan.cpu_step),
+                        up(class.memory, plan.memory_step),
+                        nearest(devices, plan.device_step),
+                        i32::try_from(*pays).unwrap_or(i32::MAX),
+                        pods,
+                    )
+                });
             let most = (most.0 as usize, most.1 as usize, most.2 as usize);
-            let losses = Arc::new(Losses::new(most, plan.device_step, kinds));
+            let takings = Arc::new(Takings::new(most, kinds));
             for model in alike {
-                let losses = Arc::clone(&losses);
-                let scarce = scarce.get(model).copied().unwrap_or(0);
-                plan.models.insert(model.clone(), Model { losses, scarce });
+                plan.models.insert(model.clone(), Arc::clone(&takings));
             }
         }
         plan.unavoidable = plan.least_losses(workload, &nodes);
         plan
     }
 
+    /// What the devices that a kind of pod asks for are worth.
+    fn worth(&self, class: &Class) -> i64 {
+        i64::from(class.count) * self.worth[usize::from(class.milli)]
+    }
+
+    /// What pods of each kind pay, in [`PARTS`] of a thousandth of a device: what their devices are worth
+    /// where none names a model.
+    fn payments(&mut self, workload: &Workload, nodes: &[&NodeFacts]) -> Vec<i64> {
+        if workload.classes().all(|(class, _)| class.models.is_empty()) {
+            return workload
+                .classes()
+                .map(|(class, _)| self.worth(class))
+                .collect();
+        }
+        self.equal_gain = EQUAL_GAIN_NAMED_MILLI;
+        let kinds = kinds(nodes);
+        let buyers: Vec<Buyer> = workload
+            .classes()
+            .map(|(class, pods)| Buyer {
+                cpu: class.cpu_milli.max(0),
+                worth: self.worth(class),
+                pods,
+                takes: kinds.keys().map(|kind| kind.takes(class)).collect(),
+            })
+            .collect();
+        let sellers: Vec<Seller> = kinds
+            .iter()
+            .map(|(kind, &nodes)| Seller {
+                cpu: kind.cpu.max(0).saturating_mul(nodes),
+                devices: kind.devices as i64 * nodes,
+            })
+            .collect();
+        payments(&buyers, &sellers)
+    }
+
     /// What pods of each kind lose on the empty node that suits them best, where it is more than
     /// nothing.
     fn least_losses(&self, workload: &Workload, nodes: &[&NodeFacts]) -> BTreeMap<Class, i64> {
-        let kind = |node: &NodeFacts| {
-            let allocatable = &node.allocatable;
-            (allocatable.cpu_milli, allocatable.memory, node.devices)
-        };
-        let kinds: BTreeSet<_> = nodes.iter().map(|node| (kind(node), &node.model)).collect();
+        let kinds = kinds(nodes);
         let least = |class: &Class| {
-            let losses = kinds.iter().filter_map(|&((cpu, memory, count), model)| {
-                let fits = cpu >= class.cpu_milli
-                    && memory >= class.memory
-                    && count >= class.count as usize
-                    && (class.count == 0 || class.takes(model));
-                let model = self.models.get(model).filter(|_| fits)?;
-                let mut devices = Devices::new(count);
-                let before = self.lost(model, cpu, memory, &devices);
+            let losses = kinds.keys().filter_map(|kind| {
+                let takings = self.models.get(kind.model).filter(|_| kind.takes(class))?;
+                let mut devices = Devices::new(kind.devices);
+                let before = self.takings(takings, kind.cpu, kind.memory, &devices);
                 devices.charge((0..class.count as usize).collect(), class.milli);
-                let (cpu, memory) = (cpu - class.cpu_milli, memory - class.memory);
-                Some(self.lost(model, cpu, memory, &devices) - before)
+                let (cpu, memory) = (kind.cpu - class.cpu_milli, kind.memory - class.memory);
+                let after = self.takings(takings, cpu, memory, &devices);
+                Some(before - after - used(class))
             });
             losses.min().unwrap_or(0)
         };
@@ -213,84 +232,68 @@ impl Plan {
         losses.filter(|(_, loss)| *loss > 0).collect()
     }
 
-    fn unavoidable(&self, demand: &Demand) -> i64 {
-        let loss = self.unavoidable.get(&Class::of(demand));
+    fn unavoidable(&self, class: &Class) -> i64 {
+        let loss = self.unavoidable.get(class);
         loss.copied().unwrap_or(0)
     }
 
-    /// What is lost of a node with so much free, in [`PARTS`] of a thousandth of a device.
-    fn lost(&self, model: &Model, cpu: i64, memory: i64, devices: &Devices) -> i64 {
-        let (mut gaps, mut worth) = (0, 0);
-        for &free in devices.free() {
-            let here = self.worth[free.clamp(0, WHOLE_MILLI.into()) as usize];
-            worth += here;
-            gaps += i64::from(free.max(0)) * PARTS - here;
-        }
+    /// What a node with so much free takes in, in [`PARTS`] of a thousandth of a device.
+    fn takings(&self, takings: &Takings, cpu: i64, memory: i64, devices: &Devices) -> i64 {
+        let free = devices.free().iter();
+        let worth: i64 = free
+            .map(|free| self.worth[(*free).clamp(0, WHOLE_MILLI.into()) as usize])
+            .sum();
         let down = |amount: i64, step: i64| (amount.max(0) / step) as usize;
-        let stranded = model.losses.of(
+        takings.of(
             down(cpu, self.cpu_step),
             down(memory, self.memory_step),
             down(worth, self.device_step),
-        );
-        let scarce = worth * model.scarce / (i64::from(WHOLE_MILLI) * PARTS);
-        gaps + stranded - scarce
+        )
+    }
+
+    /// What a loss, in [`PARTS`] of a thousandth of a device, scores for a pod with devices or without.
+    fn score(&self, loss: i64, devices: bool) -> Score {
+        let equal = match (loss < 0, devices) {
+            (true, _) => self.equal_gain,
+            (false, true) => EQUAL_MILLI,
+            (false, false) => EQUAL_CPU_MILLI,
+        };
+        (EVEN - loss.div_euclid(equal * PARTS)).clamp(0, SCORE_MAX.into()) as Score
     }
 }
 
-/// What devices of each model are worth over others, in [`PARTS`] of a thousandth: by how much of the
-/// model pods that name models ask for, in proportion to how many there are of those that they name,
-/// at a load of all devices.
-fn scarcity<'a>(workload: &Workload, nodes: &[&'a NodeFacts]) -> BTreeMap<&'a SmolStr, i64> {
-    const ALL: u128 = MILLIONTHS as u128;
-    // CPU and devices of each model.
-    let mut models: BTreeMap<&SmolStr, (u128, u128)> = BTreeMap::new();
+/// Nodes with devices that are alike.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct NodeKind<'a> {
+    cpu: i64,
+    memory: i64,
+    devices: usize,
+    model: &'a SmolStr,
+}
+
+impl NodeKind<'_> {
+    /// Whether a pod could run on such a node when it is empty.
+    fn takes(&self, class: &Class) -> bool {
+        self.cpu >= class.cpu_milli
+            && self.memory >= class.memory
+            && self.devices >= class.count as usize
+            && (class.count == 0 || class.takes(self.model))
+    }
+}
+
+/// The kinds of node, each with how many of it there are.
+fn kinds<'a>(nodes: &[&'a NodeFacts]) -> BTreeMap<NodeKind<'a>, i64> {
+    let mut kinds = BTreeMap::new();
     for node in nodes {
-        let (cpu, devices) = models.entry(&node.model).or_default();
-        *cpu += node.allocatable.cpu_milli.max(0) as u128;
-        *devices += node.devices as u128;
+        let kind = NodeKind {
+            cpu: node.allocatable.cpu_milli,
+            memory: node.allocatable.memory,
+            devices: node.devices,
+            model: &node.model,
+        };
+        *kinds.entry(kind).or_default() += 1;
     }
-    let all: u128 = models.values().map(|(_, devices)| devices).sum();
-    let asks = workload.classes().map(|(class, pods)| {
-        let milli = u128::from(class.count) * u128::from(class.milli);
-        (class, milli * u128::from(pods))
-    });
-    let asked: u128 = asks.clone().map(|(_, milli)| milli).sum();
-    let asked_cpu = workload
-        .classes()
-        .map(|(class, pods)| class.cpu_milli.max(0) as u128 * u128::from(pods))
-        .sum::<u128>();
-    let named: Vec<_> = asks.filter(|(class, _)| !class.models.is_empty()).collect();
-    let of = |model: &SmolStr, (cpu, devices): (u128, u128)| {
-        // What each class asks of a device of the model.
-        let parts = named
-            .iter()
-            .filter(|(class, _)| class.takes(model))
-            .map(|(class, milli)| {
-                let takes = models.iter().filter(|(model, _)| class.takes(model));
-                let usable: u128 = takes.map(|(_, (_, devices))| devices).sum();
-                ALL * milli * all / (asked * usable).max(1)
-            });
-        let cpu = ALL * cpu * asked / (1_000 * devices * asked_cpu).max(1);
-        let part = |of: u128| of.min(ALL) as i64;
-        scarce(part(parts.sum()), part(cpu))
-    };
-    models
-        .iter()
-        .map(|(&model, &there)| (model, of(model, there)))
-        .collect()
-}
-
-/// Parts of a whole.
-const MILLIONTHS: i64 = 1_000_000;
-
-/// What a device is worth over others where so much of its model is asked for by those who name it,
-/// and its nodes have so much of the CPU for each device that pods ask for each of theirs. Where they
-/// have less, those who name the model leave devices without CPU, and the less is kept for them.
-fn scarce(asked: i64, cpu: i64) -> i64 {
-    let plenty = MILLIONTHS / 100 * RUNS_OUT_PERCENT;
-    let runs_out = PARTS * RUNS_OUT_MILLI * (asked - plenty).max(0) / (MILLIONTHS - plenty);
-    let kept = runs_out * cpu / MILLIONTHS * cpu / MILLIONTHS;
-    PARTS * SCARCE_MILLI * asked / MILLIONTHS + kept
+    kinds
 }
 
 /// A node of the kind that has most devices in all.
