@@ -161,7 +161,7 @@ impl Plan {
                         up(class.cpu_milli, plan.cpu_step),
                         up(class.memory, plan.memory_step),
                         nearest(devices, plan.device_step),
-                        i32::try_from(*pays).unwrap_or(i32::MAX),
+                        *pays,
                         pods,
                     )
                 });

@@ -7,12 +7,11 @@ use super::strand::decay;
 const ONE: i128 = 1 << 20;
 /// How much is asked for of what there is, in percent, counted by what shares are worth.
 const LOAD_PERCENT: i128 = 110;
-/// How much dearer a kind of node is that as many pods avoid as `e` times fewer do, in [`ONE`]ths of a
-/// device.
+/// By how much cheaper a kind of node draws `e` times as many pods, in [`ONE`]ths of a device.
 const TASTE: i128 = ONE * 3 / 100;
-/// By how much a pod must be worth more than it pays for `e` times as many to stay as leave.
+/// By how much a pod is worth more than it pays where `e` times as many stay as leave.
 const LEAVING: i128 = ONE / 5;
-/// Prices begin at half a device, and move so often, by at most three tenths of [`TASTE`].
+/// Prices begin at half a device and move so often, by at most [`STEP`].
 const ROUNDS: usize = 600;
 const STEP: i128 = TASTE * 3 / 10;
 
@@ -36,12 +35,13 @@ pub(super) struct Seller {
 /// What each buyer pays, in [`PARTS`] of a thousandth of a device, scaled so that all of them together pay
 /// what their devices are worth.
 ///
-/// Each kind of node has a price for devices and one for CPU. Pods spread over the kinds of node that
-/// will do, the more of them the cheaper and the more of it there is (a logit with scale [`TASTE`]), and
-/// the dearer the more of them stay away. Prices rise where more is asked than there is and fall where
-/// less, until neither (a tâtonnement on the dual of the entropic transport programme; Cuturi, "Sinkhorn
-/// distances", NIPS 2013, has the programme). A pod pays the soft minimum over the nodes that will do: those that
-/// name a scarce model, or one with little CPU that they need much of, pay more.
+/// Each kind of node has a price for its devices and one for its CPU. Pods spread over the kinds of node that
+/// will do, the more on one the cheaper it is and the more of it there is (a logit with scale [`TASTE`]); the
+/// dearer all of them are, the more pods stay away. Prices rise where more is asked for than there is and
+/// fall where less, until neither. (This solves the dual of a linear programme of kinds of pod and node with
+/// an entropy term, as in Cuturi, "Sinkhorn distances", NIPS 2013; without that term it has many optima, and prices
+/// that jump.) A pod pays the soft minimum over the nodes that will do: those that name a scarce model,
+/// or one with little CPU that they need much of, pay more.
 pub(super) fn payments(buyers: &[Buyer], sellers: &[Seller]) -> Vec<i64> {
     let whole = 1_000 * i128::from(PARTS);
     let devices: i128 = sellers
@@ -162,4 +162,100 @@ fn log(of: i128, by: i128) -> i128 {
         digit /= 2;
     }
     bits * LN_2 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many thousandths of a device.
+    const fn milli(milli: i64) -> i64 {
+        milli * PARTS
+    }
+
+    fn buyer(cpu: i64, pods: u64, takes: &[bool]) -> Buyer {
+        Buyer {
+            cpu,
+            worth: milli(1_000),
+            pods,
+            takes: takes.to_vec(),
+        }
+    }
+
+    fn seller(cpu: i64, devices: i64) -> Seller {
+        Seller { cpu, devices }
+    }
+
+    #[test]
+    fn the_logarithm_is_the_natural_one() {
+        for (of, by) in [(1, 1), (3, 2), (2, 1), (10, 1), (6_212, 2)] {
+            let plain = (of as f64 / by as f64).ln();
+            let whole = log(of, by) as f64 / ONE as f64;
+            assert!((plain - whole).abs() < 1e-4, "{of}/{by}: {whole}");
+        }
+    }
+
+    #[test]
+    fn alike_pods_pay_alike_and_together_what_their_devices_are_worth() {
+        let buyers = [
+            buyer(4_000, 70, &[true, true]),
+            buyer(4_000, 30, &[true, true]),
+        ];
+        let paid = payments(&buyers, &[seller(800_000, 50), seller(800_000, 50)]);
+        assert_eq!(paid, [milli(1_000); 2]);
+    }
+
+    #[test]
+    fn who_names_a_scarce_model_pays_more() {
+        // Half of the devices are of a model that one pod in ten names, or six in ten.
+        let sellers = [seller(800_000, 50), seller(800_000, 50)];
+        let premium = |naming: u64| {
+            let naming = buyer(4_000, naming, &[true, false]);
+            let others = buyer(4_000, 100 - naming.pods, &[true, true]);
+            let paid = payments(&[naming, others], &sellers);
+            paid[0] - paid[1]
+        };
+        assert!(premium(10) > 0);
+        assert!(
+            premium(60) > 2 * premium(10),
+            "{} {}",
+            premium(60),
+            premium(10)
+        );
+    }
+
+    #[test]
+    fn who_needs_much_of_what_is_short_pays_more() {
+        // The first kind of node has little CPU for each device, and both kinds of pod must go there.
+        let sellers = [seller(400_000, 50), seller(4_000_000, 50)];
+        let buyers = [
+            buyer(4_000, 20, &[true, false]),
+            buyer(12_000, 20, &[true, false]),
+            buyer(8_000, 60, &[true, true]),
+        ];
+        let paid = payments(&buyers, &sellers);
+        assert!(paid[2] < paid[0] && paid[0] < paid[1], "{paid:?}");
+    }
+
+    #[test]
+    fn nobody_and_nothing_are_no_trouble() {
+        assert!(payments(&[], &[seller(1, 1)]).is_empty());
+        assert_eq!(payments(&[buyer(1, 1, &[])], &[]), [milli(1_000)]);
+        let nowhere = buyer(1_000, 5, &[false]);
+        let others = buyer(1_000, 5, &[true]);
+        let paid = payments(&[nowhere, others], &[seller(100_000, 10)]);
+        assert_eq!(paid.iter().sum::<i64>(), 2 * milli(1_000));
+    }
+
+    #[test]
+    fn large_numbers_do_not_overflow() {
+        let buyers = [Buyer {
+            cpu: 1_600_000,
+            worth: 16 * milli(1_000),
+            pods: 1_000_000_000,
+            takes: vec![true],
+        }];
+        let paid = payments(&buyers, &[seller(1_000_000_000_000, 10_000_000)]);
+        assert_eq!(paid, [16 * milli(1_000)]);
+    }
 }

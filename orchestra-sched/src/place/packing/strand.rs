@@ -9,11 +9,14 @@ use super::bins::PARTS;
 const PATIENCE_MILLI: i64 = 200;
 /// One over the chance that no further pod comes, at each step.
 const ENDS_ONE_IN: u64 = 10_000;
+/// The most that a pod is taken to pay, in [`PARTS`] of a thousandth of a device, so that what a node takes in
+/// stays within 31 bits.
+const PAYS_MAX: i64 = 256_000 * PARTS;
 /// Binary digits of a weight.
 const WEIGHT_BITS: u32 = 20;
 /// A kind of coming pod: steps of CPU, memory and devices, what it pays in [`PARTS`] of a thousandth of a
 /// device, and its weight.
-pub(super) type Step = (usize, usize, usize, i32, u64);
+pub(super) type Step = (usize, usize, usize, i64, u64);
 
 /// What coming pods pay on average, for each amount of CPU, memory and devices left.
 ///
@@ -37,6 +40,7 @@ impl Takings {
     ) -> Self {
         let mut kinds: BTreeMap<(usize, usize, usize, i32), u64> = BTreeMap::new();
         for (cpu, memory, devices, pays, weight) in steps {
+            let pays = pays.clamp(0, PAYS_MAX) as i32;
             if cpu + memory + devices > 0 {
                 *kinds.entry((cpu, memory, devices, pays)).or_default() += weight;
             }
@@ -54,7 +58,7 @@ impl Takings {
         for c in 0..=cpu {
             for m in 0..=memory {
                 // Kinds come in order of CPU, so those that fit by it are the first ones.
-                let fitting: Vec<Step> = kinds
+                let fitting: Vec<(usize, usize, usize, i32, u64)> = kinds
                     .iter()
                     .take_while(|((cpu, ..), _)| *cpu <= c)
                     .filter(|((_, memory, ..), _)| *memory <= m)
@@ -113,17 +117,17 @@ impl Chances {
         let Some(most) = coming.iter().map(|(_, paid)| *paid).max() else {
             return 0;
         };
-        let (mut sum, mut weights) = (0, end);
+        let (mut sum, mut weights) = (0i128, end);
         for &(weight, paid) in coming {
             let missing = (most - paid) as usize;
             let Some(chance) = self.weights.get(missing) else {
                 continue;
             };
             let weight = weight * chance;
-            sum += weight as i64 * i64::from(paid);
+            sum += i128::from(weight) * i128::from(paid);
             weights += weight;
         }
-        (sum / weights.max(1) as i64) as i32
+        (sum / i128::from(weights.max(1))) as i32
     }
 }
 
