@@ -3,25 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::{
-    ContainerImage, Namespace, Node, Pod, PodDisruptionBudget, accelerator, locality,
-};
+use orchestra_core::kind::{Namespace, Node, Pod, PodDisruptionBudget};
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::store::Revision;
 use orchestra_core::selector::NodeSelector;
 use smol_str::SmolStr;
 
 use super::columns::Load;
+use super::facts::difference;
 use super::history::Mark;
 use super::shapes::Shapes;
-use super::{
-    Amounts, Demand, Holdings, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, Usage, hold,
-};
+use super::{Demand, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, Usage};
 use crate::budget::Budget;
 use crate::place::Changes;
-
-/// How many pods a node takes that does not say.
-const PODS_PER_NODE: i64 = 110;
 
 /// Follows nodes and pods, and hands out what the cluster looks like.
 ///
@@ -477,114 +471,4 @@ impl NodeRow {
         }
         self.ports.extend_from_slice(&demand.host_ports);
     }
-}
-
-impl NodeFacts {
-    /// Brings every amount between 0 and [`AMOUNT_MAX`](super::AMOUNT_MAX).
-    fn hold(&mut self) {
-        let amounts = &mut self.allocatable;
-        for amount in [
-            &mut amounts.cpu_milli,
-            &mut amounts.memory,
-            &mut amounts.storage,
-            &mut self.pods,
-        ] {
-            *amount = hold(*amount);
-        }
-        for amount in amounts.extended.values_mut() {
-            *amount = hold(*amount);
-        }
-    }
-
-    /// What a node says of itself. Without `allocatable` its whole capacity is; without `pods` it
-    /// takes 110.
-    pub fn of(node: &Node) -> Self {
-        let status = &node.status;
-        let list = if status.allocatable.is_empty() {
-            &status.capacity
-        } else {
-            &status.allocatable
-        };
-        Self {
-            name: node.metadata.name.clone(),
-            labels: node.metadata.labels.clone(),
-            taints: node.spec.taints.clone(),
-            unschedulable: node.spec.unschedulable,
-            allocatable: Amounts::of(list),
-            pods: list
-                .get("pods")
-                .map_or(PODS_PER_NODE, |pods| hold(pods.as_int())),
-            images: images(&status.images),
-            data: locality::data_of(node).into(),
-            devices: list.get(accelerator::RESOURCE).map_or(0, |count| {
-                usize::try_from(count.as_int())
-                    .unwrap_or(0)
-                    .min(accelerator::DEVICES_MAX)
-            }),
-            model: node
-                .metadata
-                .labels
-                .get(accelerator::MODEL_LABEL)
-                .cloned()
-                .unwrap_or_default(),
-        }
-    }
-}
-
-/// By every name that an image has.
-fn images(images: &[ContainerImage]) -> Holdings {
-    let mut all: Vec<(SmolStr, i64)> = images
-        .iter()
-        .flat_map(|image| {
-            image
-                .names
-                .iter()
-                .map(|name| (name.clone(), hold(image.size_bytes)))
-        })
-        .collect();
-    all.sort_unstable();
-    all.dedup_by(|later, first| later.0 == first.0);
-    all.into()
-}
-
-/// What kinds of change lead from `old` to `new`.
-fn difference(old: &NodeFacts, new: &NodeFacts) -> Changes {
-    let (was, is) = (&old.allocatable, &new.allocatable);
-    let more = |old: &NodeFacts, new: &NodeFacts| {
-        let (was, is) = (&old.allocatable, &new.allocatable);
-        let extended = is
-            .extended
-            .iter()
-            .any(|(name, amount)| *amount > was.extended.get(name).copied().unwrap_or(0));
-        let had = |name: &SmolStr| super::size_of(&old.data, name).is_some();
-        let data = new.data.iter().any(|(name, _)| !had(name));
-        is.cpu_milli > was.cpu_milli
-            || is.memory > was.memory
-            || is.storage > was.storage
-            || new.pods > old.pods
-            || new.devices > old.devices
-            || extended
-            || data
-    };
-    let mut changes = Changes::NONE;
-    let mut note = |changed: bool, change| {
-        if changed {
-            changes = changes.with(change);
-        }
-    };
-    if was != is || old.pods != new.pods || old.devices != new.devices || old.data != new.data {
-        note(more(old, new), Changes::NODE_GREW);
-        note(more(new, old), Changes::NODE_SHRANK);
-    }
-    note(old.labels != new.labels, Changes::NODE_LABELS);
-    note(old.taints != new.taints, Changes::NODE_TAINTS);
-    note(
-        old.unschedulable && !new.unschedulable,
-        Changes::NODE_OPENED,
-    );
-    note(
-        !old.unschedulable && new.unschedulable,
-        Changes::NODE_CLOSED,
-    );
-    changes
 }

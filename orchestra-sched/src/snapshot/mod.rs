@@ -4,6 +4,7 @@ mod build;
 mod columns;
 mod demand;
 mod devices;
+mod facts;
 mod future;
 mod history;
 mod layer;
@@ -16,8 +17,8 @@ mod shapes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::kind::Pod;
 use orchestra_core::kind::accelerator::DeviceSet;
-use orchestra_core::kind::{Pod, Taint, TaintEffect};
 use orchestra_core::meta::{Labels, ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::selector::NodeSelector;
@@ -29,6 +30,8 @@ pub use columns::{Rows, inverse, percent};
 use demand::hold;
 pub use demand::{AMOUNT_MAX, Amounts, Demand, HostPort, Reads, Scored};
 pub use devices::Devices;
+pub(crate) use facts::size_of;
+pub use facts::{Holdings, NodeFacts};
 pub(crate) use future::Future;
 pub use ledger::Ledger;
 pub use orchestra_core::kind::usage::Usage;
@@ -76,56 +79,6 @@ impl PodId {
 impl std::fmt::Display for PodId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.key.fmt(f)
-    }
-}
-
-/// What a node is, and no pod changes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NodeFacts {
-    /// Its name.
-    pub name: SmolStr,
-    /// Its labels.
-    pub labels: Labels,
-    /// What keeps pods away.
-    pub taints: Vec<Taint>,
-    /// Whether it is closed to new pods.
-    pub unschedulable: bool,
-    /// What pods may use of it.
-    pub allocatable: Amounts,
-    /// How many pods may run.
-    pub pods: i64,
-    /// The images that are there, and their sizes in bytes, sorted by name.
-    pub images: Holdings,
-    /// The data that is there, and how much of each in bytes, sorted by name.
-    pub data: Holdings,
-    /// How many accelerators it has.
-    pub devices: usize,
-    /// Of which model; empty if it does not say.
-    pub model: SmolStr,
-}
-
-/// Named things that lie on a node, and their sizes in bytes, sorted by name.
-pub type Holdings = Arc<[(SmolStr, i64)]>;
-
-/// How large the thing of that name is.
-pub(crate) fn size_of(holdings: &[(SmolStr, i64)], name: &str) -> Option<i64> {
-    let at = holdings.binary_search_by(|(held, _)| held.as_str().cmp(name));
-    at.ok().map(|at| holdings[at].1)
-}
-
-impl NodeFacts {
-    fn is_softly_tainted(&self) -> bool {
-        self.taints
-            .iter()
-            .any(|taint| taint.effect == TaintEffect::PreferNoSchedule)
-    }
-
-    fn is_hard_tainted(&self) -> bool {
-        self.unschedulable
-            || self
-                .taints
-                .iter()
-                .any(|taint| taint.effect != TaintEffect::PreferNoSchedule)
     }
 }
 
