@@ -64,3 +64,81 @@ impl Search {
         Some(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+
+    use orchestra_core::meta::{Labels, ObjectKey};
+    use orchestra_core::port::store::Revision;
+    use orchestra_core::selector::LabelSelector;
+    use orchestra_core::time::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::fixture::Cluster;
+    use crate::place::plugin::PodFields;
+    use crate::place::share::Likeness;
+    use crate::snapshot::Ledger;
+
+    const NOW: Timestamp = Timestamp::EPOCH;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        /// Pod after pod, each with those before it in their places.
+        #[test]
+        fn a_survey_finds_what_asking_each_node_finds(
+            running in proptest::collection::vec(
+                (1usize..9, 1u32..9, 0u32..5, -1i32..3, proptest::option::of(0i64..4), 0usize..3), 0..40),
+            waiting in proptest::collection::vec((1u32..20, 0u32..8, 0i32..4), 1..6),
+            budgets in proptest::collection::vec(0u32..4, 0..3),
+        ) {
+            // Names in another order than the rows.
+            let mut text = String::new();
+            for nth in [3, 8, 1, 5, 2, 7, 4, 6] {
+                writeln!(text, "node n-{nth} cpu=2 memory=1Gi pods=6").unwrap();
+            }
+            for (nth, (on, cpu, memory, priority, _, app)) in running.iter().enumerate() {
+                let (cpu, memory) = (cpu * 100, memory * 100);
+                writeln!(
+                    text,
+                    "pod r{nth} on=n-{on} cpu={cpu}m memory={memory}Mi priority={priority} label=app=a{app}",
+                ).unwrap();
+            }
+            for (nth, (cpu, memory, priority)) in waiting.iter().enumerate() {
+                let (cpu, memory) = (cpu * 100, memory * 100);
+                writeln!(text, "pod w{nth} cpu={cpu}m memory={memory}Mi priority={priority}").unwrap();
+            }
+            let mut cluster: Cluster = text.parse().unwrap();
+            for (pod, (.., started, _)) in cluster.pods.iter_mut().zip(&running) {
+                pod.status.start_time = started.map(Timestamp::from_secs);
+            }
+            let mut builder = cluster.builder();
+            for (app, &disruptions_allowed) in budgets.iter().enumerate() {
+                let labels = Labels::from([("app".into(), format!("a{app}").into())]);
+                builder.set_budget(Budget {
+                    key: ObjectKey::namespaced("default", format!("b{app}")),
+                    selector: Some(LabelSelector::of(labels)),
+                    disruptions_allowed,
+                    disrupted: BTreeSet::new(),
+                });
+            }
+            let (snapshot, profile) = (builder.snapshot(Revision(1)), Profile::default());
+            let likeness = Likeness::new(PodFields::ALL, true);
+            let open = || Search::open(&Ledger::open(&snapshot), &[], NOW, likeness, None);
+            let (mut quick, mut plain) = (open(), open());
+            for (nth, pod) in cluster.pending().iter().enumerate() {
+                let shape = nth as u64;
+                // As if it had been asked about before.
+                plain.once.push((shape, pod.priority));
+                let found = quick.find(&profile, nth, pod, shape);
+                prop_assert_eq!(found, plain.find(&profile, nth, pod, shape));
+                prop_assert_eq!((quick.memos.len(), plain.memos.len()), (0, nth + 1));
+            }
+        }
+    }
+}
