@@ -1,6 +1,7 @@
 //! Trouble by chance: a workload and faults drawn from the seed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::chaos::Rates;
@@ -10,6 +11,7 @@ use orchestra_core::kind::{
     Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect, gang,
 };
 use orchestra_core::time::Timestamp;
+use orchestra_sched::place::Framework;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64;
 use smol_str::{SmolStr, ToSmolStr, format_smolstr};
@@ -28,8 +30,11 @@ const NODES_ADDED_MAX: u32 = 5;
 /// Pods without an owner at any time.
 const LONE_PODS_MAX: usize = 10;
 
-/// Members of a gang: they are created in one commit.
-const GANG_MAX: u32 = 100;
+/// Members of a gang: two are created in one commit.
+const GANG_MAX: u32 = 60;
+
+/// The second scheduler, which places gangs only.
+const SECOND: &str = "second";
 
 /// How much trouble there is. See [`Sim::random`].
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +128,10 @@ impl Sim {
         let seed = self.setup.seed;
         if chaos.gangs_max > 0 {
             let mut rng = story_rng(seed, "commits");
-            self.setup.control.guards_per_commit_max = rng.random_range(3..=24);
+            let control = &mut self.setup.control;
+            control.guards_per_commit_max = rng.random_range(3..=16);
+            let second = Arc::new(Framework::default());
+            control.schedulers.insert(SECOND.into(), second);
         }
         self.script(script()).run(async move |sim| {
             let mut story = Story {
@@ -135,6 +143,7 @@ impl Sim {
                 lone: BTreeSet::new(),
                 gangs: BTreeMap::new(),
                 undo: BTreeMap::new(),
+                bad: false,
                 made: 0,
                 added: 0,
             };
@@ -214,6 +223,8 @@ struct Story<'a> {
     gangs: BTreeMap<SmolStr, Vec<SmolStr>>,
     /// What is made good again, and when.
     undo: BTreeMap<(Timestamp, u64), Fault>,
+    /// Whether it is an hour in which single calls fail.
+    bad: bool,
     /// Numbers names and what is undone.
     made: u64,
     added: u32,
@@ -229,7 +240,6 @@ impl Story<'_> {
             _ => self.after(self.chaos.write_every),
         };
         let mut next_hour = self.sim.now();
-        let mut bad = false;
         while self.sim.now() < until {
             let undo = self
                 .undo
@@ -249,8 +259,12 @@ impl Story<'_> {
             let now = self.sim.now();
             if next_hour <= now {
                 next_hour = now + secs(3_600);
-                let rates = if bad { Rates::NONE } else { self.chaos.rates };
-                bad = !bad;
+                let rates = if self.bad {
+                    Rates::NONE
+                } else {
+                    self.chaos.rates
+                };
+                self.bad = !self.bad;
                 self.strike(Fault::Calls(rates)).await;
             }
             while let Some(entry) = self.undo.first_entry() {
@@ -414,7 +428,8 @@ impl Story<'_> {
         Ok(())
     }
 
-    /// A gang comes, often with something that goes wrong just then; or an old one goes.
+    /// A gang comes, or two at once of two schedulers, often with something that goes wrong just then; or an
+    /// old one goes.
     async fn gang(&mut self) -> Result<(), BoxError> {
         if self.gangs.len() >= self.chaos.gangs_max as usize {
             let names: Vec<SmolStr> = self.gangs.keys().cloned().collect();
@@ -424,51 +439,85 @@ impl Story<'_> {
             }
             return Ok(());
         }
+        let (first, mut pods) = self.members("");
+        let mut names = vec![first];
+        if self.below(3) == 0 {
+            let (second, more) = self.members(SECOND);
+            names.push(second);
+            pods.extend(more);
+        }
+        // A slow store, or it would be over before anything else happens.
+        let slow = Rates {
+            delayed: 0.9,
+            ..self.chaos.rates
+        };
+        self.strike(Fault::Calls(slow)).await;
+        if self.below(4) == 0 {
+            let (after, landed) = (self.below(6), self.below(2) == 0);
+            self.strike(Fault::KillControlAtCommit { after, landed })
+                .await;
+        }
+        let mut commit = self.sim.client().commit();
+        for pod in &pods {
+            commit = commit.create(pod.clone());
+        }
+        commit.send().await?;
+        for name in names {
+            let of = |pod: &&Pod| pod.metadata.labels.get(gang::LABEL) == Some(&name);
+            let members = pods.iter().filter(of).map(|pod| pod.metadata.name.clone());
+            let members = members.collect();
+            self.gangs.insert(name, members);
+        }
+        let soon = Duration::from_millis(self.below(5_000));
+        self.sim.advance(soon).await;
+        let rates = if self.bad {
+            self.chaos.rates
+        } else {
+            Rates::NONE
+        };
+        self.strike(Fault::Calls(rates)).await;
+        let nodes = self.sim.nodes();
+        let Some(node) = self.pick(&nodes) else {
+            return Ok(());
+        };
+        let (fault, undo) = match self.below(5) {
+            0 => (Fault::LoseNode(node.clone()), Some(Fault::ReturnNode(node))),
+            1 => (Fault::Cordon(node.clone()), Some(Fault::Uncordon(node))),
+            2 => (Fault::CutControl, Some(Fault::HealControl)),
+            3 => (Fault::RestartAgent(node), None),
+            _ => return Ok(()),
+        };
+        self.strike(fault).await;
+        if let Some(undo) = undo {
+            self.made += 1;
+            let lasts = Duration::from_secs(self.below(400));
+            self.undo.insert((self.sim.now() + lasts, self.made), undo);
+        }
+        Ok(())
+    }
+
+    /// The members of a new gang, for the scheduler of that name.
+    fn members(&mut self, scheduler: &'static str) -> (SmolStr, Vec<Pod>) {
         let name = self.name("gang");
         let most = self.chaos.replicas_max.clamp(2, GANG_MAX);
         let members = self.rng.random_range(2..=most);
         let min = members - u32::try_from(self.below(3)).unwrap_or(0).min(members - 1);
         let image = self.pick(&["plain", "slow", "job"]).unwrap_or("plain");
-        let cpu = self.rng.random_range(1..=8) * 100;
+        let cpu = self.rng.random_range(1..=12) * 100;
         let container = Container::new("main", image).cpu_milli(cpu).memory_mib(64);
         let timeout = self.rng.random_range(5..=120_u32);
-        let mut commit = self.sim.client().commit();
-        let mut pods = Vec::new();
-        for n in 1..=members {
-            let pod = Pod::builder(format_smolstr!("{name}-{n}"))
+        let member = |n: u32| {
+            let mut pod = Pod::builder(format_smolstr!("{name}-{n}"))
                 .label(gang::LABEL, name.clone())
                 .annotation(gang::MIN_ANNOTATION, min.to_smolstr())
                 .annotation(gang::TIMEOUT_ANNOTATION, timeout.to_smolstr())
                 .container(container.clone())
                 .restart_policy(RestartPolicy::Never);
-            pods.push(pod.metadata.name.clone());
-            commit = commit.create(pod);
-        }
-        commit.send().await?;
-        self.gangs.insert(name, pods);
-        let nodes = self.sim.nodes();
-        let node = self.pick(&nodes);
-        let soon = Duration::from_millis(self.below(3_000));
-        let undo = self.sim.now() + Duration::from_secs(self.below(400));
-        match (self.below(5), node) {
-            (0 | 1, _) => {
-                let (after, landed) = (self.below(6), self.below(2) == 0);
-                self.strike(Fault::KillControlAtCommit { after, landed })
-                    .await;
-            }
-            (2, Some(node)) => {
-                self.sim.advance(soon).await;
-                self.strike(Fault::LoseNode(node.clone())).await;
-                self.made += 1;
-                self.undo.insert((undo, self.made), Fault::ReturnNode(node));
-            }
-            (3, Some(node)) => {
-                self.sim.advance(soon).await;
-                self.strike(Fault::RestartAgent(node)).await;
-            }
-            _ => {}
-        }
-        Ok(())
+            pod.spec.scheduler_name = scheduler.into();
+            pod
+        };
+        let pods = (1..=members).map(member).collect();
+        (name, pods)
     }
 
     async fn change(
