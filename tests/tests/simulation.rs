@@ -10,7 +10,7 @@ use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
 use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
-    Key, ListRequest, Page, Revision, StateStore, StoreError, Txn, Versioned, Watch,
+    Key, ListRequest, Page, Revision, StateStore, StoreError, StoreErrorKind, Txn, Versioned, Watch,
 };
 use orchestra_runtime::agent::NodeView;
 use orchestra_runtime::driver::sim::{Behavior, Match, SimScript, Span};
@@ -155,6 +155,70 @@ fn pods_of_a_node_that_falls_silent_leave_their_services_until_it_is_heard_again
             sim.fault(Fault::Heal("node-2".into())).await?;
             sim.settle().await?;
             assert_eq!((sim.ready("web"), homes(sim)), (8, before));
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Answers that it is not known whether a commit landed which makes a node ready, two seconds after it did.
+#[derive(Debug)]
+struct Doubts {
+    inner: Arc<dyn StateStore>,
+    doubts: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl StateStore for Doubts {
+    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        self.inner.list(request).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        let key = txn.writes.first().map(|write| write.key().clone());
+        let landed = self.inner.commit(txn).await?;
+        let node = key.filter(|key| key.as_str() == "nodes/node-2");
+        let left = self.doubts.load(Ordering::Relaxed).checked_sub(1);
+        if let (Some(_), Some(less)) = (node, left) {
+            self.doubts.store(less, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            return Err(StoreError::new(StoreErrorKind::Ambiguous, "commit"));
+        }
+        Ok(landed)
+    }
+
+    async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
+        self.inner.watch(prefix, from).await
+    }
+
+    fn leases(&self) -> Option<&dyn LeaseStore> {
+        self.inner.leases()
+    }
+}
+
+#[test]
+fn pods_are_served_again_though_nobody_heard_that_their_node_is_back() {
+    let doubts = Arc::<AtomicU64>::default();
+    let layered = doubts.clone();
+    Sim::seed(8)
+        .nodes(4)
+        .store_layer(move |inner| {
+            let doubts = layered.clone();
+            Arc::new(Doubts { inner, doubts })
+        })
+        .run(async |sim| {
+            up(sim, 8).await?;
+            sim.fault(Fault::Partition("node-2".into())).await?;
+            sim.advance(minutes(2)).await;
+            assert!(sim.ready("web") < 8);
+            // The node is written by others meanwhile, so that it cannot be looked up either.
+            doubts.store(1, Ordering::Relaxed);
+            sim.fault(Fault::Heal("node-2".into())).await?;
+            sim.settle().await?;
+            assert_eq!((sim.ready("web"), doubts.load(Ordering::Relaxed)), (8, 0));
             Ok(())
         })
         .unwrap();

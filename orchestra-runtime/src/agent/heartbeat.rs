@@ -32,6 +32,8 @@ pub(crate) struct Heartbeat<'a> {
     /// Raised whenever the node was made ready.
     pub(crate) registered: &'a Signal,
     pub(crate) lease: Option<LeaseId>,
+    /// The node was perhaps made ready, and nobody was told.
+    pub(crate) in_doubt: bool,
 }
 
 impl Heartbeat<'_> {
@@ -120,7 +122,7 @@ impl Heartbeat<'_> {
     }
 
     /// Creates the node's object, or makes it say that the node is ready.
-    async fn register(&self) -> Result<(), ApiError> {
+    async fn register(&mut self) -> Result<(), ApiError> {
         let wanted = &self.node.status;
         let well = |node: &Node| {
             condition(&node.status.conditions, Node::READY)
@@ -129,8 +131,13 @@ impl Heartbeat<'_> {
                 && node.status.capacity == wanted.capacity
         };
         if self.view.node().is_some_and(|seen| well(&seen)) {
+            // It landed after all, though nobody heard so.
+            if std::mem::take(&mut self.in_doubt) {
+                self.registered.raise();
+            }
             return Ok(());
         }
+        self.in_doubt = true;
         let api = self.client.api::<Node>();
         let key = ObjectKey::cluster(self.node.metadata.name.clone());
         if api.find(&key).await?.is_none() {
@@ -155,6 +162,7 @@ impl Heartbeat<'_> {
             set_condition(&mut node.status.conditions, ready, now);
         })
         .await?;
+        self.in_doubt = false;
         self.registered.raise();
         Ok(())
     }

@@ -336,6 +336,7 @@ impl Agent {
             settings: &parts.settings,
             registered: &parts.registered,
             lease: None,
+            in_doubt: false,
         };
         let drivers = parts.engines.values().map(|engine| engine.driver.clone());
         let (name, every) = (&node.metadata.name, parts.settings.usage_every);
