@@ -1,8 +1,6 @@
 //! What all pods of lower priority on a node hold together: enough to tell most nodes on which room
 //! cannot be made, or only at a higher price than elsewhere.
 
-use std::cmp::Ordering;
-
 use fixedbitset::FixedBitSet;
 use orchestra_core::time::Timestamp;
 
@@ -18,26 +16,34 @@ pub(super) struct Below {
     pods: u32,
     /// The lowest priority among them.
     least: i32,
-    /// When the last of them started; `None` if one has not.
-    newest: Option<Timestamp>,
+    /// When the last of those with that priority started, the one before it, and so on; `None` for one
+    /// that has not. The earliest stands for all before it.
+    latest: [Option<Timestamp>; LATEST],
     /// What they hold together.
     all: Amounts,
     /// The most that one of them holds, of each.
     most: Amounts,
 }
 
+/// How many starts are told apart.
+const LATEST: usize = 4;
+
 impl Below {
+    /// The pods in `held`, the most important first.
     pub(super) fn of(held: &[Holding]) -> Self {
+        let least = held.last().map_or(0, |pod| pod.priority);
+        let equals = held.iter().rev().take_while(|pod| pod.priority == least);
+        let mut latest = [None; LATEST];
+        for (nth, pod) in equals.take(LATEST).enumerate() {
+            latest[nth..].fill(pod.started);
+        }
         let mut below = Self {
             pods: held.len() as u32,
-            least: held.iter().map(|pod| pod.priority).min().unwrap_or(0),
-            newest: held.iter().map(|pod| pod.started).fold(None, later),
+            least,
+            latest,
             all: Amounts::NONE,
             most: Amounts::NONE,
         };
-        if held.iter().any(|pod| pod.started.is_none()) {
-            below.newest = None;
-        }
         for pod in held {
             below.all.add(&pod.room);
             below.most.raise(&pod.room);
@@ -74,15 +80,9 @@ impl Below {
             highest: Some(self.least),
             sum: victims.saturating_mul(i64::from(self.least) + RAISE),
             victims: u32::try_from(victims).unwrap_or(u32::MAX),
-            started: self.newest,
+            // If it is no more than that, so many of the lowest priority leave.
+            started: self.latest[(victims as usize).min(LATEST) - 1],
         }
-    }
-}
-
-fn later(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match one.cmp(&other) {
-        Ordering::Less => other,
-        _ => one,
     }
 }
 
