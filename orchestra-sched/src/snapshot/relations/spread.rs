@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::{Domains, NOWHERE, SpreadRule};
 use crate::fits;
-use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
+use crate::snapshot::{Demand, NodeIx, Snapshot};
 
 /// What a set of spread rules counts, kept right as pods come and go.
 ///
@@ -97,17 +97,33 @@ impl Spreading {
             if rule.topology_key == Node::HOSTNAME_LABEL {
                 count.here = vec![0; snapshot.len()];
             }
-            for (node, row) in snapshot.peopled() {
-                let counted = |running: &&Arc<Running>| {
-                    !running.terminating
-                        && running.demand.namespace == demand.namespace
-                        && rule.counts(&running.demand.labels)
-                };
-                let pods = row.pods().iter().filter(counted).count() as i64;
-                if pods > 0 {
-                    count.shift(node, pods);
+        }
+        // Of many pods in a row that ask the same, one is looked at.
+        let mut looked_at: Option<&Arc<Demand>> = None;
+        let mut is_counted = vec![false; rules.len()];
+        let mut pods = vec![0; rules.len()];
+        for (node, row) in snapshot.peopled() {
+            pods.fill(0);
+            for running in row.pods().iter().filter(|running| !running.terminating) {
+                let other = &running.demand;
+                if !looked_at.is_some_and(|last| Arc::ptr_eq(last, other)) {
+                    looked_at = Some(other);
+                    let here = other.namespace == demand.namespace;
+                    for (rule, is_counted) in rules.iter().zip(&mut is_counted) {
+                        *is_counted = here && rule.counts(&other.labels);
+                    }
+                }
+                for (pods, is_counted) in pods.iter_mut().zip(&is_counted) {
+                    *pods += i64::from(*is_counted);
                 }
             }
+            for (count, pods) in counts.iter_mut().zip(&pods) {
+                if *pods > 0 {
+                    count.shift(node, *pods);
+                }
+            }
+        }
+        for count in &mut counts {
             let live = count
                 .nodes
                 .iter()
