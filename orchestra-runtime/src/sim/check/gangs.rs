@@ -24,7 +24,7 @@ pub(super) struct Gangs {
 struct Bound {
     /// The members that have a node and neither end nor have ended, and how many each says have to.
     members: BTreeMap<Uid, usize>,
-    /// How many there were of late.
+    /// How many there were of late, and until when.
     lately: Vec<(Timestamp, usize)>,
 }
 
@@ -65,6 +65,10 @@ impl Gangs {
                 continue;
             };
             let count = bound.members.len();
+            // What was so was so until now.
+            if let Some((until, _)) = bound.lately.last_mut() {
+                *until = now;
+            }
             bound.lately.retain(|(at, _)| now <= *at + STALE_MAX);
             bound.lately.push((now, count));
             let enough = bound.members.iter().filter(|(_, min)| **min <= count);
