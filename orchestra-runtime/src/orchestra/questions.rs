@@ -15,7 +15,7 @@ impl Orchestra {
     /// [`weak_spots`](orchestra_sched::whatif::weak_spots), [moves](orchestra_sched::rebalance::pods) and a
     /// scheduler's own plans. What a builder was told beside the store (where claims can be used) is not in it.
     ///
-    /// Made anew each time, in about a microsecond for each node and pod.
+    /// Made anew each time: it takes a look at every node and pod.
     pub fn snapshot(&self) -> Snapshot {
         let mut builder = SnapshotBuilder::new();
         for namespace in self.caches.namespaces.list() {
@@ -41,7 +41,7 @@ impl Orchestra {
     }
 
     /// What would happen if: asked of the cluster as it is now and of the [scheduler](Self::scheduler) that
-    /// would be asked then. Nothing is touched. The answer may take a second of this thread where it
+    /// would be asked then; among nodes that are equal to it chance may choose another. Nothing is touched. The answer may take a second of this thread where it
     /// moves hundreds of thousands of pods: ask on a thread that may block then.
     ///
     /// ```
