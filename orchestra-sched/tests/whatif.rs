@@ -14,7 +14,7 @@ use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::LabelSelector;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
-use orchestra_sched::place::{Framework, Pending, PlanInputs, Scheduler};
+use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Demand, SnapshotBuilder};
 use orchestra_sched::whatif::{Question, QuestionError, Totals, headroom, weak_spots};
@@ -152,12 +152,16 @@ proptest! {
         let snapshot = build(&nodes, &pods).snapshot(Revision(1));
         let framework = Framework::default();
         let weak = weak_spots(&snapshot, &framework, INPUTS);
+        // A look does not evict. A trial may: room is then held for who evicts, and others find none.
+        let trial = Framework::new(Profile::default().without_preemption());
         let mut strands: Vec<(String, usize)> = Vec::new();
         for (_, row) in snapshot.nodes() {
-            let answer = Question::new().drain([row.name().clone()]).ask(&snapshot, &framework, INPUTS).unwrap();
+            let answer = Question::new().drain([row.name().clone()]).ask(&snapshot, &trial, INPUTS).unwrap();
             if !answer.is_fine() {
                 strands.push((row.name().to_string(), answer.stranded.len()));
             }
+            let evicting = Question::new().drain([row.name().clone()]).ask(&snapshot, &framework, INPUTS).unwrap();
+            prop_assert_eq!(evicting.is_fine(), answer.is_fine());
         }
         strands.sort();
         let found: Vec<(String, usize)> =

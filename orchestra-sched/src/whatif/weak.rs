@@ -45,6 +45,10 @@ pub struct WeakSpots {
 /// A node is passed at a look if each of its pods fits on more nodes now than the node has pods;
 /// then whichever way the others are placed, one is left for it. The rest are tried, at most
 /// [`NODES_TRIED_MAX`].
+///
+/// Nobody is evicted to make room, as whoever is would be stranded instead. [`Question::ask`] lets those evict
+/// who may: it finds the same nodes and zones weak, but may count more pods stranded, since room is then held
+/// for who evicts.
 pub fn weak_spots(snapshot: &Snapshot, framework: &Framework, inputs: PlanInputs) -> WeakSpots {
     let mut weak = WeakSpots::default();
     for zone in zones(snapshot).into_keys() {
