@@ -93,7 +93,9 @@ impl Costs {
 
     /// On any node that has so much.
     pub(super) fn least_to_add(&self, takes: Use) -> i64 {
-        let fits = |node: &&Node| (0..2).all(|r| takes.0[r] <= node.total[r] - node.used[r]);
+        // What is not asked for may be short, as when a node has shrunk under its pods.
+        let has = |node: &Node, r: usize| takes.0[r] <= node.total[r] - node.used[r];
+        let fits = |node: &&Node| (0..2).all(|r| takes.0[r] == 0 || has(node, r));
         let nodes = self.nodes.iter().filter(fits);
         let adds = nodes.map(|node| self.cost(node, takes.0) - node.cost);
         adds.min().unwrap_or(i64::MAX / 4)
