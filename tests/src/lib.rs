@@ -1,5 +1,6 @@
 //! Shared helpers of the whole-system tests.
 
+pub mod commits;
 pub mod facts;
 
 /// The blocks of the guide to ports, compiled and run.

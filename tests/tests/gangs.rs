@@ -8,15 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestra_core::kind::{Container, Node, Pod, Service, gang};
 use orchestra_core::meta::{Condition, ConditionStatus, ObjectKey, condition, set_condition};
-use orchestra_core::port::lease::LeaseStore;
-use orchestra_core::port::store::{
-    Key, ListRequest, Page, Revision, StateStore, StoreError, StoreErrorKind, Txn, Versioned, Watch,
-};
+use orchestra_core::port::store::{Key, Revision, StateStore, StoreError, StoreErrorKind, Txn};
 use orchestra_runtime::agent::NodeView;
 use orchestra_runtime::api::ListParams;
 use orchestra_runtime::prelude::BoxError;
 use orchestra_runtime::sim::{Cluster, Fault, Sim};
 use orchestra_sched::place::Framework;
+use orchestra_tests::commits::{Commits, OnCommit};
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -52,53 +50,31 @@ impl Binds {
     /// A simulation whose store is under this control.
     fn watch(self: &Arc<Self>, sim: Sim) -> Sim {
         let binds = self.clone();
-        sim.store_layer(move |inner| {
-            let binds = binds.clone();
-            Arc::new(Watched { inner, binds })
-        })
+        sim.store_layer(move |inner| Commits::layer(inner, Watched(binds.clone())))
     }
 }
 
 #[derive(Debug)]
-struct Watched {
-    inner: Arc<dyn StateStore>,
-    binds: Arc<Binds>,
-}
+struct Watched(Arc<Binds>);
 
 #[async_trait]
-impl StateStore for Watched {
-    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
-        self.inner.list(request).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+impl OnCommit for Watched {
+    async fn commit(&self, inner: &dyn StateStore, txn: Txn) -> Result<Revision, StoreError> {
         let places = |key: &Key| key.as_str().starts_with("placements/");
         if !txn.writes.iter().any(|write| places(write.key())) {
-            return self.inner.commit(txn).await;
+            return inner.commit(txn).await;
         }
-        let takes = self.binds.takes_ms.load(Ordering::Relaxed);
+        let takes = self.0.takes_ms.load(Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(takes)).await;
-        let land = &self.binds.land;
+        let land = &self.0.land;
         let left = land.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if left.is_err() {
             return Err(StoreError::new(StoreErrorKind::Conflict, "commit"));
         }
-        let landed = self.inner.commit(txn).await;
+        let landed = inner.commit(txn).await;
         let count = u64::from(landed.is_ok());
-        self.binds.landed.fetch_add(count, Ordering::Relaxed);
+        self.0.landed.fetch_add(count, Ordering::Relaxed);
         landed
-    }
-
-    async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.inner.watch(prefix, from).await
-    }
-
-    fn leases(&self) -> Option<&dyn LeaseStore> {
-        self.inner.leases()
     }
 }
 

@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use orchestra_core::chaos::Rates;
 use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::kind::{Container, Deployment, Node, Pod, Probe, Service, Taint, TaintEffect};
-use orchestra_core::port::lease::LeaseStore;
 use orchestra_core::port::store::{
-    Key, ListRequest, Page, Revision, StateStore, StoreError, StoreErrorKind, Txn, Versioned, Watch,
+    ListRequest, Revision, StateStore, StoreError, StoreErrorKind, Txn,
 };
 use orchestra_runtime::agent::NodeView;
 use orchestra_runtime::driver::sim::{Behavior, Match, SimScript, Span};
@@ -18,6 +17,7 @@ use orchestra_runtime::prelude::BoxError;
 use orchestra_runtime::sim::{Chaos, Cluster, Fault, Sim};
 use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
 use orchestra_sched::snapshot::Snapshot;
+use orchestra_tests::commits::{Commits, OnCommit};
 
 fn container() -> Container {
     Container::new("web", "web")
@@ -162,40 +162,21 @@ fn pods_of_a_node_that_falls_silent_leave_their_services_until_it_is_heard_again
 
 /// Answers that it is not known whether a commit landed which makes a node ready, two seconds after it did.
 #[derive(Debug)]
-struct Doubts {
-    inner: Arc<dyn StateStore>,
-    doubts: Arc<AtomicU64>,
-}
+struct Doubts(Arc<AtomicU64>);
 
 #[async_trait]
-impl StateStore for Doubts {
-    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
-        self.inner.list(request).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+impl OnCommit for Doubts {
+    async fn commit(&self, inner: &dyn StateStore, txn: Txn) -> Result<Revision, StoreError> {
         let key = txn.writes.first().map(|write| write.key().clone());
-        let landed = self.inner.commit(txn).await?;
+        let landed = inner.commit(txn).await?;
         let node = key.filter(|key| key.as_str() == "nodes/node-2");
-        let left = self.doubts.load(Ordering::Relaxed).checked_sub(1);
+        let left = self.0.load(Ordering::Relaxed).checked_sub(1);
         if let (Some(_), Some(less)) = (node, left) {
-            self.doubts.store(less, Ordering::Relaxed);
+            self.0.store(less, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_secs(2)).await;
             return Err(StoreError::new(StoreErrorKind::Ambiguous, "commit"));
         }
         Ok(landed)
-    }
-
-    async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.inner.watch(prefix, from).await
-    }
-
-    fn leases(&self) -> Option<&dyn LeaseStore> {
-        self.inner.leases()
     }
 }
 
@@ -205,10 +186,7 @@ fn pods_are_served_again_though_nobody_heard_that_their_node_is_back() {
     let layered = doubts.clone();
     Sim::seed(8)
         .nodes(4)
-        .store_layer(move |inner| {
-            let doubts = layered.clone();
-            Arc::new(Doubts { inner, doubts })
-        })
+        .store_layer(move |inner| Commits::layer(inner, Doubts(layered.clone())))
         .run(async |sim| {
             up(sim, 8).await?;
             sim.fault(Fault::Partition("node-2".into())).await?;
@@ -637,46 +615,22 @@ fn a_view_that_resurrects_is_caught() {
 
 /// Says of one commit in so many that it landed, and drops it.
 #[derive(Debug)]
-struct Loses {
-    inner: Arc<dyn StateStore>,
-    commits: AtomicU64,
-}
+struct Loses(AtomicU64);
 
 #[async_trait]
-impl StateStore for Loses {
-    async fn get(&self, key: &Key) -> Result<Option<Versioned>, StoreError> {
-        self.inner.get(key).await
-    }
-
-    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
-        self.inner.list(request).await
-    }
-
-    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
-        if self.commits.fetch_add(1, Ordering::Relaxed) == 25 {
-            let page = self.inner.list(ListRequest::all("none/")).await?;
+impl OnCommit for Loses {
+    async fn commit(&self, inner: &dyn StateStore, txn: Txn) -> Result<Revision, StoreError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 25 {
+            let page = inner.list(ListRequest::all("none/")).await?;
             return Ok(page.revision);
         }
-        self.inner.commit(txn).await
-    }
-
-    async fn watch(&self, prefix: Key, from: Revision) -> Result<Box<dyn Watch>, StoreError> {
-        self.inner.watch(prefix, from).await
-    }
-
-    fn leases(&self) -> Option<&dyn LeaseStore> {
-        self.inner.leases()
+        inner.commit(txn).await
     }
 }
 
 #[test]
 fn a_store_that_loses_a_write_is_caught() {
-    let sim = Sim::seed(1).store_layer(|inner| {
-        Arc::new(Loses {
-            inner,
-            commits: AtomicU64::new(0),
-        })
-    });
+    let sim = Sim::seed(1).store_layer(|inner| Commits::layer(inner, Loses(AtomicU64::new(0))));
     let found = broken(sim, async |sim| up(sim, 8).await);
     assert_eq!(found, "no-write-lost");
 }
