@@ -465,7 +465,9 @@ impl<'a> Run<'a> {
                         self.settle();
                     }
                     Err(refusals) => {
-                        refused_at[lost.group] = Some(self.log.len());
+                        // What is refused beside the filters is said of this pod alone.
+                        let by_all = refusals.is_empty().then_some(self.log.len());
+                        refused_at[lost.group] = by_all;
                         lost.refusals = refusals;
                         return true;
                     }
