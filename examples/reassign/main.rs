@@ -46,6 +46,11 @@ struct Args {
     /// The file to write the new assignment to.
     #[arg(long)]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    size: generate::Size,
+    /// Writes the made-up cluster to two files of this name, which end in `.model` and `.assignment`.
+    #[arg(long, conflicts_with = "model")]
+    save: Option<PathBuf>,
 }
 
 /// The cheapest assignment that any thread found.
@@ -113,15 +118,24 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         started.elapsed().as_secs_f64()
     );
     if let Some(path) = &args.out {
-        let words: Vec<String> = best.assignment.iter().map(u32::to_string).collect();
-        std::fs::write(path, words.join(" ") + "\n").map_err(|e| about(path, &e))?;
+        let text = roadef::assignment_text(&best.assignment);
+        std::fs::write(path, text).map_err(|e| about(path, &e))?;
     }
     Ok(())
 }
 
 fn load(args: &Args) -> Result<(Problem, Vec<u32>), Box<dyn Error>> {
     let (Some(model), Some(assignment)) = (&args.model, &args.assignment) else {
-        return Ok(generate::cluster(args.seed));
+        let (problem, now) = generate::cluster(args.size, args.seed);
+        if let Some(path) = &args.save {
+            let write = |end, text| {
+                let path = path.with_added_extension(end);
+                std::fs::write(&path, text).map_err(|e| about(&path, &e))
+            };
+            write("model", roadef::problem_text(&problem))?;
+            write("assignment", roadef::assignment_text(&now))?;
+        }
+        return Ok((problem, now));
     };
     let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| about(path, &e));
     let problem = roadef::problem(&read(model)?).map_err(|e| about(model, &e))?;

@@ -170,3 +170,74 @@ pub(crate) fn assignment(text: &str, processes: usize) -> Result<Vec<u32>, Malfo
     words.end()?;
     Ok(machines)
 }
+
+/// What [`problem`] reads.
+pub(crate) fn problem_text(problem: &Problem) -> String {
+    let mut lines = Lines::default();
+    lines.line([problem.resources.len() as i64]);
+    for resource in &problem.resources {
+        lines.line([resource.transient.into(), resource.load_weight]);
+    }
+    let count = problem.machines.len();
+    lines.line([count as i64]);
+    for (m, machine) in problem.machines.iter().enumerate() {
+        let place = [machine.neighbourhood.into(), machine.location.into()];
+        let ways = problem.machine_moves.get(m * count..).unwrap_or_default();
+        let ways = (0..count).map(|other| ways.get(other).map_or(0, |&way| way.into()));
+        let amounts = machine.capacity.iter().chain(&machine.safety).copied();
+        lines.line(place.into_iter().chain(amounts).chain(ways));
+    }
+    lines.line([problem.services.len() as i64]);
+    for service in &problem.services {
+        let of = [service.spread_min.into(), service.depends_on.len() as i64];
+        lines.line(
+            of.into_iter()
+                .chain(service.depends_on.iter().map(|&s| s.into())),
+        );
+    }
+    lines.line([problem.processes.len() as i64]);
+    for process in &problem.processes {
+        let needs = process.needs.iter().copied();
+        lines.line(
+            [process.service.into()]
+                .into_iter()
+                .chain(needs)
+                .chain([process.move_cost]),
+        );
+    }
+    lines.line([problem.balances.len() as i64]);
+    for balance in &problem.balances {
+        lines.line([balance.first as i64, balance.second as i64, balance.target]);
+        lines.line([balance.weight]);
+    }
+    let weights = problem.weights;
+    lines.line([
+        weights.process_move,
+        weights.service_move,
+        weights.machine_move,
+    ]);
+    lines.text
+}
+
+/// What [`assignment`] reads.
+pub(crate) fn assignment_text(assignment: &[u32]) -> String {
+    let mut lines = Lines::default();
+    lines.line(assignment.iter().map(|&machine| machine.into()));
+    lines.text
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn line(&mut self, numbers: impl IntoIterator<Item = i64>) {
+        for (at, number) in numbers.into_iter().enumerate() {
+            let between = if at > 0 { " " } else { "" };
+            self.text += between;
+            self.text += &number.to_string();
+        }
+        self.text.push('\n');
+    }
+}
