@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::Model;
+use super::{Balance, Model};
 
 /// What an assignment costs, by term. Weighted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -168,6 +168,19 @@ impl Model {
         }
         cost.service_move = self.weights.service_move * moved_of.into_iter().max().unwrap_or(0);
         cost
+    }
+
+    /// What every assignment costs at least: all machines taken for one, and nothing moved.
+    pub fn lower_bound(&self) -> i64 {
+        let needed = |r: usize| (0..self.processes).map(|p| self.needs(p)[r]).sum::<i64>();
+        let all = |amounts: &[i64], r| amounts.iter().skip(r).step_by(self.resources).sum::<i64>();
+        let room: Vec<i64> = (0..self.resources)
+            .map(|r| all(&self.capacity, r) - needed(r))
+            .collect();
+        let load = |(r, weight)| weight * (all(&self.slack, r) - room[r]).max(0);
+        let load = self.load_weight.iter().enumerate().map(load).sum::<i64>();
+        let missing = |b: &Balance| b.weight * (b.target * room[b.first] - room[b.second]).max(0);
+        load + self.balances.iter().map(missing).sum::<i64>()
     }
 
     /// Every constraint that an assignment breaks. Looks at everything.

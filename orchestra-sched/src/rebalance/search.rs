@@ -173,10 +173,12 @@ impl<'a> Search<'a> {
     }
 
     fn try_shift(&mut self, p: usize, to: u32, allowed: i64) {
-        let Some(by) = self.state.shift(p, to) else {
-            return;
-        };
-        if by + self.held(p, to) <= allowed {
+        let allowed = allowed - self.held(p, to);
+        if self
+            .state
+            .shift(p, to, allowed)
+            .is_some_and(|by| by <= allowed)
+        {
             self.state.apply_shift(p, to);
             self.changed.push(p as u32);
             self.look();
@@ -190,10 +192,12 @@ impl<'a> Search<'a> {
             return;
         }
         let q = on[below(self.rng.next_u64(), on.len())] as usize;
-        let Some(by) = self.state.swap(p, q) else {
-            return;
-        };
-        if by + self.held(p, to) + self.held(q, self.state.at[p]) <= allowed {
+        let allowed = allowed - self.held(p, to) - self.held(q, self.state.at[p]);
+        if self
+            .state
+            .swap(p, q, allowed)
+            .is_some_and(|by| by <= allowed)
+        {
             self.state.apply_swap(p, q);
             self.changed.extend([p as u32, q as u32]);
             self.look();
@@ -241,7 +245,7 @@ fn mean_difference(state: &State<'_>, rng: &mut Pcg64) -> i64 {
         let p = below(rng.next_u64(), model.processes);
         let to = below(rng.next_u64(), model.machines) as u32;
         if state.at.get(p).is_some_and(|&at| at != to)
-            && let Some(by) = state.shift(p, to)
+            && let Some(by) = state.shift(p, to, i64::MAX)
         {
             sum += i128::from(by.unsigned_abs());
             count += 1;

@@ -3,8 +3,8 @@
 use super::Model;
 use super::model::NONE;
 
-/// Two processes that would change places, or one that would move: not allowed, or the difference
-/// it makes to the cost.
+/// Two processes that would change places, or one that would move: the difference it makes to the
+/// cost; `None` if it is not allowed or found to be more than was asked for.
 pub(super) type Difference = Option<i64>;
 
 /// An allowed assignment. Every change keeps it allowed.
@@ -13,6 +13,8 @@ pub(super) struct State<'a> {
     pub(super) model: &'a Model,
     /// By process.
     pub(super) at: Vec<u32>,
+    /// By process: what it costs that it moved, the service's share left out.
+    paid: Vec<i64>,
     /// By machine: its capacity less its use, then the same less what moved away still holds.
     room: Vec<i64>,
     /// By machine: what its use costs.
@@ -54,6 +56,7 @@ impl<'a> State<'a> {
         let mut state = Self {
             model,
             at: model.origin.clone(),
+            paid: vec![0; model.processes],
             room,
             price: vec![0; model.machines],
             on: vec![Vec::new(); model.machines],
@@ -97,12 +100,24 @@ impl<'a> State<'a> {
         &self.on[machine as usize]
     }
 
-    /// What changes if `p` moves to `to`, where it is not.
-    pub(super) fn shift(&self, p: usize, to: u32) -> Difference {
+    /// What changes if `p` moves to `to`, where it is not; of interest only up to `limit`.
+    ///
+    /// What is quick to tell comes first: the rules of services and the prices of moves lie all over
+    /// the memory.
+    pub(super) fn shift(&self, p: usize, to: u32, limit: i64) -> Difference {
         let model = self.model;
         let from = self.at[p];
         let free = self.free_of(to as usize);
         if (model.enters(p, to).iter().zip(free)).any(|(enters, free)| enters > free) {
+            return None;
+        }
+        let needs = model.needs(p);
+        let (room_from, room_to) = (self.room_of(from as usize), self.room_of(to as usize));
+        let used = model.price(from as usize, |r| room_from[r] + needs[r])
+            + model.price(to as usize, |r| room_to[r] - needs[r])
+            - self.price[from as usize]
+            - self.price[to as usize];
+        if used - self.paid[p] - model.weights.service_move > limit {
             return None;
         }
         let service = model.service[p] as usize;
@@ -113,18 +128,13 @@ impl<'a> State<'a> {
         if self.moved as i64 + moves > i64::from(model.moves_max) {
             return None;
         }
-        let needs = model.needs(p);
-        let (room_from, room_to) = (self.room_of(from as usize), self.room_of(to as usize));
-        let used = model.price(from as usize, |r| room_from[r] + needs[r])
-            + model.price(to as usize, |r| room_to[r] - needs[r])
-            - self.price[from as usize]
-            - self.price[to as usize];
-        let moving = model.move_price(p, to) - model.move_price(p, from);
+        let moving = model.move_price(p, to) - self.paid[p];
         Some(used + moving + self.most_moved([(service, moves), (service, 0)]))
     }
 
-    /// What changes if `p` and `q`, on different machines, change places.
-    pub(super) fn swap(&self, p: usize, q: usize) -> Difference {
+    /// What changes if `p` and `q`, on different machines, change places; of interest only up to
+    /// `limit`.
+    pub(super) fn swap(&self, p: usize, q: usize, limit: i64) -> Difference {
         let model = self.model;
         let (a, b) = (self.at[p], self.at[q]);
         let fits = |enters: &[i64], leaves: &[i64], machine: u32| {
@@ -135,6 +145,15 @@ impl<'a> State<'a> {
         if !fits(model.enters(p, b), model.enters(q, b), b)
             || !fits(model.enters(q, a), model.enters(p, a), a)
         {
+            return None;
+        }
+        let (needs_p, needs_q) = (model.needs(p), model.needs(q));
+        let (room_a, room_b) = (self.room_of(a as usize), self.room_of(b as usize));
+        let used = model.price(a as usize, |r| room_a[r] + needs_p[r] - needs_q[r])
+            + model.price(b as usize, |r| room_b[r] + needs_q[r] - needs_p[r])
+            - self.price[a as usize]
+            - self.price[b as usize];
+        if used - self.paid[p] - self.paid[q] - 2 * model.weights.service_move > limit {
             return None;
         }
         let (s, t) = (model.service[p] as usize, model.service[q] as usize);
@@ -153,14 +172,7 @@ impl<'a> State<'a> {
         if self.moved as i64 + moves_p + moves_q > i64::from(model.moves_max) {
             return None;
         }
-        let (needs_p, needs_q) = (model.needs(p), model.needs(q));
-        let (room_a, room_b) = (self.room_of(a as usize), self.room_of(b as usize));
-        let used = model.price(a as usize, |r| room_a[r] + needs_p[r] - needs_q[r])
-            + model.price(b as usize, |r| room_b[r] + needs_q[r] - needs_p[r])
-            - self.price[a as usize]
-            - self.price[b as usize];
-        let moving = model.move_price(p, b) - model.move_price(p, a) + model.move_price(q, a)
-            - model.move_price(q, b);
+        let moving = model.move_price(p, b) - self.paid[p] + model.move_price(q, a) - self.paid[q];
         Some(used + moving + self.most_moved([(s, moves_p), (t, moves_q)]))
     }
 
@@ -257,10 +269,9 @@ impl<'a> State<'a> {
         let model = self.model;
         let from = self.at[p];
         let service = model.service[p] as usize;
-        let (moves, change) = (
-            self.moves(p, to),
-            model.move_price(p, to) - model.move_price(p, from),
-        );
+        let price = model.move_price(p, to);
+        let (moves, change) = (self.moves(p, to), price - self.paid[p]);
+        self.paid[p] = price;
         self.give(p, from);
         self.take(p, to);
         self.unlist(p, from);

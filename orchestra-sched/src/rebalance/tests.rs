@@ -134,10 +134,18 @@ fn differences_are_those_of_whole_prices() {
             if at == state.at {
                 continue;
             }
-            let difference = match swap {
-                true => state.swap(p, q),
-                false => state.shift(p, to),
+            let up_to = |limit| match swap {
+                true => state.swap(p, q, limit),
+                false => state.shift(p, to, limit),
             };
+            let difference = up_to(i64::MAX);
+            if let Some(by) = difference {
+                assert_eq!(
+                    up_to(by),
+                    difference,
+                    "seed {seed}: a limit hides nothing below"
+                );
+            }
             let whole = model.to_outside(&at);
             let broken = model.violations(&whole);
             match difference {
@@ -202,6 +210,7 @@ fn small_problems_are_solved_to_the_end() {
         assert!(cost <= model.cost(&assignment).total());
         let cheapest = cheapest(&model);
         assert!(cost >= cheapest);
+        assert!(cheapest >= model.lower_bound());
         solved += usize::from(cost == cheapest);
     }
     // Some lie behind a change of three at once, which the search does not try.
