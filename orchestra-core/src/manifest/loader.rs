@@ -34,6 +34,7 @@ pub struct Loader {
     kinds: Vec<KnownKind>,
     namespace: SmolStr,
     pub(super) skip_unknown_kinds: bool,
+    skip_unknown_fields: bool,
 }
 
 /// A kind that a loader knows, and how it reads it.
@@ -80,13 +81,14 @@ impl Default for Loader {
 }
 
 impl Loader {
-    /// Accepts the kinds of this crate, refuses others, and puts objects without a namespace into
-    /// `default`.
+    /// Accepts the kinds of this crate and their fields, refuses others, and puts objects without a
+    /// namespace into `default`.
     pub fn new() -> Self {
         Self {
             kinds: built_in(),
             namespace: "default".into(),
             skip_unknown_kinds: false,
+            skip_unknown_fields: false,
         }
     }
 
@@ -115,6 +117,15 @@ impl Loader {
         self
     }
 
+    /// Leaves out fields that no kind has and reports them in [`Manifests::unhonoured`], instead of
+    /// refusing the text: for manifests that were written for a later version. A misspelt `replicas`
+    /// then counts as left out.
+    #[must_use]
+    pub fn skip_unknown_fields(mut self) -> Self {
+        self.skip_unknown_fields = true;
+        self
+    }
+
     /// Reads a text: YAML with any number of documents, JSON values one after another, lists of
     /// objects, and objects of kind `List`.
     ///
@@ -132,7 +143,7 @@ impl Loader {
         if load.problems.is_empty() {
             Ok(load.found)
         } else {
-            Err(ManifestError::new(load.problems, load.found.unhonoured))
+            Err(ManifestError::new(load.problems))
         }
     }
 
@@ -147,7 +158,7 @@ impl Loader {
             Err(error) => {
                 let mut load = Load::of(self);
                 load.malformed(not_utf8(bytes, error.valid_up_to()));
-                Err(ManifestError::new(load.problems, Vec::new()))
+                Err(ManifestError::new(load.problems))
             }
         }
     }
@@ -381,6 +392,9 @@ impl<'a> Load<'a> {
         };
         let mut reading = Reading::new(place, base, &self.loader.namespace);
         let object = reading.any(node, self.loader);
+        if !self.loader.skip_unknown_fields {
+            reading.refuse_unknown();
+        }
         if let Some(named) = reading.named.take() {
             if let Some(first) = self.met.get(&named) {
                 let problem = format!("the same object stands at {first} already");

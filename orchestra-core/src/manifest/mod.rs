@@ -1,27 +1,39 @@
 //! YAML and JSON documents in, typed objects out, with a report of what is not honoured.
 //!
 //! A text is taken as a whole or refused as a whole, with every problem named by document, line,
-//! object, path, value and remedy. What it says beyond what is honoured never goes in silence: see
+//! object, path, value and remedy. A field that no kind has is such a problem, as for `kubectl`; a
+//! field of Kubernetes that nothing here acts on is none, but never goes in silence: see
 //! [`Manifests::unhonoured`].
 //!
 //! ```
-//! use orchestra_core::kind::Namespace;
+//! use orchestra_core::kind::Deployment;
 //! use orchestra_core::manifest;
 //!
-//! let found = manifest::load("
-//! apiVersion: v1
-//! kind: Namespace
-//! metadata: {name: shop}
-//! colour: green
-//! ")?;
-//! assert_eq!(found.of::<Namespace>().next().map(|n| n.metadata.name.as_str()), Some("shop"));
+//! let text = "
+//! apiVersion: apps/v1
+//! kind: Deployment
+//! metadata: {name: web}
+//! spec:
+//!   replcas: 3
+//!   selector: {matchLabels: {app: web}}
+//!   template:
+//!     metadata: {labels: {app: web}}
+//!     spec:
+//!       containers: [{name: web, image: web, tty: true}]
+//! ";
+//! let refused = manifest::load(text).expect_err("no such field");
 //! assert_eq!(
-//!     found.unhonoured[0].to_string(),
-//!     "document 1, line 5, Namespace shop: colour is not a known field"
+//!     refused.to_string(),
+//!     "document 1, line 6, Deployment web: spec.replcas: is not a known field; did you mean replicas?"
 //! );
 //!
-//! let refused = manifest::load("{apiVersion: v1, kind: Namepsace}").expect_err("no such kind");
-//! assert!(refused.to_string().contains("did you mean Namespace?"));
+//! let found = manifest::load(&text.replace("replcas", "replicas"))?;
+//! assert_eq!(found.of::<Deployment>().next().map(|web| web.spec.replicas), Some(Some(3)));
+//! assert_eq!(
+//!     found.unhonoured[0].to_string(),
+//!     "document 1, line 11, Deployment web: spec.template.spec.containers[0].tty is not acted on: \
+//!      containers get no terminal"
+//! );
 //! # Ok::<(), manifest::ManifestError>(())
 //! ```
 

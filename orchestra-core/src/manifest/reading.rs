@@ -32,8 +32,10 @@ pub(super) struct Reading<'a> {
     pub(super) namespace: &'a SmolStr,
     pub(super) problems: Vec<Problem>,
     pub(super) unhonoured: Vec<Unhonoured>,
-    /// The paths of those.
+    /// The paths of those, and of fields that ask for what happens anyway.
     told: BTreeSet<String>,
+    /// The paths of misspelt fields that a problem names already.
+    blamed: BTreeSet<String>,
     /// What the object is, once that is known: its kind, and what tells it from others of that.
     pub(super) named: Option<(&'static str, String)>,
 }
@@ -47,6 +49,7 @@ impl<'a> Reading<'a> {
             problems: Vec::new(),
             unhonoured: Vec::new(),
             told: BTreeSet::new(),
+            blamed: BTreeSet::new(),
             named: None,
         }
     }
@@ -96,8 +99,12 @@ impl<'a> Reading<'a> {
                 // First, for it knows more of a field than that it is unknown.
                 if known.built_in {
                     for (path, instead) in unhonoured::find(kind, node) {
-                        let line = node.line_at(&path);
-                        self.not_honoured(line, path, Reason::NotActedOn(instead));
+                        if let Some(instead) = instead {
+                            let line = node.line_at(&path);
+                            self.not_honoured(line, path, Reason::NotActedOn(instead));
+                        } else {
+                            self.told.insert(self.full_path(path));
+                        }
                     }
                 }
                 let object = (known.read)(node, self);
@@ -231,7 +238,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Where a field is missing, or one of several, somebody may have written it in another way.
-    fn add_misspelt(&self, error: &mut FieldError) {
+    fn add_misspelt(&mut self, error: &mut FieldError) {
         let missing = self.full_path(error.path.clone());
         let written = self.unhonoured.iter().find_map(|field| {
             let Reason::Misspelt(meant) = field.reason else {
@@ -242,10 +249,44 @@ impl<'a> Reading<'a> {
             let it = format!("{parent}{joint}{meant}") == missing;
             let one_of =
                 parent == missing && (names(&error.problem, meant) || names(&error.remedy, meant));
-            (it || one_of).then_some((&field.path, meant))
+            (it || one_of).then_some((field.path.clone(), meant))
         });
         if let Some((written, meant)) = written {
             error.remedy = format!("{}; did you mean {meant} by {written}?", error.remedy);
+            self.blamed.insert(written);
+        }
+    }
+
+    /// Makes problems of the fields that are not known, except those of a status, which nobody takes
+    /// from a text, and those that a problem names.
+    pub(super) fn refuse_unknown(&mut self) {
+        let status = self.full_path("status".to_owned());
+        let of_status = |path: &str| {
+            path.strip_prefix(status.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        let all = std::mem::take(&mut self.unhonoured);
+        for Unhonoured {
+            place,
+            path,
+            reason,
+        } in all
+        {
+            let remedy = match reason {
+                Reason::Misspelt(meant) => format!("did you mean {meant}?"),
+                Reason::UnknownField => "leave it out, or load with skip_unknown_fields".to_owned(),
+                _ => String::new(),
+            };
+            if remedy.is_empty() || of_status(&path) {
+                self.unhonoured.push(Unhonoured {
+                    place,
+                    path,
+                    reason,
+                });
+            } else if !self.blamed.contains(&path) {
+                let field = FieldError::new(path, "", "is not a known field", remedy);
+                self.problems.push(Problem { place, field });
+            }
         }
     }
 

@@ -60,23 +60,13 @@ pub struct ManifestError {
     pub problems: Vec<Problem>,
     /// How many more there are.
     pub more: usize,
-    /// Fields that are not known, in the order of the text; the first 100. They are no reason to
-    /// refuse it, but may be why something is missing.
-    pub unknown: Vec<Unhonoured>,
 }
 
 impl ManifestError {
-    pub(super) fn new(mut problems: Vec<Problem>, mut unhonoured: Vec<Unhonoured>) -> Self {
+    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
         let more = problems.len().saturating_sub(PROBLEMS_MAX);
         problems.truncate(PROBLEMS_MAX);
-        unhonoured
-            .retain(|field| matches!(field.reason, Reason::UnknownField | Reason::Misspelt(_)));
-        unhonoured.truncate(PROBLEMS_MAX);
-        Self {
-            problems,
-            more,
-            unknown: unhonoured,
-        }
+        Self { problems, more }
     }
 }
 
@@ -98,9 +88,6 @@ impl fmt::Display for ManifestError {
         if self.more > 0 {
             write!(f, "\nand {} more", self.more)?;
         }
-        for unknown in &self.unknown {
-            write!(f, "\n{unknown}")?;
-        }
         Ok(())
     }
 }
@@ -120,9 +107,10 @@ pub struct Unhonoured {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No such field; a typing error, or one that exists elsewhere only.
+    /// No such field; a typing error, or one that exists elsewhere only. Only in a `status`, or where
+    /// the loader [skips unknown fields](super::Loader::skip_unknown_fields): it refuses them else.
     UnknownField,
-    /// No such field, but one of this name, which is much like it.
+    /// As before, and there is one of this name, which is much like it.
     Misspelt(&'static str),
     /// Nothing acts on the field. Says what happens instead.
     NotActedOn(&'static str),

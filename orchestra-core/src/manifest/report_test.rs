@@ -34,7 +34,7 @@ spec:
         volumeMounts:
         - {name: config, mountPath: /etc/front, readOnly: true}
         - {name: pictures, mountPath: /pictures}
-        livenessprobe: {httpGet: {path: /, port: 8080}}
+        livenessProbe: {httpGet: {path: /, port: 8080}}
       volumes:
       - name: config
         configMap: {name: front, defaultMode: 0440}
@@ -78,7 +78,6 @@ document 1, line 22, Deployment front: spec.template.spec.containers[0].imagePul
 document 1, line 23, Deployment front: spec.template.spec.containers[0].ports[0].hostPort is not acted on: pods that ask for the same one are kept apart; nothing listens there
 document 1, line 24, Deployment front: spec.template.spec.containers[0].securityContext is not acted on: containers run as the user of the agent
 document 1, line 26, Deployment front: spec.template.spec.containers[0].volumeMounts[0].readOnly is not acted on: containers see the files of the host; the mount's variable leads there
-document 1, line 28, Deployment front: spec.template.spec.containers[0].livenessprobe is not a known field; did you mean livenessProbe?
 document 1, line 31, Deployment front: spec.template.spec.volumes[0].configMap.defaultMode is not acted on: files get the permissions that the agent's files get
 document 1, line 33, Deployment front: spec.template.spec.volumes[1].gcePersistentDisk is not acted on: there is no such storage; a pod that asks for it does not start
 document 2, line 39, Service front: spec.type is not acted on: services are reached within the cluster

@@ -235,9 +235,9 @@ fn pod_spec_path(kind: &str) -> Option<&'static str> {
     })
 }
 
-/// The paths of `object` that nothing acts on, with what happens instead, in the order of the
-/// text.
-pub(super) fn find(kind: &str, object: &Node) -> Vec<(String, &'static str)> {
+/// The paths of `object` that nothing acts on, with what happens instead, or nothing where they ask
+/// for nothing else.
+pub(super) fn find(kind: &str, object: &Node) -> Vec<(String, Option<&'static str>)> {
     let mut found = Vec::new();
     let own = KINDS.iter().filter(|(name, _)| *name == kind);
     let own = own.flat_map(|(_, rows)| rows.iter());
@@ -267,7 +267,7 @@ fn look<'a>(
     node: &Node,
     base: &str,
     rows: impl IntoIterator<Item = &'a Row>,
-    found: &mut Vec<(String, &'static str)>,
+    found: &mut Vec<(String, Option<&'static str>)>,
 ) {
     for (pattern, instead) in rows {
         let (pattern, spared) = pattern.split_once('!').unwrap_or((pattern, ""));
@@ -277,9 +277,7 @@ fn look<'a>(
             } else {
                 !matches!(node.describe().as_str(), "" | "null") && node.describe() != spared
             };
-            if said {
-                found.push((path, *instead));
-            }
+            found.push((path, said.then_some(*instead)));
         });
     }
 }
@@ -347,7 +345,7 @@ mod tests {
         let node: Node = serde_saphyr::from_str(text).unwrap();
         find(kind, &node)
             .into_iter()
-            .map(|(path, _)| path)
+            .filter_map(|(path, instead)| instead.map(|_| path))
             .collect()
     }
 
