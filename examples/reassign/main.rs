@@ -20,16 +20,28 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use orchestra_examples::files::{Output, read_text};
 use orchestra_sched::rebalance::{Model, PROGRESS_DONE, Problem, Search};
 use orchestra_sched::rng::PlanRng;
 
+/// What `--help` says of the files.
+const FORMAT: &str = "\
+The format is that of the ROADEF/EURO challenge 2012 (https://www.roadef.org/challenge/2012/): whole numbers
+between spaces and line ends, in this order. How many resources; of each, whether it is transient (0, 1) and the
+weight of its load. How many machines; of each, neighbourhood, location, the capacity and then the safety capacity
+of every resource, and the cost of a move from it to every machine. How many services; of each, over how many
+locations it spreads at least, and how many services it depends on and which. How many processes; of each, its
+service, what it needs of every resource, and the cost of moving it. How many balances; of each, two resources,
+target and weight. The weights of process, service and machine moves. --save writes an example.";
+
 /// Moves processes between machines so that everything costs less.
 #[derive(Debug, Parser)]
+#[command(after_help = FORMAT)]
 struct Args {
-    /// The machines, services and processes. Left out: a small cluster is made up.
+    /// The machines, services and processes, in the format below. Left out: a small cluster is made up.
     #[arg(requires = "assignment")]
     model: Option<PathBuf>,
-    /// Which machine each process runs on now.
+    /// Which machine each process runs on now: one number a process, the first machine is 0.
     assignment: Option<PathBuf>,
     /// How long it may take, reading and writing included, in seconds.
     #[arg(long, default_value_t = 3.0)]
@@ -37,8 +49,8 @@ struct Args {
     /// Where chance begins. Every search has a seed of its own from there on.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many searches run side by side.
-    #[arg(long, default_value_t = 2)]
+    /// How many searches run side by side, 1 to 256.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
     threads: u64,
     /// How many processes may move. Left out: any number.
     #[arg(long)]
@@ -77,6 +89,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         .map_err(|_| "--seconds must be a number from 0")?;
     // So that the answer is checked and written when the time is up.
     let limit = limit - limit / LEFT_FOR_THE_END;
+    // Not after the search that a folder is missing.
+    let output = args.out.as_ref().map(Output::open).transpose()?;
     let (mut problem, assignment) = load(args)?;
     problem.moves_max = args.moves;
     let model = Model::new(&problem, &assignment)?;
@@ -95,7 +109,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         cost: before.total(),
         assignment,
     });
-    let threads = args.threads.max(1);
+    let threads = args.threads;
     let rounds = rounds(&model, limit.saturating_sub(started.elapsed()));
     std::thread::scope(|scope| {
         for nth in 0..threads {
@@ -121,9 +135,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         100.0 * (before.total() - cost.total()) as f64 / before.total().max(1) as f64,
         started.elapsed().as_secs_f64()
     );
-    if let Some(path) = &args.out {
-        let text = roadef::assignment_text(&best.assignment);
-        std::fs::write(path, text).map_err(|e| about(path, &e))?;
+    if let Some(output) = output {
+        output.write(&roadef::assignment_text(&best.assignment))?;
     }
     Ok(())
 }
@@ -132,18 +145,14 @@ fn load(args: &Args) -> Result<(Problem, Vec<u32>), Box<dyn Error>> {
     let (Some(model), Some(assignment)) = (&args.model, &args.assignment) else {
         let (problem, now) = generate::cluster(args.size, args.seed);
         if let Some(path) = &args.save {
-            let write = |end, text| {
-                let path = path.with_added_extension(end);
-                std::fs::write(&path, text).map_err(|e| about(&path, &e))
-            };
-            write("model", roadef::problem_text(&problem))?;
-            write("assignment", roadef::assignment_text(&now))?;
+            let open = |end| Output::open(path.with_added_extension(end));
+            open("model")?.write(&roadef::problem_text(&problem))?;
+            open("assignment")?.write(&roadef::assignment_text(&now))?;
         }
         return Ok((problem, now));
     };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| about(path, &e));
-    let problem = roadef::problem(&read(model)?).map_err(|e| about(model, &e))?;
-    let now = roadef::assignment(&read(assignment)?, problem.processes.len())
+    let problem = roadef::problem(&read_text(model)?).map_err(|e| about(model, &e))?;
+    let now = roadef::assignment(&read_text(assignment)?, problem.processes.len())
         .map_err(|e| about(assignment, &e))?;
     Ok((problem, now))
 }

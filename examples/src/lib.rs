@@ -1,5 +1,7 @@
 //! Programs that show orchestra at work; see the folders beside this file. Here is what they share.
 
+pub mod files;
+
 use std::panic;
 use std::process;
 

@@ -5,9 +5,8 @@
 //!     --policy orchestra,fgd --out placement.csv [--tie-rank T.csv] [--plot out.svg]
 //! ```
 //!
-//! Without files it plays a small trace that it makes up. `--policy` takes `best-fit`, `dot-product`,
-//! `fgd`, `first-fit`, `gpu-clustering`, `gpu-packing`, `orchestra`, `random`, and `most-cpu`, which
-//! `plugin.rs` adds to show how. With several, placements go to `placement-POLICY.csv`.
+//! Without files it plays a small trace that it makes up. `--policy` takes what `--help` lists, among them
+//! `most-cpu`, which `plugin.rs` adds to show how. With several, placements go to `placement-POLICY.csv`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,13 +15,13 @@ mod plugin;
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use orchestra_examples::files::{Output, read_text};
 use orchestra_sched::trace::{Outcome, Policies, Trace, play};
 
 /// Loads at which the summary looks, in percent of all devices.
@@ -43,14 +42,16 @@ struct Args {
     /// Which node wins among equals: sn, tie_rank, lowest first.
     #[arg(long, requires = "pods")]
     tie_rank: Option<PathBuf>,
-    /// Which policies, several with commas or by saying it again.
+    // Its help is made of what there is.
     #[arg(
         long,
+        help = policies_help(),
         value_delimiter = ',',
         default_value = "orchestra,fgd,first-fit,best-fit,dot-product,random"
     )]
     policy: Vec<String>,
-    /// Where to write what went where: pod, node, gpus.
+    /// Where to write what went where: pod, node, gpus. With several policies each has a file of its
+    /// own: for fgd, `placement.csv` becomes `placement-fgd.csv`.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Where to draw allocation and fragmentation against the load that came, as SVG.
@@ -72,17 +73,40 @@ fn main() -> ExitCode {
     }
 }
 
+fn policies() -> Policies {
+    Policies::known().with("most-cpu", plugin::most_cpu)
+}
+
+fn policies_help() -> String {
+    let all = policies();
+    let all: Vec<&str> = all.names().collect();
+    format!(
+        "Which policies, several with commas or by saying it again: {}",
+        all.join(", ")
+    )
+}
+
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let trace = load(args)?;
-    let policies = Policies::known().with("most-cpu", plugin::most_cpu);
+    let policies = policies();
     // A name that is not known is told before anything is played.
     for name in &args.policy {
         if !policies.names().any(|known| known == name) {
             policies.make(name, &trace)?;
         }
     }
-    let mut outcomes = Vec::new();
+    // And so is where nothing can be written.
+    let mut outputs = Vec::new();
     for name in &args.policy {
+        outputs.push(match &args.out {
+            Some(out) if args.policy.len() > 1 => Some(Output::open(beside(out, name))?),
+            Some(out) => Some(Output::open(out)?),
+            None => None,
+        });
+    }
+    let chart = args.plot.as_ref().map(Output::open).transpose()?;
+    let mut outcomes = Vec::new();
+    for (name, output) in args.policy.iter().zip(outputs) {
         let began = Instant::now();
         let policy = policies.make(name, &trace)?;
         let bar = progress(name, trace.pods.len());
@@ -93,18 +117,16 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         });
         bar.finish_and_clear();
         println!("{}", summary(&outcome, began.elapsed().as_secs_f64()));
-        if let Some(out) = &args.out {
-            let out = if args.policy.len() > 1 {
-                beside(out, name)
-            } else {
-                out.clone()
-            };
-            fs::write(&out, placement(&trace, &outcome)).map_err(|e| at(&out, e))?;
+        if let Some(output) = output {
+            let path = output.path().to_owned();
+            output.write(&placement(&trace, &outcome))?;
+            println!("{:>15}  written to {}", "", path.display());
         }
         outcomes.push(outcome);
     }
-    if let Some(path) = &args.plot {
-        plot::draw(path, &outcomes).map_err(|e| format!("{}: {e}", path.display()))?;
+    if let Some(chart) = chart {
+        let path = chart.path().to_owned();
+        chart.write(&plot::draw(&outcomes)?)?;
         println!("drawn to {}", path.display());
     }
     Ok(())
@@ -115,17 +137,16 @@ fn load(args: &Args) -> Result<Trace, Box<dyn Error>> {
         println!("no --nodes and --pods: playing a small trace that is made up");
         return Ok(Trace::generated(args.seed));
     };
-    let read = |path: &Path| fs::read_to_string(path).map_err(|e| at(path, e));
-    let mut trace = Trace::openb(&read(nodes)?, &read(pods)?).map_err(|error| {
+    let mut trace = Trace::openb(&read_text(nodes)?, &read_text(pods)?).map_err(|error| {
         let of_nodes = error.table == Trace::NODES;
         at(if of_nodes { nodes } else { pods }, error)
     })?;
     if let Some(path) = &args.workload {
-        let workload = read(path)?;
+        let workload = read_text(path)?;
         trace = trace.with_workload(&workload).map_err(|e| at(path, e))?;
     }
     if let Some(path) = &args.tie_rank {
-        let ranks = read(path)?;
+        let ranks = read_text(path)?;
         trace = trace.with_ranks(&ranks).map_err(|e| at(path, e))?;
     }
     println!(
@@ -153,7 +174,11 @@ fn progress(name: &str, pods: usize) -> ProgressBar {
 /// One line: what was in use and in fragments at each load, and who found no node.
 fn summary(outcome: &Outcome, seconds: f64) -> String {
     let mut line = format!("{:>15}", outcome.policy);
-    for load in LOADS {
+    if outcome.capacity_milli == 0 {
+        line += "  no node has a device;";
+    }
+    let loads = LOADS.iter().filter(|_| outcome.capacity_milli > 0);
+    for &load in loads {
         if let (Some(used), Some(fragment)) =
             (outcome.allocated_at(load), outcome.fragmented_at(load))
         {
@@ -163,7 +188,9 @@ fn summary(outcome: &Outcome, seconds: f64) -> String {
             );
         }
     }
-    if let Some(last) = outcome.points.last() {
+    if let Some(last) = outcome.points.last()
+        && outcome.capacity_milli > 0
+    {
         let _ = write!(
             line,
             "  at the end ({:.0} %): {:.2} used;",

@@ -1,7 +1,6 @@
 //! Allocation and fragmentation against the load that came.
 
 use std::error::Error;
-use std::path::Path;
 
 use orchestra_sched::trace::{Outcome, Point};
 use plotters::prelude::*;
@@ -11,9 +10,10 @@ const CHART: (u32, u32) = (760, 460);
 /// Where the axis of a full cluster begins, in percent of all devices.
 const LEFT: f64 = 80.0;
 
-/// Draws one chart above the other, one line a policy.
-pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Error>> {
-    let root = SVGBackend::new(path, (CHART.0, 2 * CHART.1)).into_drawing_area();
+/// One chart above the other, one line a policy, as SVG.
+pub(crate) fn draw(outcomes: &[Outcome]) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    let root = SVGBackend::with_string(&mut text, (CHART.0, 2 * CHART.1)).into_drawing_area();
     root.fill(&WHITE)?;
     let (above, below) = root.split_vertically(CHART.1);
     lines(&above, "devices in use, %", outcomes, Outcome::used_percent)?;
@@ -24,7 +24,8 @@ pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<(), Box<dyn Erro
         Outcome::fragment_percent,
     )?;
     root.present()?;
-    Ok(())
+    drop((above, below, root));
+    Ok(text)
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;

@@ -250,7 +250,7 @@ fn nodes() -> impl Strategy<Value = Vec<PlainNode>> {
         devices: vec![1_000; devices],
         model: MODELS[model],
     });
-    vec(node, 0..6)
+    vec(node, 1..6)
 }
 
 fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
@@ -272,7 +272,7 @@ fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
             _ => "",
         },
     });
-    vec(pod, 0..50)
+    vec(pod, 1..50)
 }
 
 proptest! {
@@ -367,7 +367,10 @@ fn tables_that_cannot_be_read_say_where() {
         pods(",1,1,1,500,"),
         pods("p1,1,99999999999999999999,1,500,"),
         Trace::openb("", PODS).unwrap_err().to_string(),
-        Trace::openb("sn,cpu_milli\n", PODS)
+        Trace::openb("sn,cpu_milli\nn0,1\n", PODS)
+            .unwrap_err()
+            .to_string(),
+        Trace::openb("\u{feff}sn,cpu_milli\n\n", PODS)
             .unwrap_err()
             .to_string(),
         ranks("sn,tie_rank\nn7,1"),
@@ -385,6 +388,7 @@ fn tables_that_cannot_be_read_say_where() {
         r#"pods, line 3, column 3 (memory_mib): "99999999999999999999" is no whole number from 0 to 8589934592"#,
         r#"nodes, line 1: "" is no header; begin with the names of the columns"#,
         r#"nodes, line 1: "sn,cpu_milli" lacks a column memory_mib; add it"#,
+        r#"nodes, line 1: "sn,cpu_milli" is all there is; write at least one row below it"#,
         r#"tie ranks, line 2, column 1 (sn): "n7" is no node of this trace"#,
         r#"tie ranks, line 2, column 2 (tie_rank): "first" is no whole number from 0 to 4294967295"#,
     ];

@@ -46,8 +46,10 @@ pub(super) struct Row<'t, 'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Reads a table whose fields are separated by commas and hold none. Empty lines do not count.
+    /// Reads a table whose fields are separated by commas and hold none. Empty lines do not count, nor
+    /// does the mark that some programs put before the first. A table has rows.
     pub(super) fn read(name: &'static str, text: &'a str) -> Result<Self, CsvError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text
             .lines()
             .enumerate()
@@ -66,6 +68,11 @@ impl<'a> Table<'a> {
             columns,
             lines: lines.collect(),
         };
+        if table.lines.is_empty() {
+            return Err(
+                table.wrong_header("is all there is; write at least one row below it".into())
+            );
+        }
         for (line, fields) in &table.lines {
             if fields.len() != table.columns.len() {
                 let problem = format!(
@@ -95,14 +102,20 @@ impl<'a> Table<'a> {
 
     /// The position of the first column that has one of these names.
     pub(super) fn column(&self, names: &[&str]) -> Result<usize, CsvError> {
-        self.find(names).ok_or_else(|| CsvError {
+        self.find(names).ok_or_else(|| {
+            self.wrong_header(format!("lacks a column {}; add it", names.join(" or ")))
+        })
+    }
+
+    fn wrong_header(&self, problem: String) -> CsvError {
+        CsvError {
             table: self.name,
             line: 1,
             column: 0,
             name: String::new(),
             found: self.columns.join(","),
-            problem: format!("lacks a column {}; add it", names.join(" or ")),
-        })
+            problem,
+        }
     }
 
     /// As [`column`](Self::column), where it may be missing.
