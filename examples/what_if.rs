@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     assert!(!ask(Question::new().apply(&deployment(30)))?);
     assert!(ask(Question::new().apply(&deployment(10)))?);
-    let room = headroom(&snapshot, &scheduler, report, 1_000, inputs);
+    let room = headroom(&snapshot, &scheduler, report, 1_000, inputs)?;
     println!("{}: {room}\n", report.metadata.name);
 
     // And what is it that must not fail?

@@ -126,7 +126,8 @@ fn main() {
         );
         report(what, took, &note);
     }
-    let (took, room) = timed(|| headroom(&snapshot, &framework, &shapes()[0], 10_000_000, INPUTS));
+    let (took, room) =
+        timed(|| headroom(&snapshot, &framework, &shapes()[0], 10_000_000, INPUTS).unwrap());
     report("headroom", took, &format!("{} more", room.fit));
     let (took, weak) = timed(|| weak_spots(&snapshot, &framework, INPUTS));
     let note = format!(

@@ -258,8 +258,7 @@ fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
                 pod = pod.priority(priority);
             }
             ("devices", Some(count)) => {
-                let requests = &mut main.resources.requests;
-                requests.insert(accelerator::RESOURCE.into(), quantity(word, count)?);
+                request(&mut main, accelerator::RESOURCE, quantity(word, count)?);
             }
             ("models", Some(models)) => {
                 pod = pod.annotation(accelerator::MODELS_ANNOTATION, models);
@@ -297,14 +296,21 @@ fn pod<'a>(name: &str, words: &[&'a str]) -> Result<Pod, Wrong<'a>> {
                 });
             }
             (resource, Some(amount)) if is_resource(resource) => {
-                main.resources
-                    .requests
-                    .insert(resource.into(), quantity(word, amount)?);
+                request(&mut main, resource, quantity(word, amount)?);
             }
             _ => return Err((word, "is no word for a pod")),
         }
     }
     Ok(pod.container(main))
+}
+
+/// What cannot be overcommitted is limited to what is requested, as the API wants it.
+fn request(container: &mut Container, resource: &str, amount: Quantity) {
+    let resources = &mut container.resources;
+    if resource.contains('/') {
+        resources.limits.insert(resource.into(), amount);
+    }
+    resources.requests.insert(resource.into(), amount);
 }
 
 /// A name and an amount behind its last `=`.

@@ -8,6 +8,7 @@ mod random;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orchestra_core::kind::pod::{Container, WhenUnsatisfiable};
 use orchestra_core::kind::{Deployment, Node, Pod};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
@@ -34,6 +35,31 @@ fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
         builder.apply_pod(pod);
     }
     builder
+}
+
+/// A pod as the API takes it: each container has a name of its own and limits, and owners are named.
+fn valid(mut pod: Pod) -> Pod {
+    for owner in &mut pod.metadata.owner_references {
+        owner.api_version = "apps/v1".into();
+        (owner.kind, owner.name) = ("ReplicaSet".into(), "r".into());
+        owner.uid = orchestra_core::meta::Uid(7);
+    }
+    let spec = &mut pod.spec;
+    for spread in &mut spec.topology_spread_constraints {
+        if spread.when_unsatisfiable == WhenUnsatisfiable::ScheduleAnyway {
+            spread.min_domains = None;
+        }
+        if spread.label_selector.is_none() {
+            spread.match_label_keys.clear();
+        }
+    }
+    let containers = spec.init_containers.iter_mut().chain(&mut spec.containers);
+    for (nth, container) in containers.enumerate() {
+        container.name = format!("c{nth}").into();
+        let resources = &mut container.resources;
+        resources.limits.clone_from(&resources.requests);
+    }
+    pod
 }
 
 /// A pod that is started anew.
@@ -174,7 +200,10 @@ proptest! {
     fn there_is_room_for_just_so_many((nodes, pods) in cluster(), shape in random::pod(99)) {
         let mut builder = build(&nodes, &pods);
         let framework = Framework::default();
+        let shape = valid(shape);
         let found = headroom(&builder.snapshot(Revision(1)), &framework, &shape, 300, INPUTS);
+        prop_assume!(!matches!(found, Err(QuestionError::Invalid { .. })));
+        let found = found.unwrap();
         let mut fit = 0;
         while fit < 300 {
             let mut pod = anew(&shape);
@@ -233,8 +262,12 @@ fn an_answer_reads_well() {
             &Default::default(),
         )),
         weak_spots(&cluster.snapshot(), &Framework::default(), INPUTS).to_string(),
-        headroom(&cluster.snapshot(), &Framework::default(), api, 100, INPUTS).to_string(),
-        headroom(&cluster.snapshot(), &Framework::default(), api, 2, INPUTS).to_string(),
+        headroom(&cluster.snapshot(), &Framework::default(), api, 100, INPUTS)
+            .unwrap()
+            .to_string(),
+        headroom(&cluster.snapshot(), &Framework::default(), api, 2, INPUTS)
+            .unwrap()
+            .to_string(),
     ];
     let text = texts.join("\n\n") + "\n";
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/whatif.txt");
@@ -299,4 +332,141 @@ fn a_deployment_that_is_applied_stands_where_its_pods_stood() {
     assert_eq!(pods(&answer.after), 0);
     let answer = ask(Question::new().end("elsewhere", LabelSelector::default()));
     assert_eq!(answer.after, answer.before);
+}
+
+#[test]
+fn a_namespace_that_is_not_named_is_the_default() {
+    let cluster: Cluster = SHOP.parse().unwrap();
+    let template: Cluster = "pod w cpu=2 memory=1Gi".parse().unwrap();
+    let mut template = template.pods[0].clone();
+    template.metadata.namespace = Default::default();
+    let unnamed = Deployment::new("web").template(template.clone());
+    let unnamed = unnamed.replicas(4);
+    let named = unnamed.clone().namespace("default");
+    let labels = || [("app".into(), "web".into())].into();
+    let cpu = [("cpu".into(), Quantity::from_int(1))].into();
+    let selector = || LabelSelector::of(labels());
+    let pairs = [
+        (
+            Question::new().apply(&unnamed),
+            Question::new().apply(&named),
+        ),
+        (
+            Question::new().end("", selector()),
+            Question::new().end("default", selector()),
+        ),
+        (
+            Question::new().request("", labels(), &cpu),
+            Question::new().request("default", labels(), &cpu),
+        ),
+        (
+            Question::new().deploy(&template, 2),
+            Question::new().deploy(
+                &{
+                    let mut named = template.clone();
+                    named.metadata.namespace = "default".into();
+                    named
+                },
+                2,
+            ),
+        ),
+    ];
+    for (unnamed, named) in pairs {
+        assert_eq!(unnamed.to_string(), named.to_string());
+        let ask = |question: Question| {
+            let answer = question.ask(&cluster.snapshot(), &Framework::default(), INPUTS);
+            answer.unwrap().to_string()
+        };
+        assert_eq!(ask(unnamed), ask(named));
+    }
+    let answer = Question::new().apply(&unnamed);
+    let answer = answer.ask(&cluster.snapshot(), &Framework::default(), INPUTS);
+    let answer = answer.unwrap();
+    // The three that run are gone, four have come.
+    let pods = |totals: &Totals| totals.by_resource["pods"].free;
+    assert_eq!(pods(&answer.after), pods(&answer.before) - 1);
+}
+
+#[test]
+fn what_the_api_would_refuse_is_refused() {
+    let cluster: Cluster = SHOP.parse().unwrap();
+    let pod = |cpu: &str| {
+        let main = Container::new("main", "main").request("cpu", cpu.parse().unwrap());
+        Pod::builder("odd").container(main)
+    };
+    let deployment = Deployment::new("odd").template(pod("-4"));
+    let mut lost = Deployment::new("odd").template(pod("1").label("app", "web"));
+    lost.spec.selector = LabelSelector::of([("app".into(), "other".into())].into());
+    let node = Node::new("odd").resource("cpu", "-1".parse().unwrap());
+    let requests = [("cpu".into(), "-500m".parse().unwrap())].into();
+    let web = || [("app".into(), "web".into())].into();
+    let ask = |question: Question| {
+        let answer = question.ask(&cluster.snapshot(), &Framework::default(), INPUTS);
+        answer.unwrap_err().to_string()
+    };
+    for (question, says) in [
+        (
+            Question::new().deploy(&pod("-1"), 3),
+            "Pod default/odd would be refused: spec.containers[0].resources.requests[cpu]: \"-1\" is \
+             negative; write 0 or more",
+        ),
+        (
+            Question::new().apply(&deployment),
+            "Deployment default/odd would be refused: \
+             spec.template.spec.containers[0].resources.requests[cpu]: \"-4\" is negative; write 0 or more",
+        ),
+        (
+            Question::new().apply(&lost),
+            "Deployment default/odd would be refused: spec.template.metadata.labels: \"app=web\" does not \
+             match spec.selector, app=other; give the template the labels that the selector asks for",
+        ),
+        (
+            Question::new().add_nodes(&node, 1),
+            "Node odd would be refused: status.capacity[cpu]: \"-1\" is negative; write 0 or more",
+        ),
+        (
+            Question::new().request("", web(), &requests),
+            "what pods are to request would be refused: requests[cpu]: \"-500m\" is negative; write 0 or \
+             more",
+        ),
+        // The first that is wrong is told, whatever comes behind it.
+        (
+            Question::new()
+                .deploy(&pod("-1"), 0)
+                .drain(["nowhere"])
+                .deploy(&pod("-2"), 1),
+            "Pod default/odd would be refused: spec.containers[0].resources.requests[cpu]: \"-1\" is \
+             negative; write 0 or more",
+        ),
+    ] {
+        assert!(ask(question.clone()).starts_with(says), "{}", ask(question));
+    }
+    let room = headroom(
+        &cluster.snapshot(),
+        &Framework::default(),
+        &pod("-1"),
+        9,
+        INPUTS,
+    );
+    assert!(matches!(room, Err(QuestionError::Invalid { .. })));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let cluster: Cluster = "node a cpu=4 memory=8Gi".parse().unwrap();
+    // So may a pod of a fixture that asks for devices.
+    let gpu: Cluster = "node g example.com/gpu=1\npod p example.com/gpu=1 devices=2"
+        .parse()
+        .unwrap();
+    let one = Question::new().deploy(&gpu.pods[0], 1);
+    assert!(
+        one.ask(&gpu.snapshot(), &Framework::default(), INPUTS)
+            .is_ok()
+    );
+    // A limit without a request asks for as much.
+    let main = Container::new("main", "main").limit("cpu", "3".parse().unwrap());
+    let question = Question::new().deploy(&Pod::builder("big").container(main), 2);
+    let answer = question.ask(&cluster.snapshot(), &Framework::default(), INPUTS);
+    let answer = answer.unwrap();
+    assert_eq!((answer.placed.len(), answer.stranded.len()), (1, 1));
 }

@@ -52,6 +52,9 @@ impl Namespace {
     /// creation.
     pub const FINALIZER: &'static str = "orchestra.dev/content";
 
+    /// Where objects go whose namespace nobody named.
+    pub const DEFAULT: &'static str = "default";
+
     /// A namespace of that name.
     pub fn new(name: impl Into<SmolStr>) -> Self {
         Self {

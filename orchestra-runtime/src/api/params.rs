@@ -1,5 +1,6 @@
 //! What callers may say about a list or a delete.
 
+use orchestra_core::kind::Namespace;
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use smol_str::SmolStr;
@@ -63,8 +64,12 @@ pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
 pub const FINALIZER_ORPHAN: &str = "orphan";
 
 /// The namespaces that exist without being created.
-pub const NAMESPACES_BUILT_IN: [&str; 4] =
-    ["default", "kube-node-lease", "kube-public", "kube-system"];
+pub const NAMESPACES_BUILT_IN: [&str; 4] = [
+    Namespace::DEFAULT,
+    "kube-node-lease",
+    "kube-public",
+    "kube-system",
+];
 
 /// Where objects go whose namespace nobody named.
-pub const NAMESPACE_DEFAULT: SmolStr = SmolStr::new_static("default");
+pub const NAMESPACE_DEFAULT: SmolStr = SmolStr::new_static(Namespace::DEFAULT);

@@ -44,6 +44,9 @@ impl Orchestra {
     /// would be asked then; among nodes that are equal to it chance may choose another. Nothing is touched. The answer may take a second of this thread where it
     /// moves hundreds of thousands of pods: ask on a thread that may block then.
     ///
+    /// [Quotas](orchestra_core::kind::ResourceQuota) are not counted, as a plan does not know them: where one allows
+    /// four pods of a deployment of twenty, the API creates four, and the answer speaks of twenty.
+    ///
     /// ```
     /// use orchestra_runtime::prelude::*;
     /// use orchestra_sched::whatif::Question;
@@ -60,13 +63,17 @@ impl Orchestra {
     ///     .start()
     ///     .await?;
     /// let sleepy = Container::new("sleepy", "sleepy").request("cpu", "1".parse()?);
-    /// orchestra.apply(Deployment::new("sleepy").replicas(4).container(sleepy)).await?;
+    /// let sleepy = |replicas| Deployment::new("sleepy").replicas(replicas).container(sleepy.clone());
+    /// orchestra.apply(sleepy(4)).await?;
     /// orchestra.ready::<Deployment>("sleepy").await?;
     ///
     /// let answer = orchestra.what_if(&Question::new().drain(["b"]))?;
     /// assert!(answer.is_fine(), "{answer}");
     /// let answer = orchestra.what_if(&Question::new().drain(["a"]))?;
     /// assert_eq!(answer.stranded[0].why.to_string(), "0/1 nodes fit: 1 lacks cpu (nearest b misses 1)");
+    /// // Those that run make way for those that come.
+    /// assert!(orchestra.what_if(&Question::new().apply(&sleepy(6)))?.is_fine());
+    /// assert!(!orchestra.what_if(&Question::new().apply(&sleepy(7)))?.is_fine());
     /// orchestra.stop().await;
     /// # Ok(())
     /// # }
@@ -74,7 +81,8 @@ impl Orchestra {
     ///
     /// # Errors
     ///
-    /// If the question names what does not exist once the changes before have happened.
+    /// If the question asks for what the API would refuse, or names what does not exist once the changes before
+    /// have happened.
     pub fn what_if(&self, question: &Question) -> Result<Answer, QuestionError> {
         let inputs = PlanInputs {
             now: self.client.now(),

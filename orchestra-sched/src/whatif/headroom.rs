@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use orchestra_core::kind::Pod;
 
+use super::QuestionError;
+use super::admit::admitted;
 use crate::explain::Explanation;
 use crate::place::{Pending, PlanInputs, Scheduler};
 use crate::snapshot::Snapshot;
@@ -36,15 +38,20 @@ impl fmt::Display for Headroom {
 
 /// How many more pods like this find a node, counted up to `most`, and at the most up to
 /// [`HEADROOM_MAX`]. The pod's node, if it has one, does not matter.
+///
+/// # Errors
+///
+/// If the API would refuse the pod.
 pub fn headroom(
     snapshot: &Snapshot,
     scheduler: &dyn Scheduler,
     pod: &Pod,
     most: usize,
     inputs: PlanInputs,
-) -> Headroom {
+) -> Result<Headroom, QuestionError> {
+    let pod = admitted(pod.clone())?;
     let most = most.min(HEADROOM_MAX);
-    let mut one = Pending::of(pod, inputs.now);
+    let mut one = Pending::of(&pod, inputs.now);
     one.demand = one.demand.leaving(&pod.spec.node_name);
     one.preempts = false;
     one.nominated = None;
@@ -61,7 +68,7 @@ pub fn headroom(
         let fit = plan.placed.len();
         let why = plan.unplaced.into_iter().next().map(|first| first.why);
         if why.is_some() || count == most {
-            return Headroom { fit, why };
+            return Ok(Headroom { fit, why });
         }
         count = (count * 8).min(most);
     }

@@ -31,6 +31,7 @@
 //! does not change. The same scheduler answers as places the pods later, so the answer is what it
 //! would do. Pods of one kind come to it in a row, as those who replace them create them.
 
+mod admit;
 mod answer;
 mod headroom;
 mod shapes;
@@ -41,7 +42,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use orchestra_core::kind::{Deployment, Node, Pod, Resource as _};
+use orchestra_core::kind::{Deployment, Invalid, Node, Pod, Resource as _};
 use orchestra_core::meta::{Labels, Uid};
 use orchestra_core::quantity::ResourceList;
 use orchestra_core::selector::LabelSelector;
@@ -53,6 +54,7 @@ pub use headroom::{HEADROOM_MAX, Headroom, headroom};
 pub use totals::{Total, Totals};
 pub use weak::{Loss, NODES_TRIED_MAX, WeakSpots, weak_spots};
 
+use admit::{admitted, check_requests, namespace_or_default};
 use shapes::Shapes;
 
 use crate::place::{Pending, PlanInputs, Scheduler};
@@ -88,7 +90,7 @@ pub enum Change {
     Deploy(Box<Pending>),
 }
 
-/// A question names what does not exist.
+/// A question names what does not exist, or asks for what the API would refuse.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuestionError {
@@ -106,14 +108,30 @@ pub enum QuestionError {
         /// The labels, as `key=value`.
         labels: String,
     },
+    /// Something in it breaks rules of the API, so that it could not come about.
+    #[error("{what} would be refused: {invalid}")]
+    Invalid {
+        /// What it is, such as `Pod default/web`.
+        what: SmolStr,
+        /// Each rule that it breaks: the field, what stands there, and the remedy.
+        invalid: Invalid,
+    },
 }
 
 /// What would be otherwise; the changes happen in order, and then whatever lost its place is placed
 /// anew.
+///
+/// Pods, deployments and nodes are taken as the API would store them: a namespace that is not named is
+/// `default`, what is left out has its default, and what breaks a rule is refused when the question is
+/// [asked](Self::ask). What the API looks up elsewhere is not part of a question: quotas of a namespace
+/// (a pod beyond one is never created, here it finds a node), whether the namespace exists, priority
+/// classes (say `spec.priority`), and hooks of your own.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "a question is answered once it is asked"]
 pub struct Question {
     changes: Vec<Change>,
+    /// The first thing in it that would be refused.
+    refused: Option<QuestionError>,
 }
 
 impl Question {
@@ -126,6 +144,21 @@ impl Question {
     pub fn change(mut self, change: Change) -> Self {
         self.changes.push(change);
         self
+    }
+
+    /// What comes of something that is admitted; what is not is remembered until somebody asks.
+    fn with<T>(
+        mut self,
+        admitted: Result<T, QuestionError>,
+        change: impl FnOnce(Self, T) -> Self,
+    ) -> Self {
+        match admitted {
+            Ok(admitted) => change(self, admitted),
+            Err(refused) => {
+                self.refused.get_or_insert(refused);
+                self
+            }
+        }
     }
 
     /// These nodes are emptied and taken out.
@@ -142,35 +175,41 @@ impl Question {
     /// So many nodes like this are added, called `name-1`, `name-2` and so on; one alone keeps its
     /// name.
     pub fn add_nodes(self, node: &Node, count: usize) -> Self {
-        let facts = NodeFacts::of(node);
-        let nodes = (1..=count).map(|nth| {
-            let mut facts = facts.clone();
-            if count > 1 {
-                facts.name = nth_of(&facts.name, nth);
-            }
-            Change::AddNode(facts)
-        });
-        nodes.fold(self, Self::change)
+        self.with(admitted(node.clone()), |question, node| {
+            let facts = NodeFacts::of(&node);
+            let nodes = (1..=count).map(|nth| {
+                let mut facts = facts.clone();
+                if count > 1 {
+                    facts.name = nth_of(&facts.name, nth);
+                }
+                Change::AddNode(facts)
+            });
+            nodes.fold(question, Self::change)
+        })
     }
 
-    /// Pods of that namespace with all these labels request something else, and are started anew.
+    /// Pods of that namespace (`default`, if empty) with all these labels request something else, and are
+    /// started anew.
     pub fn request(
         self,
         namespace: impl Into<SmolStr>,
         labels: Labels,
         requests: &ResourceList,
     ) -> Self {
-        self.change(Change::Request {
-            namespace: namespace.into(),
-            labels,
-            requests: Amounts::of(requests),
+        let namespace = namespace_or_default(namespace.into());
+        self.with(check_requests(requests), |question, ()| {
+            question.change(Change::Request {
+                namespace,
+                labels,
+                requests: Amounts::of(requests),
+            })
         })
     }
 
-    /// Pods of that namespace end, and nothing replaces them. There need not be any.
+    /// Pods of that namespace (`default`, if empty) end, and nothing replaces them. There need not be any.
     pub fn end(self, namespace: impl Into<SmolStr>, selector: LabelSelector) -> Self {
         self.change(Change::End {
-            namespace: namespace.into(),
+            namespace: namespace_or_default(namespace.into()),
             selector,
         })
     }
@@ -179,20 +218,32 @@ impl Question {
     /// many as it asks for have come in their place. What a rollout needs beside them on the way is not
     /// asked: [`deploy`](Self::deploy) as many pods as it may surge for that.
     pub fn apply(self, deployment: &Deployment) -> Self {
-        let (meta, spec) = (&deployment.metadata, &deployment.spec);
-        let mut pod = spec.template.to_pod();
-        pod.metadata.name = meta.name.clone();
-        pod.metadata.namespace = meta.namespace.clone();
-        // As pods of one template they spread by default.
-        let labels = &mut pod.metadata.labels;
-        labels.insert(Pod::TEMPLATE_HASH_LABEL.into(), "applied".into());
-        pod.metadata.owner_references = vec![deployment.owner_reference()];
-        self.end(meta.namespace.clone(), spec.selector.clone())
-            .deploy(&pod, spec.replicas.unwrap_or(1) as usize)
+        self.with(admitted(deployment.clone()), |question, deployment| {
+            let (meta, spec) = (&deployment.metadata, &deployment.spec);
+            let mut pod = spec.template.to_pod();
+            pod.metadata.name = meta.name.clone();
+            pod.metadata.namespace = meta.namespace.clone();
+            let count = spec.replicas.unwrap_or(1) as usize;
+            question.with(admitted(pod), |question, mut pod| {
+                // As pods of one template they spread by default.
+                let labels = &mut pod.metadata.labels;
+                labels.insert(Pod::TEMPLATE_HASH_LABEL.into(), "applied".into());
+                pod.metadata.owner_references = vec![deployment.owner_reference()];
+                question
+                    .end(meta.namespace.clone(), spec.selector.clone())
+                    .start(&pod, count)
+            })
+        })
     }
 
     /// So many pods like this come anew, called `name-1`, `name-2` and so on.
     pub fn deploy(self, pod: &Pod, count: usize) -> Self {
+        self.with(admitted(pod.clone()), |question, pod| {
+            question.start(&pod, count)
+        })
+    }
+
+    fn start(self, pod: &Pod, count: usize) -> Self {
         let mut pending = Pending::of(pod, Timestamp::EPOCH);
         pending.demand = pending.demand.leaving(&pod.spec.node_name);
         let pods = (1..=count).map(|nth| {
@@ -207,13 +258,17 @@ impl Question {
     ///
     /// # Errors
     ///
-    /// If it names what does not exist once the changes before have happened.
+    /// If it asks for what the API would refuse, or names what does not exist once the changes before have
+    /// happened.
     pub fn ask(
         &self,
         snapshot: &Snapshot,
         scheduler: &dyn Scheduler,
         inputs: PlanInputs,
     ) -> Result<Answer, QuestionError> {
+        if let Some(refused) = &self.refused {
+            return Err(refused.clone());
+        }
         let mut leaving = Leaving::of(snapshot);
         for change in &self.changes {
             leaving.change(change)?;
