@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use orchestra_examples::files::{Output, read_text};
-use orchestra_sched::rebalance::{Model, PROGRESS_DONE, Problem, Search};
+use orchestra_sched::rebalance::{Model, PROGRESS_DONE, Problem, Search, Variant};
 use orchestra_sched::rng::PlanRng;
 
 /// What `--help` says of the files.
@@ -117,8 +117,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             scope.spawn(move || {
                 for round in 0..rounds {
                     let until = begun + limit.saturating_sub(begun) * (round + 1) / rounds;
-                    let seed = args.seed + nth + threads * u64::from(round);
-                    search(model, seed, started, until, best);
+                    let nth = nth + threads * u64::from(round);
+                    search(model, args.seed, nth, started, until, best);
                 }
             });
         }
@@ -179,11 +179,19 @@ fn rounds(model: &Model, time: Duration) -> u32 {
     u32::try_from(fit).unwrap_or(u32::MAX).clamp(1, ROUNDS_MAX)
 }
 
-/// One search until the time is up.
-fn search(model: &Model, seed: u64, started: Instant, limit: Duration, best: &Mutex<Best>) {
+/// The `nth` search, until the time is up.
+fn search(
+    model: &Model,
+    seed: u64,
+    nth: u64,
+    started: Instant,
+    limit: Duration,
+    best: &Mutex<Best>,
+) {
+    let seed = seed + nth;
     let begun = started.elapsed();
     let left = limit.saturating_sub(begun).as_secs_f64();
-    let mut search = Search::new(model, PlanRng::new(seed));
+    let mut search = Search::with(model, PlanRng::new(seed), Variant::nth(model, nth));
     let (mut report, mut steps) = (begun, 1_000);
     loop {
         let now = started.elapsed();

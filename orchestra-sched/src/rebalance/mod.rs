@@ -5,6 +5,7 @@
 //!   problem that has been checked, in columns, with the assignment that runs now.
 //! * [`Search`]: looks for a cheaper assignment, a number of steps at a time. It knows no clock:
 //!   whoever calls says how far along the time is.
+//! * [`Variant`]: other ways to search, for where machines hold few processes each.
 //! * [`pods`]: moves of pods between the nodes of a snapshot, each explained, every rule kept.
 //! * [`Model::cost`] and [`Model::violations`] price and check a whole assignment from nothing,
 //!   slowly and plainly.
@@ -35,6 +36,8 @@
 //! ```
 
 mod cost;
+mod excess;
+mod exchange;
 mod model;
 pub mod pods;
 mod problem;
@@ -43,9 +46,11 @@ mod search;
 mod state;
 #[cfg(test)]
 mod tests;
+mod variant;
 
 pub use cost::{Cost, Violation};
 pub use model::{Model, ModelError};
 pub use problem::{Balance, Machine, Problem, Process, Resource, Service, Weights};
 pub use schedule::PROGRESS_DONE;
 pub use search::Search;
+pub use variant::Variant;

@@ -1,7 +1,7 @@
 //! How a search cools down: temperature and the price of room that is held twice, both falling
 //! as time goes along.
 
-use super::Model;
+use super::{Model, Variant};
 
 /// The progress at which a search has cooled down.
 pub const PROGRESS_DONE: u32 = 1_000_000;
@@ -30,6 +30,8 @@ const SHARE_BITS: u32 = 20;
 const HOTTEST_SHIFT: u32 = 6;
 /// How often the temperature is halved on the way from the mean difference.
 const TEMPERATURE_OCTAVES: u32 = 14;
+/// The same where machines may be too full.
+const OVERFULL_OCTAVES: u32 = 11;
 /// How often the price of held room is halved on the way.
 const HELD_OCTAVES: u32 = 10;
 /// When that price is dropped, in millionths.
@@ -37,17 +39,25 @@ const HELD_UNTIL: u32 = 800_000;
 
 impl Schedule {
     /// `difference` is how much a change of the assignment changes the cost, on average.
-    pub(super) fn new(model: &Model, difference: i64) -> Self {
-        let shift = match model.transient.contains(&true) {
+    pub(super) fn new(model: &Model, difference: i64, variant: Variant) -> Self {
+        let overfull = variant == Variant::Overfull;
+        let shift = match model.transient.contains(&true) && !overfull {
             true => HOTTEST_SHIFT,
             false => 0,
+        };
+        let octaves = match overfull {
+            true => OVERFULL_OCTAVES,
+            false => TEMPERATURE_OCTAVES + shift / 4,
         };
         let mut schedule = Self {
             logs: negative_logs(),
             hottest: difference >> shift,
-            octaves: TEMPERATURE_OCTAVES + shift / 4,
+            octaves,
             temperature: 0,
-            held: held(model),
+            held: match overfull {
+                true => vec![0; model.processes],
+                false => held(model),
+            },
             share: 0,
         };
         schedule.set_progress(0);
@@ -78,7 +88,7 @@ impl Schedule {
 }
 
 /// `start`, halved `octaves` times on the way from 0 to `end`, and in a straight line between.
-fn halved(start: i64, octaves: u32, progress: u32, end: u32) -> i64 {
+pub(super) fn halved(start: i64, octaves: u32, progress: u32, end: u32) -> i64 {
     let at = u64::from(progress) * u64::from(octaves);
     let (whole, part) = (at / u64::from(end), at % u64::from(end));
     let (part, end) = (i128::from(part), i128::from(end));

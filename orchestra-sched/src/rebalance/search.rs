@@ -3,10 +3,12 @@
 use rand::Rng as _;
 use rand_pcg::Pcg64;
 
-use super::Model;
+use super::excess::Excess;
+use super::exchange::EXCHANGED_MAX;
 use super::model::NONE;
 use super::schedule::{LOGS, Schedule};
 use super::state::State;
+use super::{Model, Variant};
 use crate::rng::PlanRng;
 
 /// How many differences are sampled to find the first temperature.
@@ -18,6 +20,9 @@ const FOCUS_PROCESSES: usize = 2_000;
 
 /// On how many machines at least.
 const FOCUS_MACHINES_MIN: usize = 20;
+
+/// So many of four changes move several processes, where exchanges are asked for.
+const EXCHANGES_OF_4: u64 = 3;
 
 /// How many changes are tried for each process on them.
 const FOCUS_STEPS: u64 = 20;
@@ -40,6 +45,7 @@ pub struct Search<'a> {
     state: State<'a>,
     rng: Pcg64,
     schedule: Schedule,
+    variant: Variant,
     /// All machines; changes are tried on the first `focused` of them for now.
     focus: Vec<u32>,
     focused: usize,
@@ -57,12 +63,24 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// A search from what runs now, at its hottest.
     pub fn new(model: &'a Model, rng: PlanRng) -> Self {
-        let state = State::new(model, &model.origin);
+        Self::with(model, rng, Variant::Plain)
+    }
+
+    /// The same, with other changes or fewer constraints on the way.
+    pub fn with(model: &'a Model, rng: PlanRng, variant: Variant) -> Self {
+        let mut state = State::new(model, &model.origin);
         let mut rng = rng.stream("rebalance");
+        let schedule = Schedule::new(model, mean_difference(&state, &mut rng), variant);
+        if variant == Variant::Overfull {
+            let mut excess = Excess::new(model);
+            excess.set_progress(0);
+            state.excess = Some(excess);
+        }
         Self {
             best: state.at.clone(),
             best_cost: state.cost,
-            schedule: Schedule::new(model, mean_difference(&state, &mut rng)),
+            schedule,
+            variant,
             state,
             rng,
             focused: focused(model),
@@ -78,6 +96,12 @@ impl<'a> Search<'a> {
     /// are tried; from [`PROGRESS_DONE`](super::PROGRESS_DONE) on none is.
     pub fn set_progress(&mut self, progress: u32) {
         self.schedule.set_progress(progress);
+        if let Some(excess) = &mut self.state.excess {
+            excess.set_progress(progress);
+            if excess.is_over(progress) {
+                self.state.excess = None;
+            }
+        }
     }
 
     /// Tries so many changes.
@@ -92,6 +116,9 @@ impl<'a> Search<'a> {
                 self.look_elsewhere();
             }
             self.focus_left -= 1;
+            if let Some(excess) = &mut self.state.excess {
+                excess.tick();
+            }
             let draw = self.rng.next_u64();
             let allowed = self.schedule.allowed(draw as usize & (LOGS - 1));
             let Some(p) = self.someone(draw) else {
@@ -99,6 +126,10 @@ impl<'a> Search<'a> {
             };
             let to = self.somewhere(p);
             if to == self.state.at[p] {
+                continue;
+            }
+            if self.variant == Variant::Exchanges && (draw >> 13) & 3 < EXCHANGES_OF_4 {
+                self.try_exchange(p, to, allowed, draw >> 15);
                 continue;
             }
             match draw & LOGS as u64 == 0 {
@@ -204,6 +235,38 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// One or two of its machine with none to three of that.
+    fn try_exchange(&mut self, p: usize, to: u32, allowed: i64, draw: u64) {
+        let (of_here, of_there) = (1 + (draw as usize & 1), (draw >> 1) as usize & 3);
+        if of_here == 1 && of_there < 2 {
+            return;
+        }
+        let from = self.state.at[p];
+        let (here, there) = (self.state.on(from), self.state.on(to));
+        if here.len() < of_here || there.len() < of_there {
+            return;
+        }
+        let mut all = [p as u32; EXCHANGED_MAX];
+        for n in 1..of_here + of_there {
+            let (on, others) = match n < of_here {
+                true => (here, 0..n),
+                false => (there, of_here..n),
+            };
+            let q = on[below(self.rng.next_u64(), on.len())];
+            if all[others].contains(&q) {
+                return;
+            }
+            all[n] = q;
+        }
+        let (some, others) = all[..of_here + of_there].split_at(of_here);
+        let held = |all: &[u32], to| all.iter().map(|&p| self.held(p as usize, to)).sum::<i64>();
+        let allowed = allowed - held(some, to) - held(others, from);
+        if self.state.exchange(some, others, to, allowed) {
+            self.changed.extend(some.iter().chain(others));
+            self.look();
+        }
+    }
+
     /// By how much the price of held room changes if `p` goes to `to`.
     fn held(&self, p: usize, to: u32) -> i64 {
         self.state.moves(p, to) * self.schedule.held(p)
@@ -211,7 +274,7 @@ impl<'a> Search<'a> {
 
     /// Keeps the assignment if it is the cheapest so far.
     fn look(&mut self) {
-        if self.state.cost < self.best_cost {
+        if self.state.cost < self.best_cost && self.state.fits() {
             self.best_cost = self.state.cost;
             if self.changed.len() > self.best.len() {
                 self.best.copy_from_slice(&self.state.at);

@@ -1,13 +1,15 @@
 //! An assignment with everything at hand that tells what one change costs: exact, by differences.
 
 use super::Model;
+use super::excess::Excess;
 use super::model::NONE;
 
 /// Two processes that would change places, or one that would move: the difference it makes to the
 /// cost; `None` if it is not allowed or found to be more than was asked for.
 pub(super) type Difference = Option<i64>;
 
-/// An allowed assignment. Every change keeps it allowed.
+/// An allowed assignment. Every change keeps it allowed, but for capacities while there may be an
+/// excess.
 #[derive(Clone, Debug)]
 pub(super) struct State<'a> {
     pub(super) model: &'a Model,
@@ -37,8 +39,10 @@ pub(super) struct State<'a> {
     moved_most: u32,
     /// How many processes moved.
     pub(super) moved: u32,
-    /// What it costs.
+    /// What it costs, an excess left out.
     pub(super) cost: i64,
+    /// While machines may be too full: by how much they are.
+    pub(super) excess: Option<Excess>,
 }
 
 impl<'a> State<'a> {
@@ -69,6 +73,7 @@ impl<'a> State<'a> {
             moved_most: 0,
             moved: 0,
             cost: 0,
+            excess: None,
         };
         for p in 0..model.processes {
             let machine = model.origin[p];
@@ -108,12 +113,20 @@ impl<'a> State<'a> {
         let model = self.model;
         let from = self.at[p];
         let free = self.free_of(to as usize);
-        if (model.enters(p, to).iter().zip(free)).any(|(enters, free)| enters > free) {
-            return None;
-        }
+        let enters = model.enters(p, to);
+        let excess = match &self.excess {
+            None if enters.iter().zip(free).all(|(enters, free)| enters <= free) => 0,
+            None => return None,
+            Some(excess) => {
+                let (leaves, free_from) = (model.enters(p, from), self.free_of(from as usize));
+                let left = (from, |r| free_from[r] + leaves[r]);
+                excess.change(left, (to, |r| free[r] - enters[r]))
+            }
+        };
         let needs = model.needs(p);
         let (room_from, room_to) = (self.room_of(from as usize), self.room_of(to as usize));
-        let used = model.price(from as usize, |r| room_from[r] + needs[r])
+        let used = excess
+            + model.price(from as usize, |r| room_from[r] + needs[r])
             + model.price(to as usize, |r| room_to[r] - needs[r])
             - self.price[from as usize]
             - self.price[to as usize];
@@ -137,19 +150,25 @@ impl<'a> State<'a> {
     pub(super) fn swap(&self, p: usize, q: usize, limit: i64) -> Difference {
         let model = self.model;
         let (a, b) = (self.at[p], self.at[q]);
-        let fits = |enters: &[i64], leaves: &[i64], machine: u32| {
-            let free = self.free_of(machine as usize);
+        let (p_a, p_b) = (model.enters(p, a), model.enters(p, b));
+        let (q_a, q_b) = (model.enters(q, a), model.enters(q, b));
+        let (free_a, free_b) = (self.free_of(a as usize), self.free_of(b as usize));
+        let fits = |enters: &[i64], leaves: &[i64], free: &[i64]| {
             let all = enters.iter().zip(leaves).zip(free);
             { all }.all(|((enters, leaves), free)| enters - leaves <= *free)
         };
-        if !fits(model.enters(p, b), model.enters(q, b), b)
-            || !fits(model.enters(q, a), model.enters(p, a), a)
-        {
-            return None;
-        }
+        let excess = match &self.excess {
+            None if fits(p_b, q_b, free_b) && fits(q_a, p_a, free_a) => 0,
+            None => return None,
+            Some(excess) => excess.change(
+                (a, |r| free_a[r] + p_a[r] - q_a[r]),
+                (b, |r| free_b[r] + q_b[r] - p_b[r]),
+            ),
+        };
         let (needs_p, needs_q) = (model.needs(p), model.needs(q));
         let (room_a, room_b) = (self.room_of(a as usize), self.room_of(b as usize));
-        let used = model.price(a as usize, |r| room_a[r] + needs_p[r] - needs_q[r])
+        let used = excess
+            + model.price(a as usize, |r| room_a[r] + needs_p[r] - needs_q[r])
             + model.price(b as usize, |r| room_b[r] + needs_q[r] - needs_p[r])
             - self.price[a as usize]
             - self.price[b as usize];
@@ -194,14 +213,14 @@ impl<'a> State<'a> {
     }
 
     /// Whether another process of the service is on that machine.
-    fn meets_own(&self, service: usize, machine: u32) -> bool {
+    pub(super) fn meets_own(&self, service: usize, machine: u32) -> bool {
         let all = self.model.first[service] as usize..self.model.first[service + 1] as usize;
         self.at[all].contains(&machine)
     }
 
     /// Whether spread and dependencies let one process of the service go from one machine to the
     /// other.
-    fn service_allows(&self, service: usize, from: u32, to: u32) -> bool {
+    pub(super) fn service_allows(&self, service: usize, from: u32, to: u32) -> bool {
         let model = self.model;
         let (from, to) = (from as usize, to as usize);
         let row = model.spread_row[service];
@@ -265,7 +284,7 @@ impl<'a> State<'a> {
         (after - most) * self.model.weights.service_move
     }
 
-    fn relocate(&mut self, p: usize, to: u32) {
+    pub(super) fn relocate(&mut self, p: usize, to: u32) {
         let model = self.model;
         let from = self.at[p];
         let service = model.service[p] as usize;
@@ -293,18 +312,37 @@ impl<'a> State<'a> {
         self.at[p] = to;
     }
 
-    fn reprice(&mut self, machine: usize) {
+    pub(super) fn reprice(&mut self, machine: usize) {
         let price = self.model.price(machine, |r| self.room_of(machine)[r]);
         self.cost += price - self.price[machine];
         self.price[machine] = price;
+        if let Some(excess) = &mut self.excess {
+            let r = self.model.resources;
+            excess.set(machine, &self.room[(machine * 2 + 1) * r..][..r]);
+        }
     }
 
-    fn room_of(&self, machine: usize) -> &[i64] {
+    /// What the use of a machine costs.
+    pub(super) fn price_of(&self, machine: u32) -> i64 {
+        self.price[machine as usize]
+    }
+
+    /// What it costs that a process moved, the service's share left out.
+    pub(super) fn paid(&self, process: usize) -> i64 {
+        self.paid[process]
+    }
+
+    /// Whether no machine is too full.
+    pub(super) fn fits(&self) -> bool {
+        self.excess.as_ref().is_none_or(Excess::is_none)
+    }
+
+    pub(super) fn room_of(&self, machine: usize) -> &[i64] {
         let r = self.model.resources;
         &self.room[machine * 2 * r..][..r]
     }
 
-    fn free_of(&self, machine: usize) -> &[i64] {
+    pub(super) fn free_of(&self, machine: usize) -> &[i64] {
         let r = self.model.resources;
         &self.room[(machine * 2 + 1) * r..][..r]
     }
