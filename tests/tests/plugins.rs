@@ -115,11 +115,44 @@ fn a_plugin_that_the_drawn_clusters_do_not_touch_needs_clusters_of_its_own() {
         assert_eq!(failed(&found), ["is_put_to_the_test"]);
         assert!(found.to_string().contains("filter_in"), "{found}");
     }
-    let text = "node g label=gold=yes\nnode n\npod poor priority=97\npod rich priority=200";
+    let text = "node g label=gold=yes\nnode n\npod poor priority=5\npod rich priority=200";
     let own = [text.parse().unwrap()];
     conformance::plugin::filter_in(&right, 1, &own).assert_passed();
     let found = conformance::plugin::filter_in(&wrong, 1, &own);
     assert_eq!(failed(&found), ["fields_not_declared_do_not_matter"]);
+}
+
+#[test]
+fn what_a_plugin_looks_at_is_tried_with_what_the_pods_of_its_own_cluster_are() {
+    let team = |declared| {
+        EachNode::new("Team", declared, Reach::Fixed, |cycle, node| {
+            let node = &cycle.snapshot().node(node).facts().labels;
+            let theirs = node
+                .get("team")
+                .filter(|team| cycle.pod.demand.labels.get("team") != Some(*team));
+            theirs.map(|team| Obstacle::Other {
+                rule: "Team",
+                note: format!("it is {team}'s").into(),
+                curable: false,
+                helped_by: Changes::NODE_LABELS,
+            })
+        })
+    };
+    let text = "
+        node r label=team=red\nnode b label=team=blue\nnode n
+        pod red label=team=red\npod blue label=team=blue\npod none
+    ";
+    for seed in 1..5 {
+        let own = [text.parse().unwrap()];
+        conformance::plugin::filter_in(&team(PodFields::LABELS), seed, &own).assert_passed();
+        let found = conformance::plugin::filter_in(&team(PodFields::NONE), seed, &own);
+        assert_eq!(failed(&found), ["fields_not_declared_do_not_matter"]);
+        let text = found.to_string();
+        assert!(
+            text.contains("add PodFields::LABELS to `depends`"),
+            "{text}"
+        );
+    }
 }
 
 fn failed(report: &Report) -> Vec<&'static str> {
@@ -183,7 +216,35 @@ fn scorers_that_depend_on_more_than_they_declare_are_caught() {
         scorer(PodFields::NONE, Reach::Fixed, move |_, rows, i| free(
             rows, i
         )),
-        ["placements_beyond_its_reach_do_not_matter"]
+        [
+            "placements_beyond_its_reach_do_not_matter",
+            "pods_beyond_its_reach_do_not_matter"
+        ]
+    );
+    let crowd = |cycle: &Cycle<'_>, node| cycle.snapshot().node(node).pods().len() as u32;
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Fixed, move |cycle, rows, i| crowd(
+            cycle,
+            rows.node(i)
+        )),
+        ["pods_beyond_its_reach_do_not_matter"]
+    );
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Node, move |cycle, rows, i| crowd(
+            cycle,
+            rows.node(i)
+        )),
+        [""; 0]
+    );
+    let crowds = move |cycle: &Cycle<'_>| {
+        let nodes = cycle.snapshot().nodes();
+        nodes.map(|(node, _)| crowd(cycle, node)).sum::<u32>()
+    };
+    assert_eq!(
+        scorer(PodFields::NONE, Reach::Node, move |cycle, _, _| crowds(
+            cycle
+        )),
+        ["pods_beyond_its_reach_do_not_matter"]
     );
     assert_eq!(
         scorer(PodFields::NONE, Reach::Node, move |_, rows, i| free(

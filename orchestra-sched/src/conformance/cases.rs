@@ -2,6 +2,7 @@
 
 use orchestra_core::conformance::Finding;
 
+use super::fields::others;
 use super::world::World;
 use super::{NOW, contained};
 use crate::fixture::Cluster;
@@ -22,11 +23,20 @@ pub(super) struct Cases<'a> {
 impl Cases<'_> {
     /// Asks about every pod of every cluster.
     pub(super) fn each(&self, mut body: impl FnMut(&Snapshot, &Cycle<'_>) -> Finding) -> Finding {
+        self.each_beside(|snapshot, cycle, _| body(snapshot, cycle))
+    }
+
+    /// The same, with pods that differ from it, [others] of its cluster among them.
+    pub(super) fn each_beside(
+        &self,
+        mut body: impl FnMut(&Snapshot, &Cycle<'_>, &[Pending]) -> Finding,
+    ) -> Finding {
         let mut ask = |name: String, snapshot: &Snapshot, pods: Vec<Pending>| -> Finding {
+            let others = others(snapshot, &pods);
             for pod in pods {
                 let ledger = Ledger::open(snapshot);
                 let cycle = Cycle::new(&ledger, &pod, NOW);
-                contained(|| body(snapshot, &cycle))
+                contained(|| body(snapshot, &cycle, &others))
                     .map_err(|stop| stop.at(format_args!("{name}, pod {}", pod.id)))?;
             }
             Ok(())

@@ -14,6 +14,7 @@
 //! ```
 
 mod cases;
+mod fields;
 pub mod plugin;
 mod reserve;
 pub mod scheduler;

@@ -6,20 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orchestra_core::conformance::{Finding, Report, ensure, ensure_eq};
-use orchestra_core::kind::pod::{ContainerPort, Toleration, TopologySpreadConstraint};
-use orchestra_core::kind::{Container, Node, Pod, accelerator, forecast, locality};
+use orchestra_core::kind::Node;
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
-use orchestra_core::time::Timestamp;
 
 use super::cases::Cases;
 use super::check;
+use super::fields::FIELDS;
 pub use super::reserve::{reserve, reserve_in};
 use crate::fixture::Cluster;
 use crate::place::Pending;
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
-use crate::snapshot::{Demand, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
+use crate::snapshot::{Future, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
 
 /// What both kinds of plugin have: a pure answer for each row.
 trait Plugin {
@@ -206,13 +205,23 @@ fn both(plugin: &dyn Plugin, suite: &'static str, cases: Cases<'_>) -> Report {
         nothing_to_say_means_that,
         "`Reach::Nothing`: every node passes, all score alike."
     );
-    check!(
-        fields_not_declared_do_not_matter,
-        "The fields of the pod that its answers depend on, `reach` included."
+    check(
+        &mut report,
+        "fields_not_declared_do_not_matter",
+        "The fields of the pod that its answers depend on, `reach` included.",
+        || {
+            cases.each_beside(|_, cycle, others| {
+                fields_not_declared_do_not_matter(plugin, cycle, others)
+            })
+        },
     );
     check!(
         placements_beyond_its_reach_do_not_matter,
         "How far an answer looks, and so how far a placement's effect on it reaches."
+    );
+    check!(
+        pods_beyond_its_reach_do_not_matter,
+        "`Reach::Fixed` looks at no pod that runs, `Reach::Node` at none on other nodes."
     );
     check!(
         other_nodes_do_not_matter,
@@ -279,8 +288,8 @@ fn nothing_to_say_means_that(plugin: &dyn Plugin, _: &Snapshot, cycle: &Cycle<'_
 
 fn fields_not_declared_do_not_matter(
     plugin: &dyn Plugin,
-    _: &Snapshot,
     cycle: &Cycle<'_>,
+    others: &[Pending],
 ) -> Finding {
     let declared = plugin.depends();
     let ask = |cycle: &Cycle<'_>| {
@@ -290,18 +299,19 @@ fn fields_not_declared_do_not_matter(
         (reach, answers)
     };
     let expected = ask(cycle);
-    for (field, name, covered_by, change) in CHANGES {
-        if declared.has(*field) || covered_by.iter().any(|wider| declared.has(*wider)) {
-            continue;
+    for field in FIELDS.iter().filter(|field| !field.is_among(declared)) {
+        for other in others {
+            let Some(changed) = field.taken(cycle.pod, other) else {
+                continue;
+            };
+            let seen = ask(&Cycle::new(cycle.ledger, &changed, cycle.now));
+            let what = format!(
+                "the answer with another {}, that of {}, which is not declared: add {:?} to \
+                 `depends`, or do not look at it",
+                field.name, other.id, field.field
+            );
+            ensure_eq(&what, seen, expected.clone())?;
         }
-        let mut other = cycle.pod.clone();
-        change(&mut other);
-        let seen = ask(&Cycle::new(cycle.ledger, &other, cycle.now));
-        let what = format!(
-            "the answer with another {name}, which is not declared: add {field:?} to `depends`, or \
-             do not look at it"
-        );
-        ensure_eq(&what, seen, expected.clone())?;
     }
     if !declared.has(PodFields::NOW) {
         let later = cycle.now + Duration::from_secs(3_600);
@@ -315,128 +325,6 @@ fn fields_not_declared_do_not_matter(
     }
     Ok(())
 }
-
-/// A pod that asks for what the drawn ones do not.
-fn differing() -> Demand {
-    let container = Container::new("c", "another:2");
-    let one = Quantity::from_int(1);
-    let mut pod = Pod::builder("other").container(container.request(accelerator::RESOURCE, one));
-    let annotations = &mut pod.metadata.annotations;
-    annotations.insert(locality::NEEDS_ANNOTATION.into(), "elsewhere".into());
-    let day = ["500m"; forecast::HOURS].join(",");
-    annotations.insert(forecast::CPU_ANNOTATION.into(), day.into());
-    let spread = TopologySpreadConstraint {
-        max_skew: 1,
-        topology_key: Node::HOSTNAME_LABEL.into(),
-        ..TopologySpreadConstraint::default()
-    };
-    pod.spec.topology_spread_constraints.push(spread);
-    Demand::of(&pod)
-}
-
-/// A field, its name, the fields that include it, and a pod that differs in it.
-type Change = (
-    PodFields,
-    &'static str,
-    &'static [PodFields],
-    fn(&mut Pending),
-);
-
-const CHANGES: &[Change] = &[
-    (PodFields::REQUESTS, "request", &[], |pod| {
-        let demand = Arc::make_mut(&mut pod.demand);
-        demand.requests.cpu_milli += 700;
-        demand.scored.cpu_milli += 700;
-        demand.requests.memory += 300 << 20;
-        demand.scored.memory += 300 << 20;
-    }),
-    (PodFields::NODE_NAME, "node name", &[], |pod| {
-        Arc::make_mut(&mut pod.demand).node_name = Some("n1".into());
-    }),
-    (
-        PodFields::NODE_AFFINITY,
-        "node selector",
-        &[PodFields::SPREAD],
-        |pod| {
-            let selector = &mut Arc::make_mut(&mut pod.demand).node_selector;
-            selector.insert("disk".into(), "hdd".into());
-        },
-    ),
-    (
-        PodFields::TOLERATIONS,
-        "toleration",
-        &[PodFields::SPREAD],
-        |pod| {
-            let tolerations = &mut Arc::make_mut(&mut pod.demand).tolerations;
-            match tolerations.is_empty() {
-                true => tolerations.push(Toleration::exists("")),
-                false => tolerations.clear(),
-            }
-        },
-    ),
-    (PodFields::HOST_PORTS, "host port", &[], |pod| {
-        let port = ContainerPort {
-            container_port: 80,
-            host_port: 81,
-            ..ContainerPort::default()
-        };
-        let mut other = Pod::builder("other");
-        let container = Container::new("c", "i");
-        other.spec.containers.push(container);
-        other.spec.containers[0].ports.push(port);
-        let ports = Demand::of(&other).host_ports;
-        let demand = Arc::make_mut(&mut pod.demand);
-        demand.host_ports = match demand.host_ports.is_empty() {
-            true => ports,
-            false => Vec::new(),
-        };
-    }),
-    (
-        PodFields::NAMESPACE,
-        "namespace",
-        &[PodFields::SPREAD, PodFields::POD_AFFINITY],
-        |pod| Arc::make_mut(&mut pod.demand).namespace = "elsewhere".into(),
-    ),
-    (
-        PodFields::LABELS,
-        "label",
-        &[PodFields::SPREAD, PodFields::POD_AFFINITY],
-        |pod| {
-            let labels = &mut Arc::make_mut(&mut pod.demand).labels;
-            labels.insert("app".into(), "c".into());
-        },
-    ),
-    (PodFields::PRIORITY, "priority", &[], |pod| {
-        pod.priority += 5
-    }),
-    (
-        PodFields::SPREAD,
-        "spread constraint",
-        &[PodFields::POD_AFFINITY],
-        |pod| {
-            let other = differing().relations;
-            let demand = Arc::make_mut(&mut pod.demand);
-            demand.relations = other.filter(|_| demand.relations.is_none());
-        },
-    ),
-    (PodFields::IMAGES, "image", &[], |pod| {
-        Arc::make_mut(&mut pod.demand).images = differing().images;
-    }),
-    (PodFields::DATA, "need of data", &[], |pod| {
-        Arc::make_mut(&mut pod.demand).reads = differing().reads;
-    }),
-    (PodFields::ACCELERATORS, "accelerator", &[], |pod| {
-        Arc::make_mut(&mut pod.demand).accelerators = differing().accelerators;
-    }),
-    (PodFields::FORECAST, "forecast", &[], |pod| {
-        Arc::make_mut(&mut pod.demand).forecast = differing().forecast;
-    }),
-    (PodFields::IDENTITY, "identity", &[], |pod| {
-        pod.id.uid = Uid(999);
-        pod.id.key.name = "another".into();
-        pod.arrived = Timestamp::from_secs(99);
-    }),
-];
 
 fn placements_beyond_its_reach_do_not_matter(
     plugin: &dyn Plugin,
@@ -465,6 +353,50 @@ fn placements_beyond_its_reach_do_not_matter(
             "its answers after a placement on {}, which Reach::{reach:?} may not see; what looks \
              further declares {wider}",
             snapshot.node(node).name()
+        );
+        ensure_eq(&what, &seen, &before)?;
+    }
+    Ok(())
+}
+
+/// Those that run when a plan begins: what one plan learned serves the next.
+fn pods_beyond_its_reach_do_not_matter(
+    plugin: &dyn Plugin,
+    snapshot: &Snapshot,
+    cycle: &Cycle<'_>,
+) -> Finding {
+    let reach = plugin.reach(cycle);
+    if !matches!(reach, Reach::Fixed | Reach::Node) {
+        return Ok(());
+    }
+    let before = plugin.answers(cycle, cycle.ledger.rows());
+    for (node, row) in snapshot.nodes() {
+        let mut future = Future::of(snapshot);
+        let mut id = cycle.pod.id.clone();
+        id.uid = Uid(997);
+        future.add_pod(
+            node,
+            Arc::new(Running {
+                id,
+                demand: Arc::clone(&cycle.pod.demand),
+                priority: cycle.pod.priority,
+                ..Running::default()
+            }),
+        );
+        let fuller = future.snapshot();
+        let ledger = Ledger::open(&fuller);
+        let after = Cycle::new(&ledger, cycle.pod, cycle.now);
+        if plugin.reach(&after) != reach {
+            continue; // it may depend on who runs when a plan begins
+        }
+        let mut seen = plugin.answers(&after, ledger.rows());
+        if reach == Reach::Node {
+            seen[node.row()] = before[node.row()];
+        }
+        let what = format!(
+            "its answers with one more pod that runs on {}, which Reach::{reach:?} may not see; what looks \
+             at pods of the node declares Reach::Node, at others' Reach::Cluster",
+            row.name()
         );
         ensure_eq(&what, &seen, &before)?;
     }

@@ -61,7 +61,12 @@ pub fn placement(profile: &Profile, snapshot: &Snapshot, pod: &Pending, now: Tim
             home = Some(at);
         }
     }
-    let cycle = Cycle::new(&ledger, pod, now);
+    // It names the node that it was given, and holds devices there.
+    let mut elsewhere = pod.clone();
+    if let Some(home) = home {
+        elsewhere.demand = pod.demand.leaving(snapshot.node(home).name());
+    }
+    let cycle = Cycle::new(&ledger, &elsewhere, now);
     let mut fits = vec![true; snapshot.len()];
     for filter in profile.filters() {
         for (node, _, obstacles) in verdicts(filter, &cycle) {
