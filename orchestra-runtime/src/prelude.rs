@@ -12,7 +12,7 @@ pub use orchestra_core::meta::ObjectKey;
 pub use crate::api::{Api, ApiError, Client, DeleteParams, ListParams};
 pub use crate::driver::task::{TaskContext, TaskError};
 pub use crate::net::address::AddressPlan;
-pub use crate::orchestra::{Builder, Orchestra};
+pub use crate::orchestra::{Builder, Orchestra, Standing};
 
 /// Any error, as a `main` returns it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

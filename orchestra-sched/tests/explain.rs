@@ -94,13 +94,7 @@ fn a_placed_pod_has_its_scores_and_those_of_the_next() {
     let ranking = placement(
         &Profile::default(),
         &cluster.snapshot(),
-        &Pending {
-            demand: Arc::new(orchestra_sched::snapshot::Demand {
-                node_name: None,
-                ..(*pending.demand).clone()
-            }),
-            ..pending
-        },
+        &pending,
         Timestamp::EPOCH,
     );
     assert_eq!(

@@ -351,6 +351,7 @@ impl Builder {
         self.control.seed = self.seed.unwrap_or(0);
         let scheduler = self.control.schedulers.get(Pod::DEFAULT_SCHEDULER).cloned();
         let scheduler = scheduler.unwrap_or_else(|| Arc::new(Framework::default()));
+        let schedulers = self.control.schedulers.clone();
         if let Some(shadow) = self.shadow.take() {
             let real = self.control.schedulers.entry(Pod::DEFAULT_SCHEDULER.into());
             let meter = self.control.meter.clone();
@@ -441,6 +442,7 @@ impl Builder {
             caches,
             registry,
             scheduler,
+            schedulers,
             tasks,
             drivers,
             own_folder: self.own_folder.take(),

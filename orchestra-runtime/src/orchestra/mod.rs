@@ -2,12 +2,14 @@
 
 mod builder;
 mod engines;
+mod explain;
 mod host;
 mod logs;
 mod questions;
 mod run_folder;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -17,10 +19,12 @@ use orchestra_core::kind::{Protocol, Resource, Service, ServiceType};
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::registry::{ServiceName, ServiceRegistry};
 use orchestra_sched::place::Scheduler;
+use smol_str::SmolStr;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, PROCESS, StartError, TASK};
+pub use explain::{ExplainError, Standing};
 pub use logs::LogsError;
 pub use wait::{Cached, Settlement, Settles, WaitError};
 
@@ -64,6 +68,8 @@ pub struct Orchestra {
     registry: Arc<dyn ServiceRegistry>,
     /// Of pods that name none.
     scheduler: Arc<dyn Scheduler>,
+    /// Of those that name one.
+    schedulers: BTreeMap<SmolStr, Arc<dyn Scheduler>>,
     tasks: Tasks,
     /// What became of the proxy's listeners; `None` if there is no proxy.
     listening: Option<Listening>,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use orchestra_core::kind::pod::PodPhase;
-use orchestra_core::kind::{Deployment, Pod, Service};
+use orchestra_core::kind::pod::{PodPhase, PodSchedulingGate};
+use orchestra_core::kind::{Deployment, Node, Pod, Service};
 use orchestra_core::manifest;
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::driver::{Workload, WorkloadDriver};
@@ -11,7 +11,7 @@ use orchestra_runtime::Orchestra;
 use orchestra_runtime::driver::process::ProcessDriver;
 use orchestra_runtime::driver::sim::SimScript;
 use orchestra_runtime::driver::task::{ExitCode, TaskContext};
-use orchestra_runtime::orchestra::{LogsError, WaitError};
+use orchestra_runtime::orchestra::{ExplainError, LogsError, Standing, WaitError};
 use serde_json::json;
 
 use super::world::{Host, container, key, of, pod, seconds, world};
@@ -58,6 +58,86 @@ async fn what_a_container_printed_can_be_read() {
     api.create(pod("s", elsewhere)).await.unwrap();
     let text = orchestra.logs("s").await.unwrap_err().to_string();
     assert!(text.contains("not one of this process"), "{text}");
+    orchestra.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_pod_stands_is_told_of_each() {
+    let orchestra = Orchestra::builder()
+        .proxy(None)
+        .node(Node::new("a").capacity(4_000, 8_192, 10))
+        .node(Node::new("b").capacity(2_000, 8_192, 10))
+        .task("sleepy", |task: TaskContext| async move {
+            task.stopping().await;
+            Ok(())
+        })
+        .start()
+        .await
+        .unwrap();
+    let api = orchestra.api::<Pod>();
+    let asks = |cpu: &str| json!({"name": "main", "image": "sleepy", "resources": {"requests": {"cpu": cpu}}});
+    let of = |cpu: &str| json!({"containers": [asks(cpu)]});
+    api.create(pod("p", of("1"))).await.unwrap();
+    orchestra.ready::<Pod>("p").await.unwrap();
+    // It runs there, names its node, and is asked about as if it did not.
+    let standing = orchestra.explain("p").await.unwrap();
+    let Standing::Placed { node, ranking } = &standing else {
+        panic!("{standing}");
+    };
+    let ranking = ranking.as_ref().unwrap();
+    assert_eq!((node.as_str(), ranking.fit, ranking.nodes), ("a", 2, 2));
+    assert_eq!(ranking.chosen.as_ref().unwrap().node, "a");
+    assert_eq!(ranking.runners_up[0].node, "b");
+    let text = standing.to_string();
+    assert!(
+        text.starts_with("has node a: 2/2 nodes fit\na has "),
+        "{text}"
+    );
+
+    api.create(pod("q", of("3500m"))).await.unwrap();
+    let standing = orchestra.explain("q").await.unwrap();
+    let Standing::Refused { why, room: None } = &standing else {
+        panic!("{standing}");
+    };
+    assert_eq!((why.nodes, why.fit), (2, 0));
+    let text = standing.to_string();
+    assert!(
+        text.contains("it would run on a, with 500m more cpu"),
+        "{text}"
+    );
+
+    let mut important = pod("r", of("3500m"));
+    important.spec.priority = Some(10);
+    important.spec.scheduling_gates.push(PodSchedulingGate {
+        name: "example.com/wait".into(),
+        ..PodSchedulingGate::default()
+    });
+    api.create(important).await.unwrap();
+    let text = orchestra.explain("r").await.unwrap().to_string();
+    assert_eq!(
+        text,
+        "waits until its scheduling gates are taken off: example.com/wait"
+    );
+    let open = |pod: &mut Pod| pod.spec.scheduling_gates.clear();
+    api.update(&key("r"), open).await.unwrap();
+    // Either nothing was done yet, or it runs where room was made.
+    let standing = orchestra.explain("r").await.unwrap();
+    let text = standing.to_string();
+    match standing {
+        Standing::Refused { room, .. } => assert_eq!(room.unwrap().node, "a"),
+        _ => assert!(text.contains("node a"), "{text}"),
+    }
+
+    let mut foreign = pod("s", of("1"));
+    foreign.spec.scheduler_name = "theirs".into();
+    api.create(foreign).await.unwrap();
+    let text = orchestra.explain("s").await.unwrap_err().to_string();
+    assert!(
+        text.contains("scheduler \"theirs\", which is not in this process"),
+        "{text}"
+    );
+    let error = orchestra.explain("t").await.unwrap_err();
+    assert!(matches!(error, ExplainError::NoPod(_)), "{error}");
     orchestra.stop().await;
 }
 

@@ -7,7 +7,7 @@ use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 use crate::place::plugin::{Cycle, Reach};
-use crate::place::{Pending, Profile, scores_among, verdicts};
+use crate::place::{Pending, Profile, contain, scores_among, verdicts};
 use crate::snapshot::{Ledger, NodeIx, Snapshot};
 
 /// How many nodes a [`Ranking`] names beside the chosen one.
@@ -51,7 +51,8 @@ pub struct Part {
 /// How the nodes compare for `pod` in the cluster that `snapshot` shows. A pod that runs there is
 /// asked about as if it did not, and its node is the chosen one, fit or not.
 ///
-/// Asks every plugin about every node: for questions, not for plans.
+/// Asks every plugin about every node: for questions, not for plans. A filter that panics turns all nodes
+/// down, a scorer that panics counts nothing.
 pub fn placement(profile: &Profile, snapshot: &Snapshot, pod: &Pending, now: Timestamp) -> Ranking {
     let mut ledger = Ledger::open(snapshot);
     let mut home = None;
@@ -69,8 +70,11 @@ pub fn placement(profile: &Profile, snapshot: &Snapshot, pod: &Pending, now: Tim
     let cycle = Cycle::new(&ledger, &elsewhere, now);
     let mut fits = vec![true; snapshot.len()];
     for filter in profile.filters() {
-        for (node, _, obstacles) in verdicts(filter, &cycle) {
-            fits[node.row()] &= obstacles.is_empty();
+        match contain(|| verdicts(filter, &cycle)) {
+            Ok(verdicts) => verdicts
+                .into_iter()
+                .for_each(|(node, _, obstacles)| fits[node.row()] &= obstacles.is_empty()),
+            Err(_) => fits.fill(false),
         }
     }
     let fit = fits.iter().filter(|fits| **fits).count();
@@ -87,10 +91,11 @@ pub fn placement(profile: &Profile, snapshot: &Snapshot, pod: &Pending, now: Tim
         })
         .collect();
     for (scorer, weight) in profile.scorers() {
-        if weight == 0 || scorer.reach(&cycle) == Reach::Nothing {
-            continue;
-        }
-        let scores = scores_among(scorer, &cycle, |node| fits[node.row()]);
+        let scores = contain(|| {
+            let counts = weight > 0 && scorer.reach(&cycle) != Reach::Nothing;
+            counts.then(|| scores_among(scorer, &cycle, |node| fits[node.row()]))
+        });
+        let Ok(Some(scores)) = scores else { continue };
         for ((_, node), (_, score)) in found.iter_mut().zip(scores) {
             let rule = scorer.name();
             node.total += score * weight;

@@ -95,7 +95,7 @@ impl Faults {
 }
 
 /// What `f` returns, or what it said when it panicked.
-pub(super) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, SmolStr> {
+pub(crate) fn contain<T>(f: impl FnOnce() -> T) -> Result<T, SmolStr> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
         let said = panic
             .downcast_ref::<&str>()

@@ -20,7 +20,7 @@ use super::share::Groups;
 use super::sweep::Sweep;
 use super::why::explain;
 use super::{Changes, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
-use crate::explain::{Explanation, GangShort};
+use crate::explain::{Explanation, GangShort, Ranking, placement};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 use books::Books;
@@ -258,6 +258,11 @@ impl Scheduler for Framework {
         run.remember();
         plan.faults = faults.take();
         plan
+    }
+
+    /// By its profile; see [`explain::placement`](placement).
+    fn ranking(&self, snapshot: &Snapshot, pod: &Pending, now: Timestamp) -> Option<Ranking> {
+        Some(placement(&self.profile, snapshot, pod, now))
     }
 }
 

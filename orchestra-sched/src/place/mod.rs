@@ -86,6 +86,7 @@ use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 pub use alone::{scores, scores_among, verdicts};
+pub(crate) use ask::contain;
 pub use changes::Changes;
 pub use framework::{Framework, SWEEPS_KEPT_MAX};
 pub use hold::Held;
@@ -96,7 +97,7 @@ pub(crate) use share::Words;
 pub use shadow::{Ballot, Shadow, Vote};
 pub use switch::Switch;
 
-use crate::explain::Explanation;
+use crate::explain::{Explanation, Ranking};
 use crate::rng::PlanRng;
 use crate::snapshot::{Demand, PodId, Snapshot};
 
@@ -162,6 +163,13 @@ pub struct PlanInputs {
 pub trait Scheduler: fmt::Debug + Send + Sync {
     /// Plans for every pending pod at once. Each of them is in the plan exactly once.
     fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan;
+
+    /// How it ranks the nodes for `pod`, for people who ask why here; of one that runs there as if it did
+    /// not. `None` if it does not rank nodes, as a scheduler of one's own does not unless it says how.
+    fn ranking(&self, snapshot: &Snapshot, pod: &Pending, now: Timestamp) -> Option<Ranking> {
+        let _ = (snapshot, pod, now);
+        None
+    }
 }
 
 const _: Option<&dyn Scheduler> = None;

@@ -5,9 +5,11 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 use super::{Pending, Plan, PlanInputs, Scheduler};
+use crate::explain::Ranking;
 use crate::snapshot::{PodId, Snapshot};
 
 /// A pod on which two plans differ.
@@ -131,6 +133,11 @@ impl<F: Fn(&Ballot) + Send + Sync> Scheduler for Shadow<F> {
         };
         (self.report)(&ballot);
         plan
+    }
+
+    /// That of the real one.
+    fn ranking(&self, snapshot: &Snapshot, pod: &Pending, now: Timestamp) -> Option<Ranking> {
+        self.real.ranking(snapshot, pod, now)
     }
 }
 

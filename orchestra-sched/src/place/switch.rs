@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use orchestra_core::time::Timestamp;
+
 use super::{Pending, Plan, PlanInputs, Scheduler};
+use crate::explain::Ranking;
 use crate::snapshot::Snapshot;
 
 /// A scheduler that can be exchanged while it is in use: give it to the runtime, keep a clone of
@@ -35,5 +38,9 @@ impl Switch {
 impl Scheduler for Switch {
     fn plan(&self, snapshot: &Snapshot, pending: &[Pending], inputs: PlanInputs) -> Plan {
         self.current().plan(snapshot, pending, inputs)
+    }
+
+    fn ranking(&self, snapshot: &Snapshot, pod: &Pending, now: Timestamp) -> Option<Ranking> {
+        self.current().ranking(snapshot, pod, now)
     }
 }
