@@ -91,8 +91,8 @@ impl Orchestra {
     /// orchestra.api::<Pod>().create(Pod::builder("hungry").container(sleepy)).await?;
     /// let standing = orchestra.explain("hungry").await?;
     /// let Standing::Refused { why, .. } = &standing else { panic!("{standing}") };
-    /// assert_eq!(why.reasons[0].nodes, 1);
-    /// assert!(standing.to_string().starts_with("finds no node: 0/1 nodes fit: 1 is too small"), "{standing}");
+    /// assert_eq!(why.to_string(), "0/1 nodes fit: 1 lacks cpu (nearest small misses 1)");
+    /// assert!(standing.to_string().contains("it would run on small, with 1 more cpu"));
     /// orchestra.stop().await;
     /// # Ok(())
     /// # }

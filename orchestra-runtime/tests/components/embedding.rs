@@ -110,7 +110,6 @@ async fn how_a_pod_stands_is_told_of_each() {
     important.spec.priority = Some(10);
     important.spec.scheduling_gates.push(PodSchedulingGate {
         name: "example.com/wait".into(),
-        ..PodSchedulingGate::default()
     });
     api.create(important).await.unwrap();
     let text = orchestra.explain("r").await.unwrap().to_string();

@@ -456,11 +456,12 @@ impl<'a> Run<'a> {
         loop {
             let before = self.log.len();
             lost.retain_mut(|lost| {
-                if lost.has_room
-                    || lost.gang.is_some()
-                    || !worth_it[lost.group]
-                    || refused_at[lost.group] == Some(self.log.len())
-                {
+                if lost.has_room || lost.gang.is_some() || !worth_it[lost.group] {
+                    return true;
+                }
+                if refused_at[lost.group] == Some(self.log.len()) {
+                    // By the filters alone, now: what was said of it before is out of date.
+                    lost.refusals.clear();
                     return true;
                 }
                 let pod = &pending[lost.pending];
