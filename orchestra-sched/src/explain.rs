@@ -2,6 +2,7 @@
 //!
 //! Explanations are data; `Display` renders them for people.
 
+mod gang;
 mod lacking;
 mod remedy;
 mod report;
@@ -11,6 +12,7 @@ use std::fmt;
 
 use smol_str::SmolStr;
 
+pub use gang::{GangShort, MoreNodes, NeverFits};
 pub(crate) use lacking::Lacking;
 pub use remedy::{REMEDIES_MAX, Remedy};
 pub use report::Report;
@@ -33,7 +35,8 @@ pub const NEAREST_MAX: usize = 3;
 pub struct Explanation {
     /// How many nodes there are.
     pub nodes: usize,
-    /// How many of them would take the pod: none, unless something outside the rules refused.
+    /// How many of them would take the pod: none, unless something outside the rules refused, or there is
+    /// too little for its gang.
     pub fit: usize,
     /// Why nodes turned the pod down, the commonest reason first, equals by their text. A node
     /// counts under the first rule that turned it down, once for each thing that rule found
@@ -46,7 +49,8 @@ pub struct Explanation {
     /// The smallest changes that would let the pod run, the smallest first: at most
     /// [`REMEDIES_MAX`].
     pub remedies: Vec<Remedy>,
-    /// The gang that is short of places, if it is for its gang that the pod has none.
+    /// The gang that is short of places, if it is for its gang that the pod has none. What stands beside it
+    /// is said of the pod by itself, with none of its gang placed.
     pub gang: Option<GangShort>,
     /// Whether waiting is enough.
     pub outlook: Outlook,
@@ -59,23 +63,9 @@ pub struct Explanation {
 pub enum Outlook {
     /// On some node only pods are in the way: those there, or one that has yet to come.
     NotNow,
-    /// On none, whichever pods came or left: a node or the pod itself has to change.
+    /// On none, whichever pods came or left: a node or the pod itself has to change. Of a gang: not all that
+    /// have to be placed together.
     Never,
-}
-
-/// A gang that found too few places, so that none of its pods was placed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct GangShort {
-    /// Its name.
-    pub name: SmolStr,
-    /// How many of its pods have to have a node.
-    pub min: usize,
-    /// How many run already.
-    pub running: usize,
-    /// How many there are, those included.
-    pub members: usize,
-    /// For how many there are places, those that run included.
-    pub places: usize,
 }
 
 /// How many nodes a rule turned down.
@@ -294,7 +284,12 @@ impl fmt::Display for Explanation {
     /// taint dedicated=gpu`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(gang) = &self.gang {
-            write!(f, "{gang}; ")?;
+            gang.fmt(f)?;
+            // That there are nodes for it by itself says nothing then.
+            if gang.next.is_some() || self.fit > 0 {
+                return Ok(());
+            }
+            f.write_str("; ")?;
         }
         if self.nodes == 0 {
             return f.write_str("there are no nodes; add one");
@@ -309,22 +304,6 @@ impl fmt::Display for Explanation {
             write!(f, "{separator}{} for other reasons", self.others)?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for GangShort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            name,
-            min,
-            members,
-            places,
-            ..
-        } = self;
-        if members < min {
-            return write!(f, "gang {name} has {members} of {min} pods");
-        }
-        write!(f, "gang {name} has places for {places} of {min} pods")
     }
 }
 

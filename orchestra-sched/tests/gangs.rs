@@ -9,17 +9,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use orchestra_core::kind::Pod;
 use orchestra_core::kind::gang::{self, Gang};
+use orchestra_core::kind::{Node, Pod};
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
+use orchestra_sched::explain::{Explanation, Outlook};
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::queue::{Queue, QueueSettings};
 use orchestra_sched::place::{Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
 fn inputs(secs: i64) -> PlanInputs {
     PlanInputs {
@@ -72,8 +74,86 @@ fn a_gang_without_room_for_all_leaves_it_to_others() {
     assert_eq!(whys.len(), 4);
     assert_eq!(
         whys[0],
-        "gang train has places for 3 of 4 pods; 1/3 nodes fit: 2 lack cpu (nearest n-1 misses 1)"
+        "gang train has places for 3 of 4 pods; for the 4th 0/3 nodes fit: 3 lack cpu (nearest n-1 misses 1)"
     );
+}
+
+/// What the first pod of a gang is told, of which so many have to run.
+fn told(text: &str, min: u32) -> Arc<Explanation> {
+    let plan = plan(text, &[("g", min)]);
+    assert_eq!(placed(&plan), [""; 0]);
+    Arc::clone(&plan.unplaced[0].why)
+}
+
+#[test]
+fn a_gang_that_never_fits_is_told_what_is_missing() {
+    let why = told("node a cpu=4\nnode b cpu=4\npod g*9 cpu=1 gang=g", 9);
+    assert_eq!(why.outlook, Outlook::Never);
+    assert_eq!(
+        why.report().to_string(),
+        "gang g has places for 8 of 9 pods; for the 9th 0/2 nodes fit: 2 lack cpu (nearest a misses 1)\n  \
+         NodeResourcesFit turns down 2 (all 2 by itself)\n\
+         never on these nodes: with all other pods gone there are places for at most 8 of 9\n  \
+         it takes at least 1 more node like a\n  \
+         the 9th would run on a, with 1 more cpu\n\
+         looked at again when a node is added or a node grows or the pod itself changes or another pod of its \
+         gang comes"
+    );
+    // Whoever else is there does not count.
+    let full = "node a cpu=4\nnode b cpu=4\npod low on=a cpu=4\npod g*9 cpu=1 gang=g";
+    let why = told(full, 9);
+    let never = why.gang.as_ref().unwrap().never.clone().unwrap();
+    assert_eq!((never.most, never.more_nodes.unwrap().count), (8, 1));
+    let why = told(full, 8);
+    assert_eq!(why.outlook, Outlook::NotNow, "others may leave");
+    assert!(why.is_helped_by(Changes::POD_REMOVED));
+    assert_eq!(
+        why.to_string(),
+        "gang g has places for 4 of 8 pods; for the 5th 0/2 nodes fit: 2 lack cpu (nearest a misses 1)"
+    );
+}
+
+#[test]
+fn what_a_gang_could_have_at_most_is_counted() {
+    let never = |text: &str, min| {
+        let why = told(text, min);
+        let never = why.gang.as_ref().unwrap().never.clone();
+        assert_eq!(never.is_some(), why.outlook == Outlook::Never);
+        never.map(|never| (never.most, never.more_nodes.map(|more| more.to_string())))
+    };
+    let more = |text: &str| Some(text.to_owned());
+    let nodes = "node a cpu=4 example.com/gpu=2\nnode b cpu=4\n";
+    // Where nothing of it can be for good.
+    let taint = "node a cpu=4 taint=t:NoSchedule\nnode b cpu=4\npod g*9 cpu=1 gang=g";
+    assert_eq!(never(taint, 9), Some((4, more("2 more nodes like b"))));
+    // What only some nodes have, and what none has.
+    let gpu = format!("{nodes}pod g*3 example.com/gpu=1 gang=g");
+    assert_eq!(never(&gpu, 3), Some((2, more("1 more node like a"))));
+    let none = format!("{nodes}pod g*3 cpu=5 gang=g");
+    assert_eq!(never(&none, 3), Some((0, None)));
+    // Parts that are left over on each node are of no use to pods that are alike.
+    let large = format!("{nodes}pod g*3 cpu=3 gang=g");
+    assert_eq!(never(&large, 3), Some((2, more("1 more node like a"))));
+    // Of several kinds no more than each has places for, and no more than all nodes have.
+    let chief = format!("{nodes}pod chief cpu=2 gang=g\npod g*7 cpu=1 gang=g");
+    assert_eq!(never(&chief, 8), Some((7, more("1 more node like a"))));
+    let giant = format!("{nodes}pod giant cpu=5 gang=g\npod g*7 cpu=1 gang=g");
+    assert_eq!(never(&giant, 8), Some((7, None)));
+    // Who runs has a place.
+    let some = format!("{nodes}pod old on=a cpu=1 gang=g\npod g*9 cpu=1 gang=g");
+    assert_eq!(never(&some, 10), Some((9, more("1 more node like a"))));
+    // To a profile that does not count amounts, others may leave the port.
+    let cluster = "node a cpu=1\npod g*2 cpu=9 port=80 label=orchestra.dev/pod-group=g";
+    let cluster: Cluster = cluster.parse().unwrap();
+    let free = Profile::default().without("NodeResourcesFit").unwrap();
+    let free = Framework::new(free);
+    let plan = free.plan(
+        &cluster.snapshot(),
+        &pending(&cluster, &[("g", 2)]),
+        inputs(0),
+    );
+    let why = &plan.unplaced[0].why;
+    assert_eq!(why.outlook, Outlook::NotNow, "{why}");
 }
 
 #[test]
@@ -91,7 +171,7 @@ fn of_two_gangs_one_is_whole() {
         other.unplaced[0]
             .why
             .to_string()
-            .starts_with("gang one has 3 of 4 pods; ")
+            .starts_with("gang one has 3 of 4 pods; 1 more has to come")
     );
 }
 
@@ -212,9 +292,16 @@ fn gangs_are_not_passed_for_ever_nor_in_each_others_way() {
 
 /// A queue whose gang of four found room for three, each of which fits by itself.
 fn refused_by_one() -> (Cluster, SnapshotBuilder, Queue) {
-    let text = "
-        node n*3 cpu=1
-        pod train*4 cpu=1 label=orchestra.dev/pod-group=train";
+    refused(
+        "node n*3 cpu=1
+        node m cpu=1
+        pod other on=m cpu=1
+        pod train*4 cpu=1 label=orchestra.dev/pod-group=train",
+    )
+}
+
+/// A queue whose gang `train`, of which four have to run, was refused.
+fn refused(text: &str) -> (Cluster, SnapshotBuilder, Queue) {
     let cluster: Cluster = text.parse().unwrap();
     let builder = cluster.builder();
     let mut queue = Queue::new(QueueSettings::default());
@@ -224,8 +311,7 @@ fn refused_by_one() -> (Cluster, SnapshotBuilder, Queue) {
     let snapshot = builder.snapshot(Revision(1));
     let turn = queue.turn(Timestamp::EPOCH, &snapshot);
     let plan = Framework::default().plan(&snapshot, &turn.pods, inputs(0));
-    assert_eq!(plan.unplaced.len(), 4);
-    assert!(plan.unplaced[0].why.to_string().contains("3/3 nodes fit"));
+    assert_eq!(plan.unplaced.len(), turn.pods.len());
     queue.planned(&plan, &turn.pods, Timestamp::EPOCH);
     (cluster, builder, queue)
 }
@@ -238,6 +324,66 @@ fn a_gang_each_of_which_fits_but_not_all_waits_for_room() {
     assert!(queue.turn(now, &snapshot).pods.is_empty());
     queue.changed(Changes::POD_REMOVED, Some(&"n-1".into()));
     assert_eq!(queue.turn(now, &snapshot).pods.len(), 4);
+}
+
+#[test]
+fn a_gang_that_never_fits_is_not_woken_by_pods_that_leave() {
+    let text = "
+        node n*3 cpu=1
+        pod other on=n-1 cpu=1
+        pod train*4 cpu=1 label=orchestra.dev/pod-group=train";
+    let (cluster, mut builder, mut queue) = refused(text);
+    let now = Timestamp::from_secs(1);
+    let other = PodId::of(&cluster.pods[0]);
+    queue.changed(builder.remove_pod(&other), Some(&"n-1".into()));
+    let woken = |queue: &mut Queue, builder: &mut SnapshotBuilder| {
+        queue.turn(now, &builder.snapshot(Revision(1))).pods.len()
+    };
+    assert_eq!(woken(&mut queue, &mut builder), 0);
+    // Somebody else gave a fifth of them a node: three are enough now.
+    let fifth: Cluster = "pod fifth on=far label=orchestra.dev/pod-group=train"
+        .parse()
+        .unwrap();
+    let mut fifth = fifth.pods[0].clone();
+    fifth.metadata.uid = Uid(77);
+    let changes = builder.apply_pod(&fifth);
+    assert!(changes.meet(Changes::GANG_GREW));
+    queue.changed(changes, Some(&"far".into()));
+    assert_eq!(woken(&mut queue, &mut builder), 4);
+}
+
+#[test]
+fn a_gang_that_is_not_complete_is_woken_by_its_own() {
+    let text = "
+        node n*9 cpu=1
+        pod train*3 cpu=1 label=orchestra.dev/pod-group=train";
+    let (cluster, mut builder, mut queue) = refused(text);
+    let now = Timestamp::from_secs(1);
+    let why = queue.refusal(&PodId::of(&cluster.pods[0])).unwrap();
+    assert_eq!(
+        why.report().to_string(),
+        "gang train has 3 of 4 pods; 1 more has to come\n\
+         not now: it waits for more of its gang\n\
+         looked at again when the pod itself changes or another pod of its gang comes"
+    );
+    let stranger: Cluster = "pod other on=n-1 label=orchestra.dev/pod-group=other"
+        .parse()
+        .unwrap();
+    let mut stranger = stranger.pods[0].clone();
+    stranger.metadata.uid = Uid(77);
+    for changes in [
+        builder.apply_pod(&stranger),
+        Changes::NODE_ADDED,
+        Changes::POD_REMOVED,
+    ] {
+        queue.changed(changes, Some(&"n-1".into()));
+        let turn = queue.turn(now, &builder.snapshot(Revision(1)));
+        assert_eq!(turn.pods.len(), 0, "{changes}");
+    }
+    // Fewer of them may be enough once one is gone that asked for more.
+    queue.withdraw(&PodId::of(&cluster.pods[0]));
+    let turn = queue.turn(now, &builder.snapshot(Revision(1)));
+    assert_eq!(turn.pods.len(), 2);
 }
 
 #[test]
@@ -256,14 +402,10 @@ fn a_gang_of_which_one_rests_rests() {
 }
 
 /// Random clusters some of whose pods are in gangs.
-fn with_gangs() -> impl Strategy<Value = (SnapshotBuilder, Vec<Pending>)> {
+fn cluster_with_gangs() -> impl Strategy<Value = (Vec<Node>, Vec<Pod>)> {
     let gangs =
         proptest::collection::vec(proptest::option::weighted(0.5, (0usize..3, 1u32..5)), 24);
     (random::cluster(), gangs).prop_map(|((nodes, mut pods), gangs)| {
-        let mut builder = SnapshotBuilder::new();
-        for node in &nodes {
-            builder.apply_node(node);
-        }
         for (pod, gang) in pods.iter_mut().zip(gangs) {
             if let Some((name, min)) = gang {
                 pod.metadata
@@ -273,21 +415,63 @@ fn with_gangs() -> impl Strategy<Value = (SnapshotBuilder, Vec<Pending>)> {
                     .annotations
                     .insert(gang::MIN_ANNOTATION.into(), min.to_string().into());
             }
-            builder.apply_pod(pod);
         }
-        let waiting = pods.iter().filter(|pod: &&Pod| pod.node_name().is_none());
-        let pending = waiting
-            .map(|pod| Pending::of(pod, Timestamp::EPOCH))
-            .collect();
-        (builder, pending)
+        (nodes, pods)
     })
+}
+
+fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
+    let mut builder = SnapshotBuilder::new();
+    for node in nodes {
+        builder.apply_node(node);
+    }
+    for pod in pods {
+        builder.apply_pod(pod);
+    }
+    builder
+}
+
+fn waiting(pods: &[Pod]) -> Vec<Pending> {
+    let waiting = pods.iter().filter(|pod| pod.node_name().is_none());
+    waiting
+        .map(|pod| Pending::of(pod, Timestamp::EPOCH))
+        .collect()
+}
+
+type GangKey = (SmolStr, SmolStr);
+
+fn gang_of(pod: &Pending) -> Option<GangKey> {
+    let gang = pod.gang.as_ref()?;
+    Some((pod.id.key.namespace.clone(), gang.name.clone()))
+}
+
+/// What the members of each gang were told that was not placed.
+fn short_gangs(plan: &Plan, pending: &[Pending]) -> BTreeMap<GangKey, Vec<Arc<Explanation>>> {
+    let mut short: BTreeMap<GangKey, Vec<Arc<Explanation>>> = BTreeMap::new();
+    for lost in plan.unplaced.iter().filter(|lost| lost.why.gang.is_some()) {
+        let gang = gang_of(&pending[lost.pending]).unwrap();
+        short.entry(gang).or_default().push(Arc::clone(&lost.why));
+    }
+    short
+}
+
+/// How many of a gang find a node if nobody else asks.
+fn placed_alone(builder: &mut SnapshotBuilder, pending: &[Pending], gang: &GangKey) -> usize {
+    let members = pending
+        .iter()
+        .filter(|pod| gang_of(pod).as_ref() == Some(gang));
+    let members: Vec<Pending> = members.cloned().collect();
+    let scheduler = Framework::new(Profile::default().without_preemption());
+    let plan = scheduler.plan(&builder.snapshot(Revision(2)), &members, inputs(0));
+    plan.placed.len()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn each_gang_is_whole_or_leaves_no_trace((builder, pending) in with_gangs()) {
+    fn each_gang_is_whole_or_leaves_no_trace((nodes, pods) in cluster_with_gangs()) {
+        let (builder, pending) = (build(&nodes, &pods), waiting(&pods));
         let snapshot = builder.snapshot(Revision(1));
         let scheduler = || Framework::new(Profile::default().without_preemption());
         let plan = scheduler().plan(&snapshot, &pending, inputs(0));
@@ -322,5 +506,86 @@ proptest! {
             nodes
         };
         prop_assert_eq!(nodes(&plan), nodes(&without));
+    }
+
+    #[test]
+    fn a_gang_that_never_fits_does_not_if_all_others_leave((nodes, pods) in cluster_with_gangs()) {
+        let pending = waiting(&pods);
+        let scheduler = Framework::new(Profile::default().without_preemption());
+        let plan = scheduler.plan(&build(&nodes, &pods).snapshot(Revision(1)), &pending, inputs(0));
+        for (gang, whys) in short_gangs(&plan, &pending) {
+            let never = whys[0].gang.as_ref().unwrap().never.is_some();
+            for why in &whys {
+                prop_assert_eq!(why.gang.as_ref().unwrap().never.is_some(), never, "one says what all say");
+                prop_assert!(!never || why.outlook == Outlook::Never);
+                prop_assert!(!never || !why.is_helped_by(Changes::POD_REMOVED.with(Changes::POD_ADDED)));
+            }
+            let is_member = |pod: &&Pod| gang_of(&Pending::of(pod, Timestamp::EPOCH)).as_ref() == Some(&gang);
+            let members: Vec<Pod> = pods.iter().filter(is_member).cloned().collect();
+            let found = placed_alone(&mut build(&nodes, &members), &pending, &gang);
+            prop_assert!(!never || found == 0, "{} though {}", found, &whys[0]);
+        }
+    }
+
+    #[test]
+    fn a_gang_that_is_not_helped_by_a_change_is_not_placed_by_it(
+        (nodes, pods) in cluster_with_gangs(),
+        change in random::change(),
+    ) {
+        let (mut nodes, mut pods) = (nodes, pods);
+        let (mut builder, pending) = (build(&nodes, &pods), waiting(&pods));
+        let scheduler = Framework::new(Profile::default().without_preemption());
+        let plan = scheduler.plan(&builder.snapshot(Revision(1)), &pending, inputs(0));
+        for placed in &plan.placed {
+            let pod = &pending[placed.pending];
+            let running = Running {
+                id: pod.id.clone(),
+                demand: Arc::clone(&pod.demand),
+                priority: pod.priority,
+                ..Running::default()
+            };
+            builder.set_pod(&placed.node, running);
+        }
+        let changes = change.apply(&mut nodes, &mut pods, &mut builder);
+        for (gang, whys) in short_gangs(&plan, &pending) {
+            if !whys.iter().any(|why| why.is_helped_by(changes)) {
+                let found = placed_alone(&mut builder, &pending, &gang);
+                prop_assert_eq!(found, 0, "{:?} after {:?}", &whys[0], &change);
+            }
+        }
+    }
+
+    #[test]
+    fn of_pods_that_are_alike_it_is_known_exactly_whether_they_ever_fit(
+        nodes in proptest::collection::vec((0u32..5, 0u32..5, 1u32..5, any::<bool>()), 1..5),
+        (cpu, memory) in (0u32..4, 0u32..4),
+        (members, spare) in (1u32..12, 0u32..3),
+    ) {
+        let mut text: String = nodes.iter().enumerate().map(|(n, (cpu, memory, pods, tainted))| {
+            let taint = if *tainted { "taint=t:NoSchedule" } else { "" };
+            format!("node n{n} cpu={cpu} memory={memory} pods={pods} {taint}\n")
+        }).collect();
+        text += &format!("pod g*{} cpu={cpu} memory={memory} gang=g", members + spare);
+        let plan = |text: &str| plan(text, &[("g", members)]);
+        let first = plan(&text);
+        let never = |plan: &Plan| plan.unplaced.first().and_then(|lost| {
+            let gang = lost.why.gang.as_ref()?;
+            gang.never.clone()
+        });
+        // Nobody else is there, so that it is now or never.
+        prop_assert_eq!(never(&first).is_some(), first.placed.is_empty());
+        let Some(never) = never(&first) else { return Ok(()) };
+        prop_assert!(never.most < members as usize);
+        let (cpu, memory, pods, _) = match &never.more_nodes {
+            Some(more) => nodes[more.like[1..].parse::<usize>().unwrap()],
+            None => {
+                prop_assert_eq!(never.most, 0);
+                return Ok(());
+            }
+        };
+        let count = never.more_nodes.unwrap().count;
+        let with = |more: usize| plan(&format!("node m*{more} cpu={cpu} memory={memory} pods={pods}\n{text}"));
+        prop_assert!(!with(count).placed.is_empty());
+        prop_assert!(count == 1 || with(count - 1).placed.is_empty());
     }
 }

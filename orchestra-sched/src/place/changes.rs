@@ -39,10 +39,12 @@ impl Changes {
     pub const NAMESPACE_LABELS: Self = Self(1 << 11);
     /// Where the storage of a claim can be used changed.
     pub const VOLUMES: Self = Self(1 << 12);
+    /// A pod of a gang began to count against a node: what the rest of its gang may wait for.
+    pub const GANG_GREW: Self = Self(1 << 13);
     /// Any change at all.
-    pub const ANY: Self = Self((1 << 13) - 1);
+    pub const ANY: Self = Self((1 << 14) - 1);
 
-    const NAMES: [(Self, &str); 13] = [
+    const NAMES: [(Self, &str); 14] = [
         (Self::NODE_ADDED, "a node is added"),
         (Self::NODE_REMOVED, "a node is removed"),
         (Self::NODE_GREW, "a node grows"),
@@ -56,12 +58,19 @@ impl Changes {
         (Self::POD_ITSELF, "the pod itself changes"),
         (Self::NAMESPACE_LABELS, "a namespace's labels change"),
         (Self::VOLUMES, "a volume can be used elsewhere"),
+        (Self::GANG_GREW, "another pod of its gang comes"),
     ];
 
     /// The kinds of both.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The kinds of this one that are not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether they have a kind in common.

@@ -4,6 +4,7 @@
 mod books;
 mod gang;
 mod room;
+mod short;
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
@@ -19,8 +20,8 @@ use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
 use super::why::explain;
-use super::{Changes, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
-use crate::explain::{Explanation, GangShort, Ranking, placement};
+use super::{Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Unplaced};
+use crate::explain::{Explanation, Ranking, placement};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 use books::Books;
@@ -211,43 +212,27 @@ impl Scheduler for Framework {
             score: choice.score,
         });
         plan.placed = placed.collect();
-        // By gang: what it misses, and what is in its members' way.
-        let whys = notes.into_iter().map(|note| (note, Vec::new()));
-        let mut whys: Vec<(GangShort, Vec<ByGroup>)> = whys.collect();
+        let gangs = run.tell_gangs(notes, &lost, pending);
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
-        for Lost {
-            pending: at,
-            group,
-            refusals,
-            has_room,
-            gang,
-        } in lost
-        {
-            let ledger = match has_room {
-                // Who has room held is not in its own way.
-                true => run.bare.as_ref().unwrap_or(&run.ledger),
-                false => &run.ledger,
+        for lost in lost {
+            let Lost {
+                pending: at, group, ..
+            } = lost;
+            let fresh = || {
+                let cycle = Cycle::new(run.ledger_for(&lost), &pending[at], inputs.now);
+                Arc::new(explain(&self.profile, &cycle, &lost.refusals))
             };
-            let cycle = Cycle::new(ledger, &pending[at], inputs.now);
-            let fresh = || Arc::new(explain(&self.profile, &cycle, &refusals));
-            let why = if let Some(gang) = gang {
-                let (note, whys) = &mut whys[gang];
-                let known = whys.iter().find(|(other, _)| *other == group);
-                let known = known.map(|(_, why)| Arc::clone(why));
-                known.unwrap_or_else(|| {
-                    let mut why = explain(&self.profile, &cycle, &refusals);
-                    why.gang = Some(note.clone());
-                    // Where each of them fits there is too little for all, and it is that which counts.
-                    let room = Changes::NODE_GREW.with(Changes::POD_REMOVED);
-                    why.helped_by = why.helped_by.with(room);
-                    let why = Arc::new(why);
-                    whys.push((group, Arc::clone(&why)));
-                    why
-                })
-            } else if refusals.is_empty() {
-                Arc::clone(shared[group][usize::from(has_room)].get_or_insert_with(fresh))
-            } else {
-                fresh()
+            let by_gang = lost.gang.and_then(|gang| {
+                let mut groups = gangs[gang].iter();
+                groups.find(|(other, _)| *other == group)
+            });
+            let why = match by_gang {
+                Some((_, why)) => Arc::clone(why),
+                None if lost.refusals.is_empty() => {
+                    let shared = &mut shared[group][usize::from(lost.has_room)];
+                    Arc::clone(shared.get_or_insert_with(fresh))
+                }
+                None => fresh(),
             };
             plan.unplaced.push(Unplaced {
                 pending: at,

@@ -11,7 +11,7 @@
 //!
 //! Pods of a gang are handed out together, once none of them rests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub struct Queue {
     anywhere: Changes,
     /// What happened on which node.
     on_node: BTreeMap<SmolStr, Changes>,
+    /// Gangs that lost a pod that waited: the rest may need fewer of them.
+    shrunk: BTreeSet<(SmolStr, SmolStr)>,
 }
 
 #[derive(Clone, Debug)]
@@ -163,7 +165,12 @@ impl Queue {
 
     /// Takes a pod out. Harmless if it does not wait.
     pub fn withdraw(&mut self, pod: &PodId) {
-        self.waiting.remove(pod);
+        if let Some(gone) = self.waiting.remove(pod)
+            && gone.refused.is_some()
+            && let Some((namespace, gang)) = gone.gang()
+        {
+            self.shrunk.insert((namespace.clone(), gang.clone()));
+        }
     }
 
     /// Notes a change, and on which node, if it was on one.
@@ -316,10 +323,14 @@ impl Queue {
     fn wake(&mut self, snapshot: &Snapshot) {
         let anywhere = std::mem::take(&mut self.anywhere);
         let on_node = std::mem::take(&mut self.on_node);
-        if anywhere.is_empty() && on_node.is_empty() {
+        let shrunk = std::mem::take(&mut self.shrunk);
+        if anywhere.is_empty() && on_node.is_empty() && shrunk.is_empty() {
             return;
         }
         let all = on_node.values().fold(anywhere, |all, one| all.with(*one));
+        // Whose gang grew is looked up.
+        let gangs = all.meet(Changes::GANG_GREW) || !shrunk.is_empty();
+        let [all, anywhere] = [all, anywhere].map(|one| one.without(Changes::GANG_GREW));
         for waiting in self.waiting.values_mut() {
             let Some(refused) = &waiting.refused else {
                 continue;
@@ -328,10 +339,11 @@ impl Queue {
             let helped = why.is_helped_by(all)
                 && (why.is_helped_by(anywhere)
                     || on_node.iter().any(|(node, changes)| {
-                        why.is_helped_by(*changes)
-                            && could_help(why, &waiting.pending, *changes, node, snapshot)
+                        let changes = changes.without(Changes::GANG_GREW);
+                        why.is_helped_by(changes)
+                            && could_help(why, &waiting.pending, changes, node, snapshot)
                     }));
-            if helped {
+            if helped || gangs && waiting.has_new_gang(why, &shrunk, snapshot) {
                 waiting.refused = None;
             }
         }
@@ -368,6 +380,21 @@ impl Waiting {
         } else if self.pending.before(other).is_lt() {
             self.passed = self.passed.saturating_add(1);
         }
+    }
+
+    /// Whether another number of its gang runs or waits than when the pod was refused for it, so that those
+    /// there are may be enough.
+    fn has_new_gang(
+        &self,
+        why: &Explanation,
+        shrunk: &BTreeSet<(SmolStr, SmolStr)>,
+        snapshot: &Snapshot,
+    ) -> bool {
+        let (Some(short), Some((namespace, gang))) = (&why.gang, self.gang()) else {
+            return false;
+        };
+        snapshot.gang_size(namespace, gang) > short.running
+            || (!shrunk.is_empty() && shrunk.contains(&(namespace.clone(), gang.clone())))
     }
 
     fn gang(&self) -> Option<GangName<'_>> {

@@ -13,12 +13,29 @@ use crate::snapshot::NodeIx;
 /// A filter that has something to say of the pod, which rows it lets pass, and its panic if it panicked.
 type Said<'a> = (&'a dyn Filter, Vec<bool>, Option<SmolStr>);
 
+/// Why a pod finds no node, and the nodes that filters say will never take it, but for those that merely
+/// have less than it asks.
+pub(super) struct Looked {
+    pub(super) why: Explanation,
+    pub(super) closed: Vec<NodeIx>,
+}
+
 /// What each node has against the pod. `refusals` are what keepers of accounts said.
 pub(super) fn explain(
     profile: &Profile,
     cycle: &Cycle<'_>,
     refusals: &[(NodeIx, Obstacle)],
 ) -> Explanation {
+    look(profile, cycle, refusals).why
+}
+
+/// [`explain`], and which nodes are no use.
+pub(super) fn look(
+    profile: &Profile,
+    cycle: &Cycle<'_>,
+    refusals: &[(NodeIx, Obstacle)],
+) -> Looked {
+    let mut closed = Vec::new();
     let rows = cycle.ledger.rows();
     let said: Vec<Said<'_>> = profile
         .filters
@@ -30,12 +47,15 @@ pub(super) fn explain(
             (&**filter, fits, panic)
         })
         .collect();
-    let closely = |account: &mut Account, row: usize| {
+    let mut closely = |account: &mut Account, row: usize| {
         let node = NodeIx::from_row(row);
         let against = said.iter().filter(|(_, fits, _)| !fits[row]);
         let mut found: Vec<Vec<Obstacle>> = against
             .map(|(filter, _, panic)| obstacles_contained(*filter, cycle, node, panic.as_ref()))
             .collect();
+        if found.iter().flatten().any(Obstacle::lasts) {
+            closed.push(node);
+        }
         let refused = refusals.iter().filter(|(refused, _)| *refused == node);
         found.extend(refused.map(|(_, obstacle)| vec![obstacle.clone()]));
         account.node(cycle, node, &found);
@@ -59,5 +79,8 @@ pub(super) fn explain(
             lacking.account(&mut account, closely);
         }
     }
-    account.close()
+    Looked {
+        why: account.close(),
+        closed,
+    }
 }

@@ -187,6 +187,9 @@ impl SnapshotBuilder {
     /// Makes a pod count against the node of that name, and no other.
     pub fn set_pod(&mut self, node: &str, mut running: Running) -> Changes {
         let mut changes = Changes::POD_ADDED;
+        if gang_of(&running).is_some() {
+            changes = changes.with(Changes::GANG_GREW);
+        }
         if let Some((old_node, old)) = self.pods.get(&running.id) {
             if old_node == node && **old == running {
                 return Changes::NONE;
@@ -240,13 +243,11 @@ impl SnapshotBuilder {
     }
 
     fn count_in_gang(&mut self, running: &Running, by: isize) {
-        let demand = &running.demand;
-        let gang = demand.labels.get(orchestra_core::kind::gang::LABEL);
-        let Some(gang) = gang.filter(|_| !running.terminating) else {
+        let Some(gang) = gang_of(running) else {
             return;
         };
         let gangs = Arc::make_mut(&mut self.current.gangs);
-        let gang = (demand.namespace.clone(), gang.clone());
+        let gang = (running.demand.namespace.clone(), gang.clone());
         let size = gangs.get(&gang).copied().unwrap_or(0);
         match size.saturating_add_signed(by) {
             0 => gangs.remove(&gang),
@@ -471,4 +472,10 @@ impl NodeRow {
         }
         self.ports.extend_from_slice(&demand.host_ports);
     }
+}
+/// The gang in which a pod counts.
+fn gang_of(running: &Running) -> Option<&SmolStr> {
+    let labels = &running.demand.labels;
+    let gang = labels.get(orchestra_core::kind::gang::LABEL);
+    gang.filter(|_| !running.terminating)
 }

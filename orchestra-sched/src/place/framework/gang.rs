@@ -7,12 +7,15 @@
 //! got, but only one at a time does, the first in the order, and its timeout ends that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::room::Room;
 use super::{Choice, Lost, Run};
 use crate::explain::GangShort;
+use crate::place::plugin::Cycle;
+use crate::place::why::explain;
 use crate::place::{Held, Pending, Plan};
 use crate::snapshot::{NodeIx, Snapshot};
 
@@ -111,6 +114,12 @@ impl Run<'_> {
             return;
         }
         let short = span.min - have;
+        // Before the others give back what they have.
+        let next = lost.get(lost_before).and_then(|lost| {
+            let cycle = Cycle::new(&self.ledger, &pending[lost.pending], self.now);
+            let why = explain(self.profile, &cycle, &lost.refusals);
+            (why.fit == 0).then(|| Arc::new(why))
+        });
         let undone: Vec<(usize, Choice)> = chosen.drain(chosen_before..).collect();
         let rooms = self.room_for_gang(&lost[lost_before..], short, pending);
         let members = span.running + (span.to - span.from);
@@ -134,6 +143,8 @@ impl Run<'_> {
             running: span.running,
             members,
             places: have,
+            next,
+            never: None,
         });
         for lost in &mut lost[lost_before..] {
             lost.gang = Some(note);
