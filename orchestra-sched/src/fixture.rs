@@ -16,7 +16,9 @@
 //! ```
 //!
 //! A line is a node or a pod, its name, and words. `name*3` stands for `name-1` to `name-3`. Empty
-//! lines and what follows a `#` do not count.
+//! lines and what follows a `#` do not count. What cannot be meant is an error that names line and word: a
+//! word that undoes or repeats another of its line, a name that is taken, a pod on a node that is not there
+//! (but in a text without any node: its pods are for nodes that are elsewhere).
 //!
 //! | word | on a node | on a pod |
 //! |---|---|---|
@@ -122,6 +124,8 @@ impl FromStr for Cluster {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut cluster = Self::default();
         let (mut nodes, mut pods) = (BTreeSet::new(), BTreeSet::new());
+        // Where pods run, to be looked up once all nodes are there.
+        let mut homes = Vec::new();
         for (at, line) in text.lines().enumerate() {
             let mut words = line.split('#').next().unwrap_or("").split_whitespace();
             let Some(kind) = words.next() else { continue };
@@ -136,6 +140,7 @@ impl FromStr for Cluster {
             let names = names(word).map_err(wrong)?;
             let taken = || wrong((word, "is there already; choose another name"));
             let words: Vec<&str> = words.collect();
+            said_once(kind, &words).map_err(wrong)?;
             match kind {
                 "node" => {
                     for name in names {
@@ -146,6 +151,13 @@ impl FromStr for Cluster {
                     }
                 }
                 "pod" => {
+                    homes.extend(words.iter().filter_map(|word| {
+                        let node = word.strip_prefix("on=")?;
+                        Some((
+                            node,
+                            wrong((word, "is no node here; write one's name, or add it")),
+                        ))
+                    }));
                     for name in names {
                         let mut pod = pod(&name, &words).map_err(wrong)?;
                         if !pods.insert(pod.metadata.key()) {
@@ -160,7 +172,14 @@ impl FromStr for Cluster {
                 _ => return Err(wrong((kind, "is no kind; write node or pod"))),
             }
         }
-        Ok(cluster)
+        // Pods alone are for nodes that are elsewhere.
+        let lost = homes
+            .into_iter()
+            .find(|(node, _)| !nodes.is_empty() && !nodes.contains(*node));
+        match lost {
+            Some((_, lost)) => Err(lost),
+            None => Ok(cluster),
+        }
     }
 }
 
@@ -172,11 +191,38 @@ fn names(word: &str) -> Result<Vec<String>, Wrong<'_>> {
         return Ok(vec![word.to_owned()]);
     };
     match times.parse::<usize>() {
-        Ok(times) if times <= REPEAT_MAX => {
-            Ok((1..=times).map(|nth| format!("{name}-{nth}")).collect())
-        }
-        _ => Err((word, "does not say how often; write name*3, at most 100000")),
+        Ok(times @ 1..=REPEAT_MAX) => Ok((1..=times).map(|nth| format!("{name}-{nth}")).collect()),
+        _ => Err((
+            word,
+            "does not say how often; write name*3, from 1 to 100000",
+        )),
     }
+}
+
+/// Refuses words of which the later would undo or repeat an earlier one.
+fn said_once<'a>(kind: &str, words: &[&'a str]) -> Result<(), Wrong<'a>> {
+    let mut said = BTreeSet::new();
+    for &word in words {
+        let what = match split(word) {
+            ("label" | "select", Some(label)) => {
+                let key = label.split_once('=').map_or(label, |(key, _)| key);
+                &word[..word.len() - label.len() + key.len()]
+            }
+            ("image", _) if kind == "pod" => "image",
+            ("image" | "data" | "taint" | "tolerate" | "port", _) => word,
+            ("spread" | "near" | "apart", _) => word,
+            ("prefer-spread" | "prefer-near" | "prefer-apart", _) => word,
+            ("devices", _) => accelerator::RESOURCE,
+            (what, _) => what,
+        };
+        if !said.insert(what) {
+            return Err((
+                word,
+                "was said before on this line; leave one of the two out",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn node<'a>(name: &str, words: &[&'a str]) -> Result<Node, Wrong<'a>> {
@@ -446,9 +492,40 @@ mod tests {
             ("node a cpu=-1", 1, "cpu=-1"),
             ("node a*3\nnode a-2", 2, "a-2"),
             ("pod a\npod a namespace=b\npod a", 3, "a"),
+            ("pod p*0", 1, "p*0"),
+            ("node a\npod p on=aa\npod q on=a", 2, "on=aa"),
+            ("pod p on=b\nnode a", 1, "on=b"),
+            ("node a cpu=1 cpu=2", 1, "cpu=2"),
+            ("pod p cpu=1 memory=1Gi cpu=1", 1, "cpu=1"),
+            ("pod p on=a on=b\nnode a\nnode b", 1, "on=b"),
+            ("pod p image=a image=b", 1, "image=b"),
+            ("node a closed closed", 1, "closed"),
+            ("pod p label=a=1 label=b=1 label=a=2", 1, "label=a=2"),
+            (
+                "node a zone=b taint=t:NoSchedule taint=t:NoSchedule",
+                1,
+                "taint=t:NoSchedule",
+            ),
         ] {
             let error = text.parse::<Cluster>().expect_err(text);
             assert_eq!((error.line, error.word.as_str()), (line, word), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_said_several_times_is() {
+        let text = "
+            node a label=x=1 label=y=1 taint=t:NoSchedule taint=t:NoExecute image=i=1Mi image=j=1Mi
+            pod p on=a port=80 port=81 select=x=1 select=y=1 tolerate=t near=zone:a=b near=host:a=b";
+        let cluster: Cluster = text.parse().expect("as written");
+        let (node, pod) = (&cluster.nodes[0], &cluster.pods[0]);
+        assert_eq!((node.spec.taints.len(), node.status.images.len()), (2, 2));
+        let ports = &pod.spec.containers[0].ports;
+        assert_eq!((ports.len(), pod.spec.node_selector.len()), (2, 2));
+        // A pod may stand before its node, and without any node.
+        for text in ["pod p on=a\nnode a", "pod p on=a"] {
+            let cluster: Cluster = text.parse().expect("as written");
+            assert_eq!(cluster.pods[0].node_name().map(|node| &**node), Some("a"));
         }
     }
 }
