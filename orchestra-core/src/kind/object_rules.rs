@@ -3,7 +3,7 @@
 use super::rules::{
     Path, annotations, dns_label, dns_subdomain, is_dns_subdomain, label_key, labels,
 };
-use super::{Invalid, Resource, Scope};
+use super::{FieldError, Invalid, Resource, Scope};
 use crate::meta::{ObjectMeta, Uid};
 
 /// The most finalizers of one object.
@@ -22,8 +22,18 @@ const OWNERS_MAX: usize = 100;
 pub fn validate_object<K: Resource>(object: &K) -> Result<(), Invalid> {
     let mut invalid = Invalid::new();
     object_meta::<K>(&mut invalid, object.metadata());
+    let meta = object.metadata();
+    let misnamed = invalid
+        .errors
+        .iter()
+        .any(|error| error.path == "metadata.name");
     if let Err(more) = object.validate() {
-        invalid.errors.extend(more.errors);
+        // Builders label what they make by its name: to correct that is enough.
+        let follows = |error: &FieldError| {
+            misnamed && error.path.ends_with("[app]") && error.value == meta.name
+        };
+        let own = more.errors.into_iter().filter(|error| !follows(error));
+        invalid.errors.extend(own);
     }
     invalid.into_result()
 }

@@ -539,3 +539,22 @@ fn the_other_kinds() {
         )],
     );
 }
+
+#[test]
+fn a_bad_name_is_one_mistake() {
+    let container = Container::new("main", "i");
+    let mut web = Deployment::new("Bad Name").container(container);
+    web.set_defaults();
+    let invalid = validate_object(&web).unwrap_err();
+    assert!(
+        invalid.errors.len() == 1 && invalid.errors[0].path == "metadata.name",
+        "{invalid}"
+    );
+    web.metadata.name = "good".into();
+    let invalid = validate_object(&web).unwrap_err().to_string();
+    assert!(
+        invalid
+            .contains("spec.selector.matchLabels[app]: \"Bad Name\" is not a label value: it has"),
+        "{invalid}"
+    );
+}

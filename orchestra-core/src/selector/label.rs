@@ -173,7 +173,8 @@ impl fmt::Display for LabelSelectorRequirement {
 
 pub(super) fn check_key(key: &str, path: impl FnOnce() -> String, found: &mut Invalid) {
     if let Some(problem) = label_key_problem(key) {
-        let remedy = "write a label's key, like app or example.com/app";
+        let problem = format!("is not a label's key: {problem}");
+        let remedy = "write one like app or example.com/app";
         found
             .errors
             .push(FieldError::new(path(), key, problem, remedy));
@@ -182,7 +183,8 @@ pub(super) fn check_key(key: &str, path: impl FnOnce() -> String, found: &mut In
 
 fn check_value(value: &str, path: impl FnOnce() -> String, found: &mut Invalid) {
     if let Some(problem) = label_value_problem(value) {
-        let remedy = "write a label's value: up to 63 letters, digits, '-', '_' and '.'";
+        let problem = format!("is not a label value: {problem}");
+        let remedy = "write up to 63 letters, digits, '-', '_' and '.'";
         found
             .errors
             .push(FieldError::new(path(), value, problem, remedy));

@@ -1,5 +1,6 @@
 //! The seam at which writes are changed or refused before they are stored.
 
+pub(crate) mod gates;
 mod priority;
 mod quota;
 mod tolerations;
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use orchestra_core::meta::ObjectKey;
 use orchestra_core::port::store::{Guard, Key, Value, Write};
 
+pub use gates::GateAdmission;
 pub use priority::{PRIORITY_CLASSES_BUILT_IN, PriorityAdmission};
 pub use quota::QuotaAdmission;
 pub use tolerations::TolerationAdmission;

@@ -27,9 +27,10 @@ mod tests;
 mod typed;
 mod watch;
 
+pub(crate) use admission::gates;
 pub use admission::{
-    Admission, AdmissionRequest, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission, QuotaAdmission,
-    TolerationAdmission,
+    Admission, AdmissionRequest, GateAdmission, PRIORITY_CLASSES_BUILT_IN, PriorityAdmission,
+    QuotaAdmission, TolerationAdmission,
 };
 pub use apply::ANNOTATION_LAST_APPLIED;
 pub use client::Client;

@@ -266,14 +266,15 @@ impl Reconcile for PlacementLoop {
                 state.queue.failed(&passed_over, now);
             }
         }
-        let misfits = self.guard(&mut plan, &snapshot, &turn.pods, now);
+        let (misfits, kept_off) = self.guard(&mut plan, &snapshot, &turn.pods, now);
         drop(snapshot);
         let retry = self.place(&plan, seen, now).await;
         let again = self.make_room(&plan, now).await;
         self.refuse(&plan, now).await?;
         let mute = "the scheduler neither placed nor refused it";
-        let mute = self.broken(passed_over.iter(), mute);
-        self.tell_all(mute, now).await?;
+        let mut told = self.broken(passed_over.iter(), mute);
+        told.extend(kept_off);
+        self.tell_all(told, now).await?;
         let next = self.state().queue.next();
         let soonest = [turn.next, misfits, retry, again, next]
             .into_iter()

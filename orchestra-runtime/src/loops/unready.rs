@@ -6,6 +6,8 @@ use orchestra_core::kind::pod::{ContainerStatus, PodPhase};
 use orchestra_core::kind::{Pod, gang};
 use orchestra_core::meta::{ConditionStatus, condition};
 
+use crate::api::gates;
+
 /// How little hope there is without help, least first. Pods are compared by it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Grade {
@@ -52,6 +54,9 @@ fn judge(pod: &Pod) -> Option<(Grade, String)> {
         return Some((Grade::Unplaced, format!("has no node: {}", placed.message)));
     }
     if pod.node_name().is_none() {
+        if let Some(why) = gates::told(pod) {
+            return Some((Grade::Unplaced, format!("has no node: {why}")));
+        }
         let scheduler = &pod.spec.scheduler_name;
         let why = match scheduler.is_empty() || scheduler == Pod::DEFAULT_SCHEDULER {
             true => "waits for a node".to_owned(),

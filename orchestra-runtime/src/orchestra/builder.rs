@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::engines::{EngineKind, MadeDriver, MakeProber};
 use super::{Orchestra, Tasks, host, run_folder};
 use crate::agent::{Agent, AgentParts, AgentSettings, CachedView};
-use crate::api::{Admission, Client, PriorityAdmission, QuotaAdmission, TolerationAdmission};
+use crate::api::{
+    Admission, Client, GateAdmission, PriorityAdmission, QuotaAdmission, TolerationAdmission,
+};
 use crate::clock::TokioClock;
 use crate::control_plane::{ControlPlane, ControlSettings};
 use crate::driver::task::{TaskContext, TaskDriver, TaskDriverBuilder, TaskError};
@@ -242,8 +244,8 @@ impl Builder {
         self
     }
 
-    /// Adds a hook that changes or refuses writes, after those before it: [`PriorityAdmission`] and
-    /// [`TolerationAdmission`] are always there, and first, [`QuotaAdmission`] last.
+    /// Adds a hook that changes or refuses writes, after those before it: [`PriorityAdmission`],
+    /// [`TolerationAdmission`] and [`GateAdmission`] are always there, and first, [`QuotaAdmission`] last.
     pub fn admission(mut self, hook: Arc<dyn Admission>) -> Self {
         self.admission.push(hook);
         self
@@ -341,8 +343,11 @@ impl Builder {
         let ids = Arc::new(self.seed.map_or_else(Ids::random, Ids::seeded));
         let priority = PriorityAdmission::new(store.clone(), clock.clone());
         let quota = QuotaAdmission::new(store.clone(), clock.clone());
-        let mut admission: Vec<Arc<dyn Admission>> =
-            vec![Arc::new(priority), Arc::new(TolerationAdmission)];
+        let mut admission: Vec<Arc<dyn Admission>> = vec![
+            Arc::new(priority),
+            Arc::new(TolerationAdmission),
+            Arc::new(GateAdmission),
+        ];
         admission.append(&mut self.admission);
         // Last, so that it counts what the others make of a pod.
         admission.push(Arc::new(quota));

@@ -12,12 +12,12 @@ use orchestra_core::kind::{
 use orchestra_core::meta::{ConditionStatus, ObjectKey, Uid, condition};
 use orchestra_core::port::registry::{Endpoints, RegistryError, ServiceName};
 use orchestra_core::port::store::Revision;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, ToSmolStr};
 
 use super::Orchestra;
 use crate::api::ApiError;
 use crate::cache::Cache;
-use crate::loops::{Caches, answers, selects, unready};
+use crate::loops::{BY_OWNER, Caches, answers, selects, unready};
 
 /// How long is waited in silence.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -221,16 +221,7 @@ impl Orchestra {
         name: impl Into<SmolStr>,
         limit: Duration,
     ) -> Result<Arc<K>, WaitError> {
-        let key = default_key::<K>(name);
-        match tokio::time::timeout(limit, self.ready_at::<K>(&key)).await {
-            Ok(ready) => ready,
-            Err(_) => Err(WaitError::TimedOut {
-                plural: K::PLURAL,
-                waited: limit,
-                why: self.not_yet::<K>(&key),
-                key,
-            }),
-        }
+        self.ready_at_within(&default_key::<K>(name), limit).await
     }
 
     /// Like [`ready`](Self::ready), for the object at `key`.
@@ -253,6 +244,27 @@ impl Orchestra {
                     tracing::info!(%kind, %key, %why, "still waiting until it is ready");
                 }
             }
+        }
+    }
+
+    /// Like [`ready_at`](Self::ready_at), but waits no longer than `limit`. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`ready_within`](Self::ready_within).
+    pub async fn ready_at_within<K: Settles>(
+        &self,
+        key: &ObjectKey,
+        limit: Duration,
+    ) -> Result<Arc<K>, WaitError> {
+        match tokio::time::timeout(limit, self.ready_at::<K>(key)).await {
+            Ok(ready) => ready,
+            Err(_) => Err(WaitError::TimedOut {
+                plural: K::PLURAL,
+                key: key.clone(),
+                waited: limit,
+                why: self.not_yet::<K>(key),
+            }),
         }
     }
 
@@ -284,10 +296,48 @@ impl Orchestra {
     /// What the object at `key` waits for.
     fn not_yet<K: Settles>(&self, key: &ObjectKey) -> String {
         match K::cache(&self.caches).get(key).map(|now| now.settled()) {
-            Some(Settlement::NotYet(why) | Settlement::Never(why)) => why,
+            Some(Settlement::NotYet(why) | Settlement::Never(why)) => {
+                match self.silent_node::<K>(key) {
+                    Some(silent) => format!("{why}; {silent}"),
+                    None => why,
+                }
+            }
             Some(Settlement::Settled) => "its services do not know yet who answers".to_owned(),
             None => "it is not there".to_owned(),
         }
+    }
+
+    /// Which node holds up the object at `key`, as nobody there is heard: the first by name of those
+    /// that its pods are bound to.
+    fn silent_node<K: Settles>(&self, key: &ObjectKey) -> Option<String> {
+        let pods = match K::PLURAL {
+            Pod::PLURAL => self.caches.pods.get(key).into_iter().collect(),
+            Deployment::PLURAL => {
+                let deployment = self.caches.deployments.get(key)?;
+                let owner = deployment.metadata.uid.to_smolstr();
+                self.caches.pods.by_index(BY_OWNER, &owner)
+            }
+            _ => Vec::new(),
+        };
+        let waiting = pods
+            .iter()
+            .filter(|pod| !pod.is_ready() && !pod.is_terminal());
+        let nodes: BTreeSet<&SmolStr> = waiting.filter_map(|pod| pod.node_name()).collect();
+        nodes.into_iter().find_map(|name| {
+            let Some(node) = self.caches.nodes.get(&ObjectKey::cluster(name.clone())) else {
+                return Some(format!("there is no node {name}"));
+            };
+            let ready = condition(&node.status.conditions, Node::READY);
+            match ready.filter(|ready| ready.status != ConditionStatus::Unknown) {
+                Some(_) => None,
+                None => Some(match ready.and_then(|ready| ready.last_transition_time) {
+                    Some(since) => {
+                        format!("node {name} is silent since {since}: is there an agent?")
+                    }
+                    None => format!("node {name} was never heard: is there an agent?"),
+                }),
+            }
+        })
     }
 
     /// Waits until the services of a deployment that has settled know its pods, and no others

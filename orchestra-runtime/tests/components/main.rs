@@ -10,4 +10,5 @@ mod once;
 mod preemption;
 mod quotas;
 mod services;
+mod waiting;
 mod world;

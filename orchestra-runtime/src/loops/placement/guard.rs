@@ -1,6 +1,6 @@
 //! A second look at every placement before it is written: whoever planned it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orchestra_core::error::report;
@@ -9,12 +9,12 @@ use orchestra_sched::fits;
 use orchestra_sched::place::{Pending, Plan};
 use orchestra_sched::snapshot::{Ledger, PodId, Snapshot};
 
-use super::PlacementLoop;
+use super::{PlacementLoop, Refusal};
 
 impl PlacementLoop {
     /// Takes out of `plan` what does not fit in the snapshot that it was made for, one placement after
     /// the other in its order, and says so; with one of a gang all of it. Those pods are planned for
-    /// again later, and when is returned. What changed since the snapshot is seen when the rest is
+    /// again later; when, and what they are told, is returned. What changed since the snapshot is seen when the rest is
     /// written.
     pub(super) fn guard(
         &self,
@@ -22,9 +22,9 @@ impl PlacementLoop {
         snapshot: &Snapshot,
         pods: &[Pending],
         now: Timestamp,
-    ) -> Option<Timestamp> {
+    ) -> (Option<Timestamp>, Vec<Refusal>) {
         let mut ledger = Ledger::open(snapshot);
-        let mut broken: BTreeSet<PodId> = BTreeSet::new();
+        let mut broken: BTreeMap<PodId, String> = BTreeMap::new();
         plan.placed.retain(|placement| {
             let asked = pods.get(placement.pending);
             let Some(asked) = asked.filter(|asked| asked.id == placement.pod) else {
@@ -42,30 +42,34 @@ impl PlacementLoop {
             };
             let why = format!("the scheduler chose what does not fit: {}", report(&misfit));
             tracing::warn!(pod = %placement.pod, node = %placement.node, "{why}");
-            if let Some(pod) = self.state().pods.get(&placement.pod) {
-                self.events.warning(pod.as_ref(), "FailedScheduling", &why);
-            }
-            broken.insert(placement.pod.clone());
+            broken.insert(placement.pod.clone(), why);
             false
         });
-        broken.extend(of_broken_gangs(plan, pods, &broken));
+        for mate in of_broken_gangs(plan, pods, &broken) {
+            let why = "the scheduler chose what does not fit for another pod of its gang";
+            broken.entry(mate).or_insert_with(|| why.to_owned());
+        }
         if broken.is_empty() {
-            return None;
+            return (None, Vec::new());
         }
         plan.placed
-            .retain(|placement| !broken.contains(&placement.pod));
-        let broken: Vec<PodId> = broken.into_iter().collect();
-        self.state().queue.failed(&broken, now)
+            .retain(|placement| !broken.contains_key(&placement.pod));
+        let mut told = Vec::new();
+        for (pod, why) in &broken {
+            told.extend(self.broken([pod].into_iter(), why));
+        }
+        let broken: Vec<PodId> = broken.into_keys().collect();
+        (self.state().queue.failed(&broken, now), told)
     }
 }
 
 /// The other members of the gangs of `broken`: they are placed together or not at all.
-fn of_broken_gangs(plan: &Plan, pods: &[Pending], broken: &BTreeSet<PodId>) -> Vec<PodId> {
+fn of_broken_gangs(plan: &Plan, pods: &[Pending], broken: &BTreeMap<PodId, String>) -> Vec<PodId> {
     let gang = |pod: &Pending| {
         let name = &pod.gang.as_ref()?.name;
         Some((pod.id.key.namespace.clone(), name.clone()))
     };
-    let lost = pods.iter().filter(|pod| broken.contains(&pod.id));
+    let lost = pods.iter().filter(|pod| broken.contains_key(&pod.id));
     let gangs: BTreeSet<_> = lost.filter_map(gang).collect();
     if gangs.is_empty() {
         return Vec::new();
