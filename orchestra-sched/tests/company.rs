@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeSet;
+
 use orchestra_core::kind::forecast;
 use orchestra_core::kind::pod::Toleration;
 use orchestra_core::kind::{Namespace, Node, Pod, Taint, TaintEffect, locality};
@@ -15,7 +17,7 @@ use orchestra_sched::fits;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{Cycle, Scorer};
 use orchestra_sched::place::{
-    Changes, Framework, Pending, Plan, PlanInputs, Scheduler, score, scores,
+    Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler, filter, score, scores,
 };
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Ledger, SnapshotBuilder, Usage};
@@ -204,6 +206,19 @@ fn pods_of_a_deployment_do_not_crowd_where_most_is_free() {
         }];
     }
     assert_eq!(places(&all), ["big", "small-1", "small-2"]);
+    // The packing profile of the guide to schedulers, and what it takes for it.
+    let usual = || Profile::default().without("LeastAllocated").unwrap();
+    let packs = |profile: Profile| {
+        let profile = profile.scorer(score::MostAllocated::default(), 1);
+        let plan = Framework::new(profile).plan(&all.snapshot(), &all.pending(), INPUTS);
+        let nodes: BTreeSet<_> = plan.placed.iter().map(|one| one.node.clone()).collect();
+        nodes.len() == 1 && plan.placed.len() == 3
+    };
+    let unspread = usual()
+        .without("BalancedAllocation")
+        .and_then(|profile| profile.without("PodTopologySpread"));
+    let unspread = unspread.unwrap().filter(filter::PodTopologySpread);
+    assert!(!packs(usual()) && packs(unspread));
     let own = cluster("pod x spread=host:3:app=x").pods[0]
         .spec
         .topology_spread_constraints

@@ -18,6 +18,11 @@ pub struct SchedulerGuide;
 #[doc = include_str!("../../docs/placement.md")]
 pub struct PlacementRules;
 
+/// The block of the page on the queue, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/queue.md")]
+pub struct QueuePage;
+
 /// The block of the page on questions, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/what_if.md")]

@@ -65,7 +65,8 @@ impl Profile {
         self
     }
 
-    /// Takes out the filters and scorers of that name, for instance to put others in their place.
+    /// Takes out the filters and scorers of that name, for instance to put others in their place: of
+    /// `PodTopologySpread`, which is both, what must be spread and what had better be.
     ///
     /// ```
     /// use orchestra_sched::place::{Profile, score};
