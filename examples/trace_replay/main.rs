@@ -36,7 +36,8 @@ struct Args {
     /// The pods, first come first: name, cpu_milli, memory_mib, num_gpu, gpu_milli, gpu_spec.
     #[arg(long, requires = "nodes")]
     pods: Option<PathBuf>,
-    /// Pods such as are to be expected, in the same columns; without it, those of --pods.
+    /// Pods such as are to be expected, in the same columns. Without it orchestra learns from what comes alone;
+    /// fgd, and the measure of fragments, go by the mix of --pods.
     #[arg(long, requires = "pods")]
     workload: Option<PathBuf>,
     /// Which node wins among equals: sn, tie_rank, lowest first.

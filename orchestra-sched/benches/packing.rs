@@ -4,11 +4,11 @@
 //! cargo bench -p orchestra-sched --features trace --bench packing -- FOLDER [POLICY,POLICY …] [FAMILY]
 //! ```
 //!
-//! `FOLDER` holds `nodes/openb_node_list_gpu_node.csv`, `arrivals/FAMILY_sSEED.csv`,
-//! `base/openb_pod_list_FAMILY.csv` and, if it has them, `nodes/tie_rank_FAMILY_sSEED.csv`. Without one
-//! it plays a small trace that it makes up. Where it has `published_alloc.csv` and `published_frag.csv` too,
-//! each line ends with how far its curves are from the published ones at most, at any load from 0 to 130 %;
-//! what was published is rounded to 0.01.
+//! `FOLDER` holds `nodes/openb_node_list_gpu_node.csv`, `arrivals/FAMILY_sSEED.csv` and, if it has them,
+//! `base/openb_pod_list_FAMILY.csv` and `nodes/tie_rank_FAMILY_sSEED.csv`. Without a folder it plays a small
+//! trace that it makes up. Where the folder has `published_alloc.csv` and `published_frag.csv` too, each line
+//! ends with how far its curves are from the published ones at most, at any load from 0 to 130 %; what was
+//! published is rounded to 0.01.
 //! Not a timed test: the figures are how full the devices got.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -123,9 +123,10 @@ fn traces(folder: Option<&Path>, only: Option<&String>) -> Vec<(String, String, 
             .map_or(&*set, |(family, _)| family)
             .to_owned();
         let pods = read(format!("arrivals/{set}.csv")).unwrap();
-        let workload = read(format!("base/openb_pod_list_{family}.csv")).unwrap();
-        let trace = Trace::openb(&nodes, &pods).unwrap();
-        let mut trace = trace.with_workload(&workload).unwrap();
+        let mut trace = Trace::openb(&nodes, &pods).unwrap();
+        if let Ok(workload) = read(format!("base/openb_pod_list_{family}.csv")) {
+            trace = trace.with_workload(&workload).unwrap();
+        }
         if let Ok(ranks) = read(format!("nodes/tie_rank_{set}.csv")) {
             trace = trace.with_ranks(&ranks).unwrap();
         }

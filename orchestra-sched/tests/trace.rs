@@ -9,12 +9,12 @@ use std::sync::Arc;
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
-use orchestra_sched::place::packing::orchestra;
+use orchestra_sched::place::packing::{Learning, Workload, orchestra};
 use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler as _, filter};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{PodId, SnapshotBuilder};
-use orchestra_sched::trace::{Outcome, Policies, Policy, Trace, play};
+use orchestra_sched::snapshot::{Demand, PodId, SnapshotBuilder};
+use orchestra_sched::trace::{Learner, Outcome, Policies, Policy, Trace, play};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -254,9 +254,13 @@ fn nodes() -> impl Strategy<Value = Vec<PlainNode>> {
 }
 
 fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
+    vec(pod(), 1..50)
+}
+
+fn pod() -> impl Strategy<Value = PlainPod> {
     let milli = prop_oneof![Just(1_000i64), Just(470), Just(810), 1i64..1_000];
     let pod = (0i64..6, 0i64..6, 0i64..4, milli, 0usize..8);
-    let pod = pod.prop_map(|(cpu, memory, count, milli, spec)| PlainPod {
+    pod.prop_map(|(cpu, memory, count, milli, spec)| PlainPod {
         cpu: cpu * 700,
         memory: memory * 900,
         count,
@@ -271,8 +275,7 @@ fn pods() -> impl Strategy<Value = Vec<PlainPod>> {
             (1.., 2) => "G2|P100|P100",
             _ => "",
         },
-    });
-    vec(pod, 1..50)
+    })
 }
 
 proptest! {
@@ -320,6 +323,134 @@ proptest! {
             prop_assert_eq!(&outcome, &play(&trace, &policy, seed, |_| {}));
         }
     }
+
+    /// Nothing of the future is used: whatever comes later, and whether anything does, what came before was
+    /// placed the same; with a workload to go by and without.
+    #[test]
+    fn a_game_cut_short_went_the_same_up_to_there(
+        nodes in nodes(),
+        first in vec(pod(), 33..100),
+        later in vec(pod(), 1..100),
+        expected in vec(pod(), 1..100),
+    ) {
+        let games = |pods: &[PlainPod]| {
+            let mut trace = trace(&nodes, pods);
+            trace.workload = Workload::default();
+            let unknown = play(&trace, &Policies::known().make("orchestra", &trace).unwrap(), 1, |_| {});
+            trace.workload = workload(&expected);
+            let known = play(&trace, &Policies::known().make("orchestra", &trace).unwrap(), 1, |_| {});
+            [rows(&unknown), rows(&known)]
+        };
+        let short = games(&first);
+        let long = games(&[first.clone(), later].concat());
+        for (short, long) in short.iter().zip(&long) {
+            prop_assert_eq!(short, &long[..first.len()]);
+        }
+    }
+}
+
+fn workload(pods: &[PlainPod]) -> Workload {
+    let node = PlainNode {
+        cpu: 1,
+        memory: 1,
+        devices: vec![],
+        model: "",
+    };
+    let trace = trace(&[node], pods);
+    Workload::of(trace.pods.iter().map(|pod| &*pod.demand))
+}
+
+/// Plays first fit until `after` pods have come, and then by `then`.
+#[derive(Clone, Debug)]
+struct Later {
+    after: usize,
+    then: &'static str,
+    trace: Arc<Trace>,
+}
+
+impl Learner for Later {
+    fn fork(&self) -> Box<dyn Learner> {
+        Box::new(self.clone())
+    }
+
+    fn arrive(&mut self, _: &Demand) -> Option<Policy> {
+        let now = self.after == 0;
+        self.after = self.after.wrapping_sub(1);
+        now.then(|| Policies::known().make(self.then, &self.trace).unwrap())
+    }
+}
+
+/// A learner's answer holds from the pod that it was told of, and no game leaves a trace in the policy.
+#[test]
+fn a_learner_changes_the_policy_from_the_pod_it_is_told_of() {
+    let trace = Arc::new(Trace::generated(3));
+    let alone = |name: &str| {
+        let policy = Policies::known().make(name, &trace).unwrap();
+        rows(&play(&trace, &policy, 1, |_| {}))
+    };
+    let (first_fit, best_fit) = (alone("first-fit"), alone("best-fit"));
+    let game = |after| {
+        let trace = Arc::clone(&trace);
+        let then = "best-fit";
+        let policy = Policy::first_fit("later").learner(Later {
+            after,
+            then,
+            trace: Arc::clone(&trace),
+        });
+        let game = rows(&play(&trace, &policy, 1, |_| {}));
+        assert_eq!(game, rows(&play(&trace, &policy, 1, |_| {})));
+        game
+    };
+    assert_ne!(first_fit, best_fit);
+    assert_eq!(game(0), best_fit);
+    assert_eq!(game(usize::MAX), first_fit);
+    let between = game(40);
+    assert_eq!(between[..40], first_fit[..40]);
+    assert_ne!(between, first_fit);
+}
+
+/// Where pods come as expected ours stays as it is; where others come it learns.
+#[test]
+fn ours_learns_where_what_comes_is_not_what_was_expected() {
+    let other = workload(
+        &[PlainPod {
+            cpu: 4_000,
+            memory: 15_000,
+            count: 1,
+            milli: 160,
+            spec: "",
+        }; 1_000],
+    );
+    for seed in 1..3 {
+        let trace = Trace::generated(seed);
+        let lessons = |expected: Workload| {
+            let mut learning = Learning::new(expected, &trace.nodes);
+            let arrive =
+                |pod: &orchestra_sched::trace::TracePod| learning.arrive(&pod.demand).is_some();
+            trace
+                .pods
+                .iter()
+                .map(arrive)
+                .filter(|learned| *learned)
+                .count()
+        };
+        // Looks at 32, 64 and 128 pods.
+        assert!((128..256).contains(&trace.pods.len()));
+        assert_eq!(lessons(trace.workload.clone()), 0);
+        assert_eq!(lessons(other.clone()), 3);
+        assert_eq!(lessons(Workload::default()), 3);
+    }
+    let trace = Trace::generated(7);
+    let fixed = orchestra(&other, &trace.nodes);
+    let fixed = Policy::scored("fixed", fixed.clone()).devices(fixed);
+    let learning = Learning::new(other, &trace.nodes);
+    let start = learning.packing();
+    let learning = Policy::scored("learning", start.clone())
+        .devices(start)
+        .learner(learning);
+    let used = |policy: &Policy| play(&trace, policy, 1, |_| {}).allocated_percent();
+    let (fixed, learning) = (used(&fixed), used(&learning));
+    assert!(learning > fixed, "{learning} {fixed}");
 }
 
 /// A scorer that looks at the whole cluster, and one that looks at which pod it is, are asked anew for

@@ -31,17 +31,19 @@ pub struct Place {
 /// Plays `trace`: `policy` places each pod when it comes. `seed` settles what the trace leaves open;
 /// equal seeds, equal games. `seen` is told how many pods have come, after each.
 ///
-/// Whether a pod fits is asked of [`fits`]; the policy only chooses among nodes that do, so a pod that
+/// A policy that learns is told each pod when it comes, and no pod before. Whether a pod fits is asked of
+/// [`fits`]; the policy only chooses among nodes that do, so a pod that
 /// fits somewhere is always placed. A policy whose scorer looks at one node at a time is asked again
 /// only about nodes that changed.
 pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usize)) -> Outcome {
-    let target = Target::of(&trace.workload);
+    let target = Target::of(&trace.mix());
     let mut board = Board::new(trace, policy, seed, &target);
     let mut outcome = Outcome {
         policy: policy.name.clone(),
         capacity_milli: trace.device_milli(),
         ..Outcome::default()
     };
+    let mut learner = policy.learner.as_ref().map(|learner| learner.fork());
     let mut point = Point::default();
     for (nth, pod) in trace.pods.iter().enumerate() {
         let ask = pod.demand.accelerators.as_ref();
@@ -56,6 +58,9 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usiz
             demand: Arc::clone(&pod.demand),
             ..Pending::default()
         };
+        if let Some(learned) = learner.as_mut().and_then(|one| one.arrive(&pod.demand)) {
+            board.change(learned);
+        }
         let place = board.arrive(&pending);
         match &place {
             Some(_) => point.used_milli += milli,
@@ -82,6 +87,8 @@ enum Answer {
 
 struct Board<'a> {
     policy: &'a Policy,
+    /// What is in its place, once its learner has answered.
+    learned: Option<Policy>,
     target: &'a Target,
     builder: SnapshotBuilder,
     /// By row: among equals the lowest wins.
@@ -108,6 +115,7 @@ impl<'a> Board<'a> {
             .collect();
         Self {
             policy,
+            learned: None,
             target,
             ranks: ranks(trace, &snapshot, rng),
             builder,
@@ -118,17 +126,20 @@ impl<'a> Board<'a> {
         }
     }
 
+    /// From here on, nodes and devices are chosen by another policy.
+    fn change(&mut self, learned: Policy) {
+        self.learned = Some(learned);
+        self.answers.clear();
+    }
+
     /// Places a pod, if it fits anywhere.
     fn arrive(&mut self, pod: &Pending) -> Option<Place> {
         let snapshot = self.builder.snapshot(Revision(0));
         let ledger = Ledger::open(&snapshot);
         let cycle = Cycle::new(&ledger, pod, Timestamp::EPOCH);
         let node = self.choose(&cycle)?;
-        let chosen = self
-            .policy
-            .devices
-            .as_ref()
-            .zip(pod.demand.accelerators.as_ref());
+        let rules = self.learned.as_ref().unwrap_or(self.policy);
+        let chosen = rules.devices.as_ref().zip(pod.demand.accelerators.as_ref());
         let devices = chosen
             .and_then(|(choice, ask)| {
                 let set = choice.choose(&cycle, node)?;
@@ -169,7 +180,8 @@ impl<'a> Board<'a> {
     fn choose(&mut self, cycle: &Cycle<'_>) -> Option<NodeIx> {
         let rows = cycle.ledger.rows();
         let nodes = rows.len();
-        let scorer = self.policy.scorer.as_deref();
+        let rules = self.learned.as_ref().unwrap_or(self.policy);
+        let scorer = rules.scorer.as_deref();
         let whole = scorer.is_some_and(|scorer| {
             scorer.reach(cycle) == Reach::Cluster || scorer.depends().has(PodFields::IDENTITY)
         });

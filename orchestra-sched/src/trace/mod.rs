@@ -28,4 +28,4 @@ pub use csv::CsvError;
 pub use game::{Place, play};
 pub use measure::{Outcome, Point, Unplaced};
 pub use openb::{Trace, TracePod};
-pub use policy::{Policies, Policy, Ties, UnknownPolicy};
+pub use policy::{Learner, Policies, Policy, Ties, UnknownPolicy};

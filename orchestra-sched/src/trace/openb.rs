@@ -20,7 +20,7 @@ pub struct Trace {
     pub nodes: Vec<NodeFacts>,
     /// The pods, first come first.
     pub pods: Vec<TracePod>,
-    /// What kinds of pod are to be expected.
+    /// What kinds of pod are to be expected; empty where nothing is known.
     pub workload: Workload,
     /// Among nodes of equal score the lowest rank wins; of those without a rank, whatever the seed
     /// says.
@@ -42,8 +42,8 @@ impl Trace {
 
     /// Reads a trace. `nodes` has the columns `sn` (or `name`), `cpu_milli`, `memory_mib`, `gpu` and
     /// `model`; `pods` has `name`, `cpu_milli`, `memory_mib`, `num_gpu`, `gpu_milli` (of each) and
-    /// perhaps `gpu_spec`, the models that will do, separated by `|`. The workload is that of the
-    /// pods themselves; see [`with_workload`](Self::with_workload).
+    /// perhaps `gpu_spec`, the models that will do, separated by `|`. Of the workload nothing is known;
+    /// see [`with_workload`](Self::with_workload).
     ///
     /// # Errors
     ///
@@ -53,13 +53,13 @@ impl Trace {
         let pods = read_pods("pods", pods)?;
         Ok(Self {
             nodes,
-            workload: Workload::of(pods.iter().map(|pod| &*pod.demand)),
+            workload: Workload::default(),
             pods,
             ranks: BTreeMap::new(),
         })
     }
 
-    /// With the workload of other pods, in the columns of `pods`.
+    /// With a workload such as that of other pods, in the columns of `pods`.
     ///
     /// # Errors
     ///
@@ -88,6 +88,15 @@ impl Trace {
             self.ranks.insert(row.text(name).into(), rank);
         }
         Ok(self)
+    }
+
+    /// The workload or, where nothing is known, that of the pods themselves: what fragments are measured by.
+    /// A policy that is told it knows what nobody could.
+    pub fn mix(&self) -> Workload {
+        match self.workload.pods() {
+            0 => Workload::of(self.pods.iter().map(|pod| &*pod.demand)),
+            _ => self.workload.clone(),
+        }
     }
 
     /// Thousandths of devices there are.

@@ -6,8 +6,9 @@ use std::fmt;
 use smol_str::SmolStr;
 
 use super::Trace;
-use crate::place::packing::{self, Largest, Packing, Target};
+use crate::place::packing::{self, Largest, Learning, Packing, Target};
 use crate::place::plugin::{DeviceChoice, Scorer};
+use crate::snapshot::Demand;
 
 /// What wins among nodes of equal score.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,6 +30,36 @@ pub struct Policy {
     pub devices: Option<Box<dyn DeviceChoice>>,
     /// What wins among equals.
     pub ties: Ties,
+    /// Learns from what comes; without it the policy stays as it is.
+    pub learner: Option<Box<dyn Learner>>,
+}
+
+/// Takes note of what comes, and changes a policy by it.
+///
+/// # Contract
+///
+/// What it answers depends on what it began with and on which pods have come, in their order, on nothing else.
+pub trait Learner: fmt::Debug + Send + Sync {
+    /// One that knows what this one does. Each game begins with one, and changes no other.
+    fn fork(&self) -> Box<dyn Learner>;
+
+    /// Takes note of a pod that comes. What it answers is the policy for this pod and those after it; `None` if
+    /// it stays as it was. Only its scorer and its choice of devices count.
+    fn arrive(&mut self, pod: &Demand) -> Option<Policy>;
+}
+
+impl Learner for Learning {
+    fn fork(&self) -> Box<dyn Learner> {
+        Box::new(self.clone())
+    }
+
+    fn arrive(&mut self, pod: &Demand) -> Option<Policy> {
+        Some(packed("orchestra", self.arrive(pod)?))
+    }
+}
+
+fn packed(name: impl Into<SmolStr>, packing: Packing) -> Policy {
+    Policy::scored(name, packing.clone()).devices(packing)
 }
 
 impl Policy {
@@ -39,6 +70,7 @@ impl Policy {
             scorer: None,
             devices: None,
             ties: Ties::Ranked,
+            learner: None,
         }
     }
 
@@ -54,6 +86,13 @@ impl Policy {
     #[must_use]
     pub fn devices(mut self, devices: impl DeviceChoice + 'static) -> Self {
         self.devices = Some(Box::new(devices));
+        self
+    }
+
+    /// With a learner.
+    #[must_use]
+    pub fn learner(mut self, learner: impl Learner + 'static) -> Self {
+        self.learner = Some(Box::new(learner));
         self
     }
 }
@@ -77,7 +116,9 @@ pub struct UnknownPolicy {
 
 impl Policies {
     /// Those that are shipped: `best-fit`, `dot-product`, `fgd`, `first-fit`, `gpu-clustering`,
-    /// `gpu-packing`, `orchestra` and `random`.
+    /// `gpu-packing`, `orchestra` and `random`. Where nothing is known of the workload, `fgd` is told the
+    /// mix of the trace's pods all the same, as nothing is published on what it would do without;
+    /// `orchestra` is not.
     pub fn known() -> Self {
         let none = Self {
             by_name: BTreeMap::new(),
@@ -88,11 +129,12 @@ impl Policies {
         .packing("dot-product", |trace| {
             packing::dot_product(Largest::among(&trace.nodes))
         })
-        .packing("fgd", |trace| packing::fgd(Target::of(&trace.workload)))
+        .packing("fgd", |trace| packing::fgd(Target::of(&trace.mix())))
         .packing("gpu-clustering", |_| packing::gpu_clustering())
         .packing("gpu-packing", |_| packing::gpu_packing())
-        .packing("orchestra", |trace| {
-            packing::orchestra(&trace.workload, &trace.nodes)
+        .with("orchestra", |trace| {
+            let learning = Learning::new(trace.workload.clone(), &trace.nodes);
+            packed("orchestra", learning.packing()).learner(learning)
         })
         .with("first-fit", |_| Policy::first_fit("first-fit"))
         .with("random", |_| Policy {
@@ -102,10 +144,7 @@ impl Policies {
     }
 
     fn packing(self, name: &'static str, make: fn(&Trace) -> Packing) -> Self {
-        self.with(name, move |trace| {
-            let packing = make(trace);
-            Policy::scored(name, packing.clone()).devices(packing)
-        })
+        self.with(name, move |trace| packed(name, make(trace)))
     }
 
     /// With one more, or with another of that name.

@@ -12,12 +12,16 @@
 //! | [`gpu_clustering`] | nodes that hold pods of the same device request | Xiao et al., "Gandiva", OSDI 2018 |
 //! | [`fgd`] | the least growth of what is fragmented for the workload | Weng et al., "Beware of Fragmentation", USENIX ATC 2023 |
 //! | [`orchestra`] | the least loss of what the node could still hold | ours, see there |
+//!
+//! [`Learning`] is ours where what comes may be other than what is expected.
 
 mod bins;
 mod classic;
+mod differ;
 mod fgd;
 mod fragment;
 mod gpu;
+mod learn;
 mod orchestra;
 mod prices;
 mod strand;
@@ -27,6 +31,7 @@ pub use classic::{Largest, best_fit, dot_product};
 pub use fgd::fgd;
 pub use fragment::{TARGET_SHARE_PERCENT, Target};
 pub use gpu::{gpu_clustering, gpu_packing};
+pub use learn::Learning;
 pub use orchestra::orchestra;
 pub use workload::{Class, Workload};
 

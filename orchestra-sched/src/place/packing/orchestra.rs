@@ -1,7 +1,7 @@
 //! Our own packing rule.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use orchestra_core::kind::accelerator::{DeviceSet, WHOLE_MILLI};
 use smol_str::SmolStr;
@@ -34,6 +34,8 @@ const DEVICE_STEPS: i64 = 20;
 const CPU_STEPS_MAX: i64 = 128;
 const MEMORY_STEPS_MAX: i64 = 96;
 const TABLE_DEVICES_MAX: i64 = 8;
+/// How many kinds of pod that the workload does not have are remembered.
+const OTHERS_MAX: usize = 4_096;
 
 /// Prefers the node, and on it the devices, that lose least of what they could still hold, for pods
 /// such as those of `workload` on `nodes`.
@@ -60,7 +62,8 @@ const TABLE_DEVICES_MAX: i64 = 8;
 /// are not spent where any pod would do.
 ///
 /// Whole numbers throughout: the same on every machine. The tables take some megabytes for each set
-/// of models that kinds of pod tell apart.
+/// of models that kinds of pod tell apart. To a workload that wants no devices any node is as good as another.
+/// Where pods of other kinds come than the workload has, [`Learning`](super::Learning) says what to do.
 pub fn orchestra<'a>(
     workload: &Workload,
     nodes: impl IntoIterator<Item = &'a NodeFacts>,
@@ -99,9 +102,12 @@ struct Plan {
     models: BTreeMap<SmolStr, Arc<Takings>>,
     /// Gains that count as equal, in thousandths of a device.
     equal_gain: i64,
+    kinds: Vec<NodeKind>,
     /// What a pod of each kind of the workload loses at least on an empty node, in [`PARTS`] of a
-    /// thousandth of a device, where it is more than nothing.
+    /// thousandth of a device.
     unavoidable: BTreeMap<Class, i64>,
+    /// The same for other kinds, as they are asked for.
+    others: Mutex<BTreeMap<Class, i64>>,
 }
 
 impl Plan {
@@ -113,6 +119,7 @@ impl Plan {
             .map(|(class, pods)| (class.milli, pods * u64::from(class.count)))
             .collect();
         let common = commonest(&nodes);
+        let node_kinds = kinds(&nodes);
         let mut plan = Plan {
             worth: worth(&merged(&shares)),
             cpu_step: common.map_or(1, |node| steps(node.allocatable.cpu_milli, CPU_STEPS)),
@@ -120,9 +127,14 @@ impl Plan {
             device_step: i64::from(WHOLE_MILLI) * PARTS / DEVICE_STEPS,
             models: BTreeMap::new(),
             equal_gain: EQUAL_GAIN_MILLI,
+            kinds: node_kinds.keys().cloned().collect(),
             unavoidable: BTreeMap::new(),
+            others: Mutex::default(),
         };
-        let pays = plan.payments(workload, &nodes);
+        if shares.is_empty() {
+            return plan;
+        }
+        let pays = plan.payments(workload, &node_kinds);
         let mut models: BTreeMap<&SmolStr, (i64, i64, i64)> = BTreeMap::new();
         for node in &nodes {
             let most = models.entry(&node.model).or_default();
@@ -171,7 +183,10 @@ impl Plan {
                 plan.models.insert(model.clone(), Arc::clone(&takings));
             }
         }
-        plan.unavoidable = plan.least_losses(workload, &nodes);
+        plan.unavoidable = workload
+            .classes()
+            .map(|(class, _)| (class.clone(), plan.least_loss(class)))
+            .collect();
         plan
     }
 
@@ -182,7 +197,7 @@ impl Plan {
 
     /// What pods of each kind pay, in [`PARTS`] of a thousandth of a device: what their devices are worth
     /// where none names a model.
-    fn payments(&mut self, workload: &Workload, nodes: &[&NodeFacts]) -> Vec<i64> {
+    fn payments(&mut self, workload: &Workload, kinds: &BTreeMap<NodeKind, i64>) -> Vec<i64> {
         if workload.classes().all(|(class, _)| class.models.is_empty()) {
             return workload
                 .classes()
@@ -190,7 +205,6 @@ impl Plan {
                 .collect();
         }
         self.equal_gain = EQUAL_GAIN_NAMED_MILLI;
-        let kinds = kinds(nodes);
         let buyers: Vec<Buyer> = workload
             .classes()
             .map(|(class, pods)| Buyer {
@@ -210,31 +224,33 @@ impl Plan {
         payments(&buyers, &sellers)
     }
 
-    /// What pods of each kind lose on the empty node that suits them best, where it is more than
-    /// nothing.
-    fn least_losses(&self, workload: &Workload, nodes: &[&NodeFacts]) -> BTreeMap<Class, i64> {
-        let kinds = kinds(nodes);
-        let least = |class: &Class| {
-            let losses = kinds.keys().filter_map(|kind| {
-                let takings = self.models.get(kind.model).filter(|_| kind.takes(class))?;
-                let mut devices = Devices::new(kind.devices);
-                let before = self.takings(takings, kind.cpu, kind.memory, &devices);
-                devices.charge((0..class.count as usize).collect(), class.milli);
-                let (cpu, memory) = (kind.cpu - class.cpu_milli, kind.memory - class.memory);
-                let after = self.takings(takings, cpu, memory, &devices);
-                Some(before - after - used(class))
-            });
-            losses.min().unwrap_or(0)
-        };
-        let losses = workload
-            .classes()
-            .map(|(class, _)| (class.clone(), least(class)));
-        losses.filter(|(_, loss)| *loss > 0).collect()
+    /// What a pod loses on the empty node that suits it best; 0 if that is nothing.
+    fn least_loss(&self, class: &Class) -> i64 {
+        let losses = self.kinds.iter().filter_map(|kind| {
+            let takings = self.models.get(&kind.model).filter(|_| kind.takes(class))?;
+            let mut devices = Devices::new(kind.devices);
+            let before = self.takings(takings, kind.cpu, kind.memory, &devices);
+            devices.charge((0..class.count as usize).collect(), class.milli);
+            let (cpu, memory) = (kind.cpu - class.cpu_milli, kind.memory - class.memory);
+            let after = self.takings(takings, cpu, memory, &devices);
+            Some(before - after - used(class))
+        });
+        losses.min().unwrap_or(0).max(0)
     }
 
     fn unavoidable(&self, class: &Class) -> i64 {
-        let loss = self.unavoidable.get(class);
-        loss.copied().unwrap_or(0)
+        if let Some(loss) = self.unavoidable.get(class) {
+            return *loss;
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loss) = others.get(class) {
+            return *loss;
+        }
+        let loss = self.least_loss(class);
+        if others.len() < OTHERS_MAX {
+            others.insert(class.clone(), loss);
+        }
+        loss
     }
 
     /// What a node with so much free takes in, in [`PARTS`] of a thousandth of a device.
@@ -263,33 +279,33 @@ impl Plan {
 }
 
 /// Nodes with devices that are alike.
-#[derive(Eq, Ord, PartialEq, PartialOrd)]
-struct NodeKind<'a> {
+#[derive(Clone, Eq, Ord, PartialEq, PartialOrd)]
+struct NodeKind {
     cpu: i64,
     memory: i64,
     devices: usize,
-    model: &'a SmolStr,
+    model: SmolStr,
 }
 
-impl NodeKind<'_> {
+impl NodeKind {
     /// Whether a pod could run on such a node when it is empty.
     fn takes(&self, class: &Class) -> bool {
         self.cpu >= class.cpu_milli
             && self.memory >= class.memory
             && self.devices >= class.count as usize
-            && (class.count == 0 || class.takes(self.model))
+            && (class.count == 0 || class.takes(&self.model))
     }
 }
 
 /// The kinds of node, each with how many of it there are.
-fn kinds<'a>(nodes: &[&'a NodeFacts]) -> BTreeMap<NodeKind<'a>, i64> {
+fn kinds(nodes: &[&NodeFacts]) -> BTreeMap<NodeKind, i64> {
     let mut kinds = BTreeMap::new();
     for node in nodes {
         let kind = NodeKind {
             cpu: node.allocatable.cpu_milli,
             memory: node.allocatable.memory,
             devices: node.devices,
-            model: &node.model,
+            model: node.model.clone(),
         };
         *kinds.entry(kind).or_default() += 1;
     }

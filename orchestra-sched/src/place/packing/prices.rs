@@ -4,7 +4,7 @@ use super::bins::PARTS;
 use super::strand::decay;
 
 /// One, in the fixed point that prices and shares are kept in.
-const ONE: i128 = 1 << 20;
+pub(super) const ONE: i128 = 1 << 20;
 /// How much is asked for of what there is, in percent, counted by what shares are worth.
 const LOAD_PERCENT: i128 = 110;
 /// By how much cheaper a kind of node draws `e` times as many pods, in [`ONE`]ths of a device.
@@ -143,7 +143,7 @@ fn visit(buyer: &Buyer, sellers: &[Seller], prices: &[(i128, i128)], devices: i1
 }
 
 /// The natural logarithm of `of / by`, at least 0, in [`ONE`]ths: bit by bit.
-fn log(of: i128, by: i128) -> i128 {
+pub(super) fn log(of: i128, by: i128) -> i128 {
     /// Of 2, in millionths.
     const LN_2: i128 = 693_147;
     let mut rest = of * ONE / by.max(1);

@@ -51,9 +51,20 @@ impl Workload {
     pub fn of<'a>(sample: impl IntoIterator<Item = &'a Demand>) -> Self {
         let mut workload = Self::default();
         for demand in sample {
-            *workload.classes.entry(Class::of(demand)).or_default() += 1;
+            workload.count(Class::of(demand), 1);
         }
         workload
+    }
+
+    /// Counts so many more pods of a kind.
+    pub(super) fn count(&mut self, class: Class, pods: u64) {
+        *self.classes.entry(class).or_default() += pods;
+    }
+
+    /// How many pods of a kind there were.
+    #[cfg(test)]
+    pub(super) fn pods_of(&self, class: &Class) -> u64 {
+        self.classes.get(class).copied().unwrap_or(0)
     }
 
     /// The kinds in order, each with how many pods of it there were.
