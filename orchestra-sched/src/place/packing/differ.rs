@@ -100,26 +100,6 @@ fn ratio_log(of: i128, by: i128) -> i128 {
     }
 }
 
-/// What was expected and what came together, where the former counts for `worth` pods: of a million, at
-/// least one of each kind.
-pub(super) fn blend(expected: &Workload, worth: u64, came: &Workload) -> Workload {
-    const MILLION: u128 = 1_000_000;
-    let (known, pods) = (u128::from(expected.pods()).max(1), u128::from(came.pods()));
-    let whole = (known * (pods + u128::from(worth))).max(1);
-    let mut parts: BTreeMap<&Class, u128> = BTreeMap::new();
-    for (class, count) in came.classes() {
-        *parts.entry(class).or_default() += u128::from(count) * known;
-    }
-    for (class, count) in expected.classes().filter(|_| worth > 0) {
-        *parts.entry(class).or_default() += u128::from(count) * u128::from(worth);
-    }
-    let mut mix = Workload::default();
-    for (class, part) in parts {
-        mix.count(class.clone(), (part * MILLION).div_ceil(whole) as u64);
-    }
-    mix
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::collection::vec;
@@ -177,19 +157,6 @@ mod tests {
         assert!(worth_beside(&file, &came).is_some_and(|worth| worth < 3));
     }
 
-    #[test]
-    fn a_blend_has_both_in_proportion() {
-        let file = workload(&[(500, "", 30), (320, "", 10)]);
-        let came = workload(&[(500, "", 50), (1_000, "T4", 50)]);
-        let parts = |worth| -> Vec<u64> {
-            let mix = blend(&file, worth, &came);
-            mix.classes().map(|(_, pods)| pods).collect()
-        };
-        // By kind in order: 320, 500, 1000 of a T4.
-        assert_eq!(parts(0), [500_000, 500_000]);
-        assert_eq!(parts(100), [125_000, 625_000, 250_000]);
-    }
-
     proptest! {
         /// Against the formula in floating point.
         #[test]
@@ -216,20 +183,6 @@ mod tests {
             prop_assert_eq!(whole.freedom, cells - 1);
             let statistic = whole.statistic as f64 / ONE as f64;
             prop_assert!((statistic - plain).abs() < 0.5 + plain * 1e-3, "{statistic} {plain}");
-        }
-
-        #[test]
-        fn a_blend_loses_no_kind_that_came(
-            kinds in vec((1u16..1_000, 1u64..5_000, 0u64..500), 1..20),
-            worth in 0u64..10_000,
-        ) {
-            let file: Vec<_> = kinds.iter().map(|&(milli, a, _)| (milli, "", a)).collect();
-            let came: Vec<_> = kinds.iter().map(|&(milli, _, b)| (milli, "", b)).collect();
-            let (file, came) = (workload(&file), workload(&came));
-            let mix = blend(&file, worth, &came);
-            for (class, pods) in came.classes() {
-                prop_assert!(pods == 0 || mix.pods_of(class) > 0);
-            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Learning what is to be expected from what comes.
 
-use super::differ::{blend, worth_beside};
+use super::blend::blend;
+use super::differ::worth_beside;
 use super::workload::{Class, Workload};
 use super::{Packing, orchestra};
 use crate::snapshot::{Demand, NodeFacts};

@@ -16,6 +16,7 @@
 //! [`Learning`] is ours where what comes may be other than what is expected.
 
 mod bins;
+mod blend;
 mod classic;
 mod differ;
 mod fgd;
