@@ -9,6 +9,8 @@ use super::workload::{Class, Workload};
 
 /// How many pods a blend has in all, but for rounding.
 const MILLION: u128 = 1_000_000;
+/// Parts of one of them, to be rounded up at the end.
+const FINE: u128 = 1 << 20;
 /// How many pods of its sort stand for each set of models that pods name, besides those that name it.
 const ALIKE: u128 = 8;
 
@@ -31,21 +33,24 @@ pub(super) fn blend(expected: &Workload, worth: u64, came: &Workload) -> Workloa
     for (class, count) in expected.classes().filter(|_| worth > 0) {
         *parts.entry(class).or_default() += u128::from(count) * u128::from(worth);
     }
+    let fine = |part: u128| (part * MILLION).div_ceil(whole) * FINE;
+    let one = fine(known);
     let mut sorts: BTreeMap<Sort, Vec<(&Class, u128)>> = BTreeMap::new();
     let mut named: BTreeMap<(Sort, &[SmolStr]), u128> = BTreeMap::new();
-    for (&class, &part) in &parts {
-        sorts.entry(sort(class)).or_default().push((class, part));
-        *named.entry((sort(class), &class.models)).or_default() += part;
+    for (class, part) in &mut parts {
+        *part = fine(*part);
+        sorts.entry(sort(class)).or_default().push((class, *part));
+        *named.entry((sort(class), &class.models)).or_default() += *part;
     }
     let mut mix = Workload::default();
     let mut count = |class: Class, part: u128| {
-        mix.count(class, (part * MILLION).div_ceil(whole) as u64);
+        mix.count(class, part.div_ceil(FINE) as u64);
     };
     for (&class, &part) in &parts {
         let all = named[&(sort(class), class.models.as_slice())];
         let kept = match class.models.is_empty() {
             true => part,
-            false => part * all / (all + ALIKE * known),
+            false => part * all / (all + ALIKE * one),
         };
         count(class.clone(), kept);
     }
@@ -61,7 +66,7 @@ pub(super) fn blend(expected: &Workload, worth: u64, came: &Workload) -> Workloa
                 models: models.to_vec(),
                 ..class.clone()
             };
-            count(class, all * known / (all + ALIKE * known));
+            count(class, all * one / (all + ALIKE * one));
         }
     }
     mix
