@@ -431,12 +431,12 @@ fn load_mut<'a>(current: &'a mut Snapshot, spare: &mut Option<(Arc<Load>, Mark)>
         let history = &current.history;
         let now = history.mark_before_last();
         let ready = spare.take().and_then(|(mut load, mark)| {
-            let columns = Arc::get_mut(&mut load)?;
+            let spare = Arc::get_mut(&mut load)?;
             let changed = history.since(&mark)?;
             let max = 16 + current.rows.len() / 4;
             (history.same_nodes(&mark)
-                && columns.len() == current.load.len()
-                && columns.follow(&current.load, changed, max))
+                && spare.len() == current.load.len()
+                && spare.follow(&current.load, changed, max))
             .then_some(load)
         });
         let fresh = ready.unwrap_or_else(|| Arc::new(Load::clone(&current.load)));

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::demand::Demand;
 use super::devices::Devices;
+use super::line::{Cells, Line};
 use super::names::NameOrder;
 use super::{NodeFacts, NodeIx, name_hash};
 
@@ -82,95 +83,34 @@ impl Capacity {
     }
 }
 
-/// What pods leave of it.
+/// What pods leave of it, one column a quantity.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Load {
+pub(crate) struct Columns {
     pub(crate) cpu_free: Vec<i64>,
     pub(crate) memory_free: Vec<i64>,
     pub(crate) storage_free: Vec<i64>,
     pub(crate) pods_free: Vec<i64>,
     pub(crate) cpu_scored: Vec<i64>,
     pub(crate) memory_scored: Vec<i64>,
-    /// Behind a count of its own, as most changes leave it alone.
-    pub(crate) devices: Arc<Vec<Devices>>,
 }
 
-impl Load {
-    pub(crate) fn push(&mut self, facts: &NodeFacts) {
-        let total = &facts.allocatable;
-        self.cpu_free.push(total.cpu_milli);
-        self.memory_free.push(total.memory);
-        self.storage_free.push(total.storage);
-        self.pods_free.push(facts.pods);
-        self.cpu_scored.push(0);
-        self.memory_scored.push(0);
-        Arc::make_mut(&mut self.devices).push(Devices::new(facts.devices));
+impl Columns {
+    fn all(&mut self) -> [&mut Vec<i64>; 6] {
+        [
+            &mut self.cpu_free,
+            &mut self.memory_free,
+            &mut self.storage_free,
+            &mut self.pods_free,
+            &mut self.cpu_scored,
+            &mut self.memory_scored,
+        ]
     }
 
-    /// Makes the rows of `changed` what they are in `other`, which has as many; whether there were
-    /// at most `max` of them.
-    pub(crate) fn follow(
-        &mut self,
-        other: &Self,
-        changed: impl Iterator<Item = NodeIx>,
-        max: usize,
-    ) -> bool {
-        let mut left = max;
-        for node in changed {
-            if left == 0 {
-                return false;
-            }
-            left -= 1;
-            let at = node.row();
-            for (mine, theirs) in [
-                (&mut self.cpu_free, &other.cpu_free),
-                (&mut self.memory_free, &other.memory_free),
-                (&mut self.storage_free, &other.storage_free),
-                (&mut self.pods_free, &other.pods_free),
-                (&mut self.cpu_scored, &other.cpu_scored),
-                (&mut self.memory_scored, &other.memory_scored),
-            ] {
-                mine[at] = theirs[at];
-            }
+    /// Makes row `at` show what `line` has left.
+    pub(crate) fn set(&mut self, at: usize, line: &Line) {
+        for (column, left) in self.all().into_iter().zip(line.left()) {
+            column[at] = left;
         }
-        self.devices = Arc::clone(&other.devices);
-        true
-    }
-
-    /// What is free moves with what there is.
-    pub(crate) fn resize(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
-        let grow = |free: &mut i64, old: i64, new: i64| *free = free.wrapping_add(new - old);
-        grow(
-            &mut self.cpu_free[at],
-            old.allocatable.cpu_milli,
-            new.allocatable.cpu_milli,
-        );
-        grow(
-            &mut self.memory_free[at],
-            old.allocatable.memory,
-            new.allocatable.memory,
-        );
-        grow(
-            &mut self.storage_free[at],
-            old.allocatable.storage,
-            new.allocatable.storage,
-        );
-        grow(&mut self.pods_free[at], old.pods, new.pods);
-    }
-
-    pub(crate) fn swap_remove(&mut self, at: usize) {
-        self.cpu_free.swap_remove(at);
-        self.memory_free.swap_remove(at);
-        self.storage_free.swap_remove(at);
-        self.pods_free.swap_remove(at);
-        self.cpu_scored.swap_remove(at);
-        self.memory_scored.swap_remove(at);
-        Arc::make_mut(&mut self.devices).swap_remove(at);
-    }
-
-    /// How many rows there are.
-    pub(crate) fn len(&self) -> usize {
-        self.pods_free.len()
     }
 
     /// What is free of row `at`: CPU, memory, storage, pods.
@@ -182,16 +122,6 @@ impl Load {
             self.storage_free[at],
             self.pods_free[at],
         ]
-    }
-
-    /// Makes row `at` what `line` has left.
-    pub(crate) fn set(&mut self, at: usize, line: &Line) {
-        self.cpu_free[at] = line.cpu_free;
-        self.memory_free[at] = line.memory_free;
-        self.storage_free[at] = line.storage_free;
-        self.pods_free[at] = line.pods_free;
-        self.cpu_scored[at] = line.cpu_scored;
-        self.memory_scored[at] = line.memory_scored;
     }
 
     /// Takes what `demand` asks from row `at`.
@@ -214,104 +144,91 @@ impl Load {
             memory_scored: &mut self.memory_scored[at],
         }
     }
-}
 
-/// What a node has, and what pods leave of it, side by side.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Line {
-    cpu_total: i64,
-    cpu_inverse: u64,
-    cpu_free: i64,
-    cpu_scored: i64,
-    memory_total: i64,
-    memory_inverse: u64,
-    memory_free: i64,
-    memory_scored: i64,
-    storage_free: i64,
-    pods_free: i64,
-}
-
-impl Line {
-    /// What is free: CPU, memory, storage, pods.
-    #[inline]
-    pub(crate) fn free(&self) -> [i64; 4] {
-        [
-            self.cpu_free,
-            self.memory_free,
-            self.storage_free,
-            self.pods_free,
-        ]
-    }
-
-    /// Row `at`.
-    pub(crate) fn of(capacity: &Capacity, load: &Load, at: usize) -> Self {
-        Self {
-            cpu_total: capacity.cpu[at],
-            cpu_inverse: capacity.cpu_inverse[at],
-            cpu_free: load.cpu_free[at],
-            cpu_scored: load.cpu_scored[at],
-            memory_total: capacity.memory[at],
-            memory_inverse: capacity.memory_inverse[at],
-            memory_free: load.memory_free[at],
-            memory_scored: load.memory_scored[at],
-            storage_free: load.storage_free[at],
-            pods_free: load.pods_free[at],
+    fn push(&mut self, line: &Line) {
+        for (column, left) in self.all().into_iter().zip(line.left()) {
+            column.push(left);
         }
     }
 
-    /// Takes what `demand` asks.
-    pub(crate) fn charge(&mut self, demand: &Demand) {
-        self.cells().charge(demand);
-    }
-
-    /// Gives back what `demand` took.
-    pub(crate) fn refund(&mut self, demand: &Demand) {
-        self.cells().refund(demand);
-    }
-
-    fn cells(&mut self) -> Cells<'_> {
-        Cells {
-            cpu_free: &mut self.cpu_free,
-            memory_free: &mut self.memory_free,
-            storage_free: &mut self.storage_free,
-            pods_free: &mut self.pods_free,
-            cpu_scored: &mut self.cpu_scored,
-            memory_scored: &mut self.memory_scored,
+    fn swap_remove(&mut self, at: usize) {
+        for column in self.all() {
+            column.swap_remove(at);
         }
     }
 }
 
-/// One row, wherever it is.
-struct Cells<'a> {
-    cpu_free: &'a mut i64,
-    memory_free: &'a mut i64,
-    storage_free: &'a mut i64,
-    pods_free: &'a mut i64,
-    cpu_scored: &'a mut i64,
-    memory_scored: &'a mut i64,
+/// What pods leave of it: by row, for who looks at few nodes, and in columns for who looks at many.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Load {
+    /// What there is, too.
+    pub(crate) lines: Vec<Line>,
+    /// What the lines say.
+    pub(crate) columns: Columns,
+    /// Behind a count of its own, as most changes leave it alone.
+    pub(crate) devices: Arc<Vec<Devices>>,
 }
 
-impl Cells<'_> {
-    fn charge(self, demand: &Demand) {
-        self.shift(demand, i64::wrapping_sub, i64::wrapping_add);
+impl Load {
+    pub(crate) fn push(&mut self, facts: &NodeFacts) {
+        let line = Line::new(facts);
+        self.columns.push(&line);
+        self.lines.push(line);
+        Arc::make_mut(&mut self.devices).push(Devices::new(facts.devices));
     }
 
-    fn refund(self, demand: &Demand) {
-        self.shift(demand, i64::wrapping_add, i64::wrapping_sub);
-    }
-
-    /// Wraps, so that a refund undoes a charge exactly whatever was asked.
-    #[inline(always)]
-    fn shift(self, demand: &Demand, free: fn(i64, i64) -> i64, scored: fn(i64, i64) -> i64) {
-        let asked = &demand.requests;
-        *self.cpu_free = free(*self.cpu_free, asked.cpu_milli);
-        *self.memory_free = free(*self.memory_free, asked.memory);
-        if asked.storage != 0 {
-            *self.storage_free = free(*self.storage_free, asked.storage);
+    /// Makes the rows of `changed` what they are in `other`, which has as many; whether there were
+    /// at most `max` of them.
+    pub(crate) fn follow(
+        &mut self,
+        other: &Self,
+        changed: impl Iterator<Item = NodeIx>,
+        max: usize,
+    ) -> bool {
+        let mut left = max;
+        for node in changed {
+            if left == 0 {
+                return false;
+            }
+            left -= 1;
+            self.change(node.row(), |line| *line = other.lines[node.row()]);
         }
-        *self.pods_free = free(*self.pods_free, 1);
-        *self.cpu_scored = scored(*self.cpu_scored, demand.scored.cpu_milli);
-        *self.memory_scored = scored(*self.memory_scored, demand.scored.memory);
+        self.devices = Arc::clone(&other.devices);
+        true
+    }
+
+    /// What is free moves with what there is.
+    pub(crate) fn resize(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
+        self.change(at, |line| line.resize(old, new));
+    }
+
+    pub(crate) fn swap_remove(&mut self, at: usize) {
+        self.lines.swap_remove(at);
+        self.columns.swap_remove(at);
+        Arc::make_mut(&mut self.devices).swap_remove(at);
+    }
+
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Takes what `demand` asks from row `at`.
+    pub(crate) fn charge(&mut self, at: usize, demand: &Demand) {
+        self.lines[at].charge(demand);
+        self.columns.charge(at, demand);
+    }
+
+    /// Gives back what `demand` took from row `at`.
+    pub(crate) fn refund(&mut self, at: usize, demand: &Demand) {
+        self.lines[at].refund(demand);
+        self.columns.refund(at, demand);
+    }
+
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Line)) {
+        let line = &mut self.lines[at];
+        change(line);
+        self.columns.set(at, line);
     }
 }
 
@@ -350,7 +267,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn all(capacity: &'a Capacity, load: &'a Load, devices: &'a [Devices]) -> Self {
+    pub(crate) fn all(capacity: &'a Capacity, load: &'a Columns, devices: &'a [Devices]) -> Self {
         Self {
             first: 0,
             cpu_total: &capacity.cpu,
@@ -371,7 +288,7 @@ impl<'a> Rows<'a> {
     #[inline]
     pub(crate) fn one(
         capacity: &'a Capacity,
-        load: &'a Load,
+        load: &'a Columns,
         devices: &'a [Devices],
         node: NodeIx,
     ) -> Self {

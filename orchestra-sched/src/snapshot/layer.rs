@@ -3,13 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use super::NodeIx;
-use super::columns::{Capacity, Line, Load, Rows};
+use super::columns::{Capacity, Columns, Load, Rows};
 use super::demand::Demand;
 use super::devices::Devices;
+use super::line::Line;
 
-/// A snapshot's columns in which few rows changed: those are kept beside it, so that a plan pays for the
-/// rows that it touches and not for the cluster's size, and each of them lies in one place. Who asks for whole columns after a change gets
-/// a copy of all, which is what is changed from then on.
+/// A snapshot's rows of which few changed: those are kept beside it, so that a plan pays for the rows
+/// that it touches and not for the cluster's size. Who asks for whole columns after a change gets a copy of
+/// all, which is what is changed from then on.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     capacity: Arc<Capacity>,
@@ -18,8 +19,10 @@ pub(crate) struct Layer {
     /// change.
     places: Vec<u32>,
     changed: Vec<Line>,
+    /// How many changes there will be, as far as that is known.
+    expected: usize,
     /// Once it was asked for after a change: then it holds, and the above no longer.
-    whole: OnceLock<Box<Load>>,
+    whole: OnceLock<Box<Columns>>,
     devices: Arc<Vec<Devices>>,
 }
 
@@ -31,32 +34,33 @@ impl Layer {
             below: Arc::clone(below),
             places: Vec::new(),
             changed: Vec::new(),
+            expected: 0,
             whole: OnceLock::new(),
             devices: Arc::clone(&below.devices),
         }
     }
 
+    /// So many changes will come.
+    pub(crate) fn expect(&mut self, changes: usize) {
+        self.expected = changes;
+    }
+
     /// All rows. After changes the first call copies the columns.
     pub(crate) fn rows(&self) -> Rows<'_> {
-        let load = if self.changed.is_empty() {
-            &self.below
+        let columns = if self.changed.is_empty() {
+            &self.below.columns
         } else {
             &**self.whole.get_or_init(|| Box::new(self.flatten()))
         };
-        Rows::all(&self.capacity, load, &self.devices)
+        Rows::all(&self.capacity, columns, &self.devices)
     }
 
     /// One row.
     #[inline]
     pub(crate) fn row(&self, node: NodeIx) -> Rows<'_> {
-        if let Some(whole) = self.whole.get() {
-            return Rows::one(&self.capacity, whole, &self.devices, node);
-        }
-        match self.places.get(node.row()) {
-            Some(&place) if place > 0 => {
-                Rows::of_line(&self.changed[place as usize - 1], &self.devices, node)
-            }
-            _ => Rows::one(&self.capacity, &self.below, &self.devices, node),
+        match self.whole.get() {
+            Some(whole) => Rows::one(&self.capacity, whole, &self.devices, node),
+            None => Rows::of_line(self.line(node), &self.devices, node),
         }
     }
 
@@ -64,12 +68,17 @@ impl Layer {
     /// how many more pods may run.
     #[inline]
     pub(crate) fn free(&self, node: NodeIx) -> [i64; 4] {
-        if let Some(whole) = self.whole.get() {
-            return whole.free(node.row());
+        match self.whole.get() {
+            Some(whole) => whole.free(node.row()),
+            None => self.line(node).free(),
         }
+    }
+
+    #[inline]
+    fn line(&self, node: NodeIx) -> &Line {
         match self.places.get(node.row()) {
-            Some(&place) if place > 0 => self.changed[place as usize - 1].free(),
-            _ => self.below.free(node.row()),
+            Some(&place) if place > 0 => &self.changed[place as usize - 1],
+            _ => &self.below.lines[node.row()],
         }
     }
 
@@ -99,27 +108,58 @@ impl Layer {
         }
     }
 
-    fn line_mut(&mut self, node: NodeIx) -> &mut Line {
-        if self.places.is_empty() {
-            self.places = vec![0; self.below.len()];
-        }
-        let place = &mut self.places[node.row()];
-        if *place == 0 {
-            let line = Line::of(&self.capacity, &self.below, node.row());
-            self.changed.push(line);
-            *place = self.changed.len() as u32;
-        }
-        &mut self.changed[*place as usize - 1]
+    /// Whether a change of a row finds it at hand, as far as rows can be laid there.
+    pub(crate) fn is_at_hand(&self, node: NodeIx) -> bool {
+        let is_changed = |&place: &u32| place > 0;
+        self.whole.get().is_some() || self.places.get(node.row()).is_some_and(is_changed)
     }
 
-    fn flatten(&self) -> Load {
-        let mut load = Load::clone(&self.below);
+    /// Lays rows that will be changed soon at hand. Far from any cache as they are, they are looked up much
+    /// sooner together than one after the other.
+    pub(crate) fn fetch(&mut self, nodes: impl Iterator<Item = NodeIx>) {
+        if self.whole.get().is_some() {
+            return;
+        }
+        let rows: Vec<usize> = nodes.map(NodeIx::row).collect();
+        let places = self.places_mut();
+        let fresh: Vec<usize> = rows.into_iter().filter(|&row| places[row] == 0).collect();
+        let mut place = self.changed.len() as u32;
+        let lines = &self.below.lines;
+        self.changed.extend(fresh.iter().map(|&row| lines[row]));
+        for row in fresh {
+            place += 1;
+            self.places[row] = place;
+        }
+    }
+
+    fn places_mut(&mut self) -> &mut [u32] {
+        if self.places.is_empty() {
+            let rows = self.below.len();
+            self.places = vec![0; rows];
+            self.changed.reserve(self.expected.min(rows));
+        }
+        &mut self.places
+    }
+
+    #[inline]
+    fn line_mut(&mut self, node: NodeIx) -> &mut Line {
+        let mut place = self.places_mut()[node.row()];
+        if place == 0 {
+            self.changed.push(self.below.lines[node.row()]);
+            place = self.changed.len() as u32;
+            self.places[node.row()] = place;
+        }
+        &mut self.changed[place as usize - 1]
+    }
+
+    fn flatten(&self) -> Columns {
+        let mut columns = Columns::clone(&self.below.columns);
         for (row, &place) in self.places.iter().enumerate() {
             if place > 0 {
-                load.set(row, &self.changed[place as usize - 1]);
+                columns.set(row, &self.changed[place as usize - 1]);
             }
         }
-        load
+        columns
     }
 }
 
@@ -188,6 +228,11 @@ mod tests {
                     // A look at all, here and there.
                     0 => { layers[0].rows(); }
                     1 => layers.push(layers[0].clone()),
+                    4 => {
+                        let several = || (row..nodes).map(NodeIx::from_row);
+                        layers.iter_mut().for_each(|layer| layer.fetch(several()));
+                        prop_assert!(layers[0].is_at_hand(node));
+                    }
                     2 | 3 => {
                         plain.refund(row, &demand);
                         layers.iter_mut().for_each(|layer| layer.refund(node, &demand));
@@ -197,7 +242,7 @@ mod tests {
                         layers.iter_mut().for_each(|layer| layer.charge(node, &demand));
                     }
                 }
-                let wanted = Rows::all(&capacity, &plain, &plain.devices);
+                let wanted = Rows::all(&capacity, &plain.columns, &plain.devices);
                 for layer in &layers {
                     for row in 0..nodes {
                         let one = layer.row(NodeIx::from_row(row));
@@ -208,7 +253,7 @@ mod tests {
                     }
                 }
             }
-            let wanted = Rows::all(&capacity, &plain, &plain.devices);
+            let wanted = Rows::all(&capacity, &plain.columns, &plain.devices);
             for layer in &layers {
                 let all = layer.rows();
                 for row in 0..nodes {

@@ -48,6 +48,7 @@ impl Ledger {
     /// As [`open`](Self::open), with room for so many placements.
     pub(crate) fn open_for(snapshot: &Snapshot, placements: usize) -> Self {
         let mut ledger = Self::open(snapshot);
+        ledger.layer.expect(placements);
         ledger.book.reserve(placements);
         ledger
     }
@@ -72,6 +73,16 @@ impl Ledger {
     #[inline]
     pub(crate) fn free(&self, node: NodeIx) -> [i64; 4] {
         self.layer.free(node)
+    }
+
+    /// Whether a charge of `node` finds its row at hand.
+    pub(crate) fn is_at_hand(&self, node: NodeIx) -> bool {
+        self.layer.is_at_hand(node)
+    }
+
+    /// Lays the rows of nodes at hand that will be charged soon.
+    pub(crate) fn fetch(&mut self, nodes: impl Iterator<Item = NodeIx>) {
+        self.layer.fetch(nodes);
     }
 
     /// Takes what `demand` asks from `node`, and of its accelerators those that

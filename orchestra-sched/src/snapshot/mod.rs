@@ -9,6 +9,7 @@ mod future;
 mod history;
 mod layer;
 mod ledger;
+mod line;
 mod names;
 mod pages;
 pub(crate) mod relations;
@@ -216,7 +217,7 @@ impl Snapshot {
 
     /// The nodes on which pods run, in the order of their rows.
     pub(crate) fn peopled(&self) -> impl Iterator<Item = (NodeIx, &NodeRow)> {
-        let (total, free) = (&self.capacity.pods, &self.load.pods_free);
+        let (total, free) = (&self.capacity.pods, &self.load.columns.pods_free);
         let counts = total.iter().zip(free).enumerate();
         counts
             .filter(|(_, (total, free))| total != free)
@@ -226,7 +227,7 @@ impl Snapshot {
 
     /// What there is and what is free, by column.
     pub fn rows(&self) -> Rows<'_> {
-        Rows::all(&self.capacity, &self.load, &self.load.devices)
+        Rows::all(&self.capacity, &self.load.columns, &self.load.devices)
     }
 
     /// How many nodes carry a taint that only scores.
@@ -313,6 +314,11 @@ impl Snapshot {
 
     pub(crate) fn name_hash(&self, row: usize) -> u64 {
         self.capacity.name_hash[row]
+    }
+
+    /// By row: what settles ties between nodes of equal score.
+    pub(crate) fn name_hashes(&self) -> &[u64] {
+        &self.capacity.name_hash
     }
 }
 
