@@ -42,10 +42,18 @@ struct Usual {
 impl Usual {
     #[inline(always)]
     fn score(self, asked: &Asked, rows: &Rows<'_>, i: usize) -> Option<u64> {
-        let even = Weights { cpu: 1, memory: 1 };
-        fits(asked, rows, i).then(|| {
-            self.least * even.mean(asked, rows, i, free) + self.balanced * evenness(asked, rows, i)
-        })
+        if !fits(asked, rows, i) {
+            return None;
+        }
+        // As the rules say; where a node has both, as mostly, without asking that twice.
+        let (least, balanced) = if has_both(rows, i) {
+            let (cpu, memory) = shares(asked, rows, i, free);
+            ((cpu + memory) / 2, evenness_of_both(asked, rows, i))
+        } else {
+            let even = Weights { cpu: 1, memory: 1 };
+            (even.mean(asked, rows, i, free), evenness(asked, rows, i))
+        };
+        Some(self.least * least + self.balanced * balanced)
     }
 }
 
@@ -159,8 +167,14 @@ impl Fused {
         let rows = rows.even();
         if let Some(usual) = self.usual {
             let asked = self.asked;
+            let mut last = None;
             for i in 0..rows.len() {
-                if let Some(sum) = usual.score(&asked, &rows, i) {
+                // Nodes of one kind stand side by side, and are alike until pods come. To see it takes a
+                // fifth of the time that the score takes.
+                if i == 0 || !asked.finds_alike(&rows, i - 1, i) {
+                    last = usual.score(&asked, &rows, i);
+                }
+                if let Some(sum) = last {
                     each(i, sum);
                 }
             }
@@ -201,14 +215,29 @@ pub(super) fn fit(asked: &Asked, rows: Rows<'_>, fits_row: &mut [bool]) {
 /// Whether there is enough of all that has a column; who asks nothing always gets it.
 #[inline(always)]
 fn fits(asked: &Asked, rows: &Rows<'_>, i: usize) -> bool {
+    let needed = |asked: i64| if asked == 0 { i64::MIN } else { asked };
     (rows.pods_free[i] >= 1)
-        & ((asked.cpu <= rows.cpu_free[i]) | (asked.cpu == 0))
-        & ((asked.memory <= rows.memory_free[i]) | (asked.memory == 0))
+        & (needed(asked.cpu) <= rows.cpu_free[i])
+        & (needed(asked.memory) <= rows.memory_free[i])
         // Mostly nobody asks, and then the column stays out of the cache.
         && (asked.storage == 0 || asked.storage <= rows.storage_free[i])
 }
 
 impl Asked {
+    /// Whether the rules say the same of two rows, as what they look at is the same.
+    #[inline(always)]
+    fn finds_alike(&self, rows: &Rows<'_>, i: usize, j: usize) -> bool {
+        let differ = |column: &[i64]| column[i] ^ column[j];
+        let differ = differ(rows.cpu_free)
+            | differ(rows.cpu_scored)
+            | differ(rows.cpu_total)
+            | differ(rows.memory_free)
+            | differ(rows.memory_scored)
+            | differ(rows.memory_total)
+            | differ(rows.pods_free);
+        differ == 0 && (self.storage == 0 || rows.storage_free[i] == rows.storage_free[j])
+    }
+
     /// As [`Rule::Fit`] says where so much is free.
     #[inline]
     pub(super) fn fit_in(&self, cpu: i64, memory: i64, storage: i64, pods: i64) -> bool {
@@ -246,10 +275,31 @@ fn used(used: i64, total: i64, inverse: u64) -> u64 {
     }
 }
 
+/// Whether a node has CPU and memory.
+#[inline(always)]
+fn has_both(rows: &Rows<'_>, i: usize) -> bool {
+    (rows.cpu_total[i] > 0) & (rows.memory_total[i] > 0)
+}
+
+/// `of(what would be in use, what there is, its inverse)` for CPU and for memory.
+#[inline(always)]
+fn shares(
+    asked: &Asked,
+    rows: &Rows<'_>,
+    i: usize,
+    of: impl Fn(i64, i64, u64) -> u64,
+) -> (u64, u64) {
+    let cpu_used = rows.cpu_scored[i].wrapping_add(asked.cpu_scored);
+    let memory_used = rows.memory_scored[i].wrapping_add(asked.memory_scored);
+    (
+        of(cpu_used, rows.cpu_total[i], rows.cpu_inverse[i]),
+        of(memory_used, rows.memory_total[i], rows.memory_inverse[i]),
+    )
+}
+
 impl Weights {
-    /// The weighted mean of `of(what would be in use, what there is, its inverse)` over the
-    /// resources that the node has, rounded down; one that would be in use beyond what there is
-    /// counts as 0.
+    /// The weighted mean of the [`shares`] over the resources that the node has, rounded down; one that
+    /// would be in use beyond what there is counts as 0.
     #[inline(always)]
     fn mean(
         self,
@@ -259,10 +309,7 @@ impl Weights {
         of: impl Fn(i64, i64, u64) -> u64,
     ) -> u64 {
         let (cpu, memory) = (rows.cpu_total[i], rows.memory_total[i]);
-        let cpu_used = rows.cpu_scored[i].wrapping_add(asked.cpu_scored);
-        let memory_used = rows.memory_scored[i].wrapping_add(asked.memory_scored);
-        let cpu_share = of(cpu_used, cpu, rows.cpu_inverse[i]);
-        let memory_share = of(memory_used, memory, rows.memory_inverse[i]);
+        let (cpu_share, memory_share) = shares(asked, rows, i, of);
         if (cpu > 0) & (memory > 0) & (self.cpu == 1) & (self.memory == 1) {
             return (cpu_share + memory_share) / 2; // the usual case, without a division
         }
@@ -281,10 +328,17 @@ impl Weights {
 /// down.
 #[inline(always)]
 fn evenness(asked: &Asked, rows: &Rows<'_>, i: usize) -> u64 {
-    let (cpu, memory) = (rows.cpu_total[i], rows.memory_total[i]);
-    if cpu <= 0 || memory <= 0 {
-        return 100;
+    if has_both(rows, i) {
+        evenness_of_both(asked, rows, i)
+    } else {
+        100
     }
+}
+
+/// The same where the node has both.
+#[inline(always)]
+fn evenness_of_both(asked: &Asked, rows: &Rows<'_>, i: usize) -> u64 {
+    let (cpu, memory) = (rows.cpu_total[i], rows.memory_total[i]);
     let fraction = |total: i64, free: i64, asked: i64, inverse: u64| {
         used_fraction(total.wrapping_sub(free).wrapping_add(asked), total, inverse)
     };
