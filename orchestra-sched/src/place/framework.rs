@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::time::Timestamp;
 use rand::Rng as _;
+use smol_str::SmolStr;
 
 use super::ask::{Ask, Faults};
 use super::memory::Memory;
@@ -30,6 +31,10 @@ use gang::Taken;
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
 /// asked again. Each takes some 40 bytes a node.
 pub const SWEEPS_KEPT_MAX: usize = 64;
+
+/// How many nodes are looked up together: those to which pods will probably go, and the names of those
+/// to which they went.
+const LOOKED_UP_TOGETHER: usize = 64;
 
 /// The default [`Scheduler`].
 ///
@@ -168,7 +173,7 @@ impl Scheduler for Framework {
                 true => &run.groups.first(group).0.demand,
                 false => &pending[at].demand,
             };
-            match run.place(&pending[at], demand, group, left[group] > 0) {
+            match run.place(&pending[at], demand, group, left[group]) {
                 Ok(choice) => chosen.push((at, choice)),
                 Err(refusals) => {
                     run.settle();
@@ -203,17 +208,12 @@ impl Scheduler for Framework {
         } else if !lost.is_empty() {
             run.settle_placement();
         }
-        // Apart from the choosing, so that the look-ups of names do not wait for one another.
-        let placed = chosen.into_iter().map(|(at, choice)| Placement {
-            pending: at,
-            pod: pending[at].id.clone(),
-            node: snapshot.name(choice.node).clone(),
-            devices: choice.devices,
-            score: choice.score,
-        });
-        plan.placed = placed.collect();
+        plan.placed = placements(&chosen, pending, snapshot);
         let gangs = run.tell_gangs(notes, &lost, pending);
-        let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = vec![[None, None]; run.groups.len()];
+        let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = Vec::new();
+        if !lost.is_empty() {
+            shared.resize(run.groups.len(), [None, None]);
+        }
         for lost in lost {
             let Lost {
                 pending: at, group, ..
@@ -273,6 +273,35 @@ struct Choice {
     score: u32,
 }
 
+/// What a plan says of those that found a node.
+fn placements(
+    chosen: &[(usize, Choice)],
+    pending: &[Pending],
+    snapshot: &Snapshot,
+) -> Vec<Placement> {
+    let mut placed = Vec::with_capacity(chosen.len());
+    let mut names: Vec<SmolStr> = Vec::new();
+    for some in chosen.chunks(LOOKED_UP_TOGETHER) {
+        // In a loop of their own, so that the look-ups do not wait for one another.
+        names.extend(
+            some.iter()
+                .map(|(_, choice)| snapshot.name(choice.node).clone()),
+        );
+        placed.extend(
+            some.iter()
+                .zip(names.drain(..))
+                .map(|((at, choice), node)| Placement {
+                    pending: *at,
+                    pod: pending[*at].id.clone(),
+                    node,
+                    devices: choice.devices,
+                    score: choice.score,
+                }),
+        );
+    }
+    placed
+}
+
 /// One plan in the making.
 struct Run<'a> {
     profile: &'a Profile,
@@ -329,12 +358,13 @@ impl<'a> Run<'a> {
     }
 
     /// Chooses a node, and takes from it what the pod asks: `demand`, which is the pod's or equal to it.
+    /// `to_come` others of its group will ask after it.
     fn place(
         &mut self,
         pod: &'a Pending,
         demand: &'a Arc<Demand>,
         group: usize,
-        more_to_come: bool,
+        to_come: usize,
     ) -> Result<Choice, Vec<(NodeIx, Obstacle)>> {
         self.settle();
         // Always the same of those that share their answers, so that plugins find what they know of
@@ -348,7 +378,7 @@ impl<'a> Run<'a> {
             faults: self.faults,
             cleverly: !self.unshared,
         };
-        let mut repeats = more_to_come && !self.unshared;
+        let mut repeats = to_come > 0 && !self.unshared;
         let mut sweep = match (self.sweeps[group].take(), self.memory.as_deref_mut()) {
             (Some(mut sweep), _) => {
                 sweep.sync(&ask, &self.log);
@@ -409,6 +439,14 @@ impl<'a> Run<'a> {
             devices: self.profile.choose_devices(&own, demand, self.faults, node),
             score,
         });
+        // Where it goes, others will follow, each to the next best.
+        if let Some(choice) = &chosen
+            && to_come > 0
+            && !self.ledger.is_at_hand(choice.node)
+        {
+            let coming = sweep.coming().take(LOOKED_UP_TOGETHER.min(to_come));
+            self.ledger.fetch(coming);
+        }
         if repeats {
             self.keep(group, sweep);
         }
@@ -450,7 +488,7 @@ impl<'a> Run<'a> {
                     return true;
                 }
                 let pod = &pending[lost.pending];
-                match self.place(pod, &pod.demand, lost.group, true) {
+                match self.place(pod, &pod.demand, lost.group, 1) {
                     Ok(choice) => {
                         chosen.push((lost.pending, choice));
                         self.settle();

@@ -1,7 +1,9 @@
 //! What rows are ranked by: a weighted score and what settles ties, in one number.
 
+/// In place of a key: no such row, or a row that must not win.
+pub(super) const OUT: u64 = 0;
 /// Bits of a key that settle ties. The rest hold the weighted score and one more, so that no key is
-/// [`OUT`](super::tournament::Tournament::OUT).
+/// [`OUT`].
 pub(super) const TIE_BITS: u32 = 44;
 /// The bits that settle ties.
 const TIES: u64 = (1 << TIE_BITS) - 1;

@@ -64,13 +64,13 @@ pub mod plugin;
 pub mod preempt;
 mod profile;
 pub mod queue;
+mod ranking;
 pub mod score;
 mod shadow;
 mod share;
 mod sketch;
 mod sweep;
 mod switch;
-mod tournament;
 mod why;
 
 use std::cmp::Ordering;

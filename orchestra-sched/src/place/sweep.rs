@@ -4,10 +4,9 @@
 use super::ask::Ask;
 use super::domains::{DomainRule, Field, Scored};
 use super::kernel::Fused;
-use super::key::{WEIGHTED_MAX, key, rekeyed, weighted_in};
+use super::key::{OUT, WEIGHTED_MAX, key, rekeyed, weighted_in};
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
-use super::tournament::Tournament;
 use crate::snapshot::NodeIx;
 
 /// A filter of more rules on domains than this is asked about every row.
@@ -208,12 +207,12 @@ impl Sweep {
         self.prepare_if_by_domain(ask);
         let key = match &mut self.field {
             Some(field) => field.key(node.row()),
-            None => self.sum(ask, node).map_or(Tournament::OUT, |sum| {
+            None => self.sum(ask, node).map_or(OUT, |sum| {
                 let hash = ask.cycle.snapshot().name_hash(node.row());
                 key(sum, hash, self.salt)
             }),
         };
-        (key != Tournament::OUT).then(|| (node, weighted_in(key)))
+        (key != OUT).then(|| (node, weighted_in(key)))
     }
 
     /// The best row and its weighted score: the highest, then the seeded hash of the node's name,
@@ -224,7 +223,7 @@ impl Sweep {
             let (row, key) = field.best()?;
             return Some((NodeIx::from_row(row), weighted_in(key)));
         }
-        let (mut best, mut at) = (Tournament::OUT, 0);
+        let (mut best, mut at) = (OUT, 0);
         let mut leading = 0;
         self.scan(ask, |row, sum| {
             // Only who may win needs its tie settled.
@@ -235,7 +234,13 @@ impl Sweep {
                 }
             }
         });
-        (best != Tournament::OUT).then(|| (NodeIx::from_row(at), weighted_in(best)))
+        (best != OUT).then(|| (NodeIx::from_row(at), weighted_in(best)))
+    }
+
+    /// The rows that will mostly be best next, as far as that is known.
+    pub(super) fn coming(&self) -> impl Iterator<Item = NodeIx> {
+        let coming = self.field.iter().flat_map(|field| field.coming());
+        coming.map(NodeIx::from_row)
     }
 
     /// As [`best`](Self::best), with the help of bounds; `None` where they do not help.
@@ -262,7 +267,7 @@ impl Sweep {
         let mut kinds_left = KINDS_MAX;
         while top >= 0.0 {
             // Of those with the highest bound, the one that would win a tie.
-            let (mut best, mut at) = (Tournament::OUT, 0);
+            let (mut best, mut at) = (OUT, 0);
             for (some, bounds) in bounds.chunks(CHUNK).enumerate() {
                 if !bounds
                     .iter()
@@ -317,12 +322,9 @@ impl Sweep {
                 raw.for_each(|(row, &raw)| field.set_raw(row, nth, raw));
             }
         }
-        field.fill(|set| {
-            self.scan(ask, |row, sum| {
-                let hash = ask.cycle.snapshot().name_hash(row);
-                set(row, key(sum, hash, self.salt));
-            });
-        });
+        let (mut keys, hashes) = (vec![OUT; self.rows], ask.cycle.snapshot().name_hashes());
+        self.scan(ask, |row, sum| keys[row] = key(sum, hashes[row], self.salt));
+        field.fill(keys);
         self.field = Some(field);
     }
 
@@ -346,7 +348,7 @@ impl Sweep {
     pub(super) fn exclude(&mut self, ask: &Ask<'_>, node: NodeIx) -> u64 {
         self.prepare(ask);
         let field = self.field.as_mut();
-        field.map_or(Tournament::OUT, |field| field.exclude(node.row()))
+        field.map_or(OUT, |field| field.exclude(node.row()))
     }
 
     /// Lets a row back in.
@@ -546,9 +548,9 @@ impl Sweep {
             true => None,
             false => self.sum(ask, node),
         };
-        let key = sum.map_or(Tournament::OUT, |sum| match field.key_of(row) {
+        let key = sum.map_or(OUT, |sum| match field.key_of(row) {
             // The node's name settled ties before.
-            old if same_node && old != Tournament::OUT => rekeyed(old, sum),
+            old if same_node && old != OUT => rekeyed(old, sum),
             _ => key(sum, ask.cycle.snapshot().name_hash(row), self.salt),
         });
         field.set(row, key);

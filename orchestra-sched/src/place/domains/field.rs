@@ -3,8 +3,9 @@
 use super::fence::Fence;
 use super::graded::{FirstKeys, Graded};
 use super::{DomainRule, DomainScore};
+use crate::place::key::OUT;
 use crate::place::plugin::Scale;
-use crate::place::tournament::Tournament;
+use crate::place::ranking::Ranking;
 use crate::snapshot::{Ledger, NodeIx};
 
 /// The scores that hang on which other rows fit, each with its weight.
@@ -26,7 +27,7 @@ pub(in crate::place) struct Field {
 
 #[derive(Debug)]
 enum Ranks {
-    /// Rows whose keys say all: one tournament a cell.
+    /// Rows whose keys say all: one ranking a cell.
     Plain(Plain),
     /// Rows whose keys lack the scores that hang on others.
     Graded(Box<Graded>),
@@ -35,7 +36,7 @@ enum Ranks {
 #[derive(Debug)]
 struct Plain {
     /// By cell.
-    tournaments: Vec<Tournament>,
+    rankings: Vec<Ranking>,
     /// By cell: its rows. Empty if there is one cell: all.
     rows: Vec<Vec<u32>>,
     /// By row: its place in its cell. Empty if there is one cell.
@@ -89,39 +90,27 @@ impl Field {
         self.fence.is_barred(row)
     }
 
-    /// Gives every row its key anew. `fill` is called with a function that sets one.
-    pub(in crate::place) fn fill(&mut self, fill: impl FnOnce(&mut dyn FnMut(usize, u64))) {
+    /// Gives every row its key anew.
+    pub(in crate::place) fn fill(&mut self, keys: Vec<u64>) {
         let fence = &self.fence;
         match &mut self.ranks {
-            Ranks::Plain(plain) if fence.is_bare() => {
-                let leaves = plain.tournaments[0].leaves_mut();
-                fill(&mut |row, key| leaves[row] = key);
-            }
-            Ranks::Plain(plain) => fill(&mut |row, key| {
-                if !fence.is_barred(row) {
-                    let (cell, place) = plain.seat(fence, row);
-                    plain.tournaments[cell].leaves_mut()[place] = key;
-                }
-            }),
+            Ranks::Plain(plain) => plain.fill(fence, keys),
             Ranks::Graded(graded) => {
                 let mut first = FirstKeys::default();
-                fill(&mut |row, key| {
-                    if !fence.is_barred(row) {
+                for (row, key) in keys.into_iter().enumerate() {
+                    if key != OUT && !fence.is_barred(row) {
                         graded.enter(fence, row, key, &mut first);
                     }
-                });
+                }
                 graded.rank(first);
             }
-        }
-        if let Ranks::Plain(plain) = &mut self.ranks {
-            plain.tournaments.iter_mut().for_each(Tournament::play);
         }
     }
 
     /// The key of a row that is in the running, with all scores in it.
     pub(in crate::place) fn key(&mut self, row: usize) -> u64 {
         if !self.fence.cells()[self.fence.cell_of(row)].open {
-            return Tournament::OUT;
+            return OUT;
         }
         match &mut self.ranks {
             Ranks::Plain(_) => self.key_of(row),
@@ -133,8 +122,8 @@ impl Field {
     pub(in crate::place) fn key_of(&self, row: usize) -> u64 {
         match &self.ranks {
             Ranks::Plain(plain) => {
-                let (cell, place) = plain.seat(&self.fence, row);
-                plain.tournaments[cell].key(place)
+                let (cell, place) = seat(&self.fence, &plain.places, row);
+                plain.rankings[cell].key(place)
             }
             Ranks::Graded(graded) => graded.key(row),
         }
@@ -151,8 +140,8 @@ impl Field {
     pub(in crate::place) fn set(&mut self, row: usize, key: u64) {
         match &mut self.ranks {
             Ranks::Plain(plain) => {
-                let (cell, place) = plain.seat(&self.fence, row);
-                plain.tournaments[cell].set(place, key);
+                let (cell, place) = seat(&self.fence, &plain.places, row);
+                plain.rankings[cell].set(place, key);
             }
             Ranks::Graded(graded) => graded.set(&self.fence, row, key),
         }
@@ -162,7 +151,7 @@ impl Field {
     pub(in crate::place) fn exclude(&mut self, row: usize) -> u64 {
         let key = self.key_of(row);
         match &mut self.ranks {
-            Ranks::Plain(_) => self.set(row, Tournament::OUT),
+            Ranks::Plain(_) => self.set(row, OUT),
             Ranks::Graded(graded) => graded.hide(row),
         }
         key
@@ -176,6 +165,15 @@ impl Field {
         }
     }
 
+    /// The rows that will mostly be best next, if that is known.
+    pub(in crate::place) fn coming(&self) -> impl Iterator<Item = usize> {
+        let one = match &self.ranks {
+            Ranks::Plain(plain) if self.fence.is_bare() => plain.rankings.first(),
+            _ => None,
+        };
+        one.into_iter().flat_map(Ranking::coming)
+    }
+
     /// The row with the largest key, the lowest among equals, and its key.
     pub(in crate::place) fn best(&mut self) -> Option<(usize, u64)> {
         match &mut self.ranks {
@@ -186,47 +184,52 @@ impl Field {
 }
 
 impl Plain {
+    /// `rows` rows, without keys yet.
     fn new(rows: usize, fence: &Fence) -> Self {
         let cells = fence.cells().len();
         let mut plain = Self {
-            tournaments: Vec::with_capacity(cells),
+            rankings: Vec::with_capacity(cells),
             rows: Vec::new(),
             places: Vec::new(),
         };
-        if cells == 1 {
-            plain.tournaments.push(Tournament::empty(rows));
-            return plain;
+        if cells > 1 {
+            plain.rows.resize(cells, Vec::new());
+            plain.places.reserve_exact(rows);
+            for row in 0..rows {
+                let cell = &mut plain.rows[fence.cell_of(row)];
+                plain.places.push(cell.len() as u32);
+                cell.push(row as u32);
+            }
         }
-        plain.rows.resize(cells, Vec::new());
-        plain.places.reserve_exact(rows);
-        for row in 0..rows {
-            let cell = &mut plain.rows[fence.cell_of(row)];
-            plain.places.push(cell.len() as u32);
-            cell.push(row as u32);
-        }
-        let tournaments = plain.rows.iter().map(|rows| Tournament::empty(rows.len()));
-        plain.tournaments.extend(tournaments);
         plain
     }
 
-    fn seat(&self, fence: &Fence, row: usize) -> (usize, usize) {
-        match self.places.get(row) {
-            Some(&place) => (fence.cell_of(row), place as usize),
-            None => (0, row),
+    fn fill(&mut self, fence: &Fence, mut keys: Vec<u64>) {
+        if !fence.is_bare() {
+            let barred = (0..keys.len()).filter(|&row| fence.is_barred(row));
+            barred.for_each(|row| keys[row] = OUT);
+        }
+        self.rankings.clear();
+        if self.rows.is_empty() {
+            self.rankings.push(Ranking::of(keys));
+            return;
+        }
+        for rows in &self.rows {
+            let keys = rows.iter().map(|&row| keys[row as usize]);
+            self.rankings.push(Ranking::of(keys.collect()));
         }
     }
 
-    fn best(&self, fence: &Fence) -> Option<(usize, u64)> {
+    fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
         let mut best: Option<(usize, u64)> = None;
-        let cells = fence.cells().iter().zip(&self.tournaments).enumerate();
-        for (cell, (_, tournament)) in cells.filter(|(_, (cell, _))| cell.open) {
-            let top = tournament.top();
+        let cells = fence.cells().iter().zip(&mut self.rankings).enumerate();
+        for (cell, (_, ranking)) in cells.filter(|(_, (cell, _))| cell.open) {
+            let Some((at, top)) = ranking.best() else {
+                continue;
+            };
             if best.is_some_and(|(_, key)| key > top) {
                 continue;
             }
-            let Some(at) = tournament.best() else {
-                continue;
-            };
             let rows = self.rows.get(cell);
             let row = rows.map_or(at, |rows| rows[at] as usize);
             if best.is_none_or(|(other, key)| top > key || row < other) {
@@ -234,5 +237,13 @@ impl Plain {
             }
         }
         best
+    }
+}
+
+/// The cell of a row and its place there.
+fn seat(fence: &Fence, places: &[u32], row: usize) -> (usize, usize) {
+    match places.get(row) {
+        Some(&place) => (fence.cell_of(row), place as usize),
+        None => (0, row),
     }
 }

@@ -7,8 +7,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use super::fence::Fence;
 use super::field::Scored;
 use super::grades::{Classes, Grades};
-use crate::place::key::TIE_BITS;
-use crate::place::tournament::Tournament;
+use crate::place::key::{OUT, TIE_BITS};
 use crate::snapshot::{Ledger, NodeIx};
 
 /// A row whose class is not known yet.
@@ -24,7 +23,7 @@ pub(super) struct FirstKeys(Vec<Vec<(u64, Reverse<u32>)>>);
 #[derive(Debug)]
 pub(super) struct Graded {
     grades: Grades,
-    /// By row: what is its own. [`Tournament::OUT`] for a row that does not fit.
+    /// By row: what is its own. [`OUT`] for a row that does not fit.
     keys: Vec<u64>,
     /// By row, the last it was in.
     class_of: Vec<u32>,
@@ -48,7 +47,7 @@ impl Graded {
         Self {
             classes: Classes::new(grades.width()),
             grades,
-            keys: vec![Tournament::OUT; rows],
+            keys: vec![OUT; rows],
             class_of: vec![NO_CLASS; rows],
             heaps: Vec::new(),
             by_grade: BTreeMap::new(),
@@ -109,7 +108,7 @@ impl Graded {
         let old = self.class_of[row];
         let cell = fence.cell_of(row);
         let same = old != NO_CLASS && self.is_grade_of(old, cell, row);
-        let (was_in, is_in) = (before != Tournament::OUT, key != Tournament::OUT);
+        let (was_in, is_in) = (before != OUT, key != OUT);
         if was_in && is_in && same {
             if key != before {
                 self.push(old, row, key);
@@ -195,7 +194,7 @@ impl Graded {
     pub(super) fn unhide(&mut self, row: usize) {
         self.hidden.retain(|&hidden| hidden as usize != row);
         let (key, class) = (self.keys[row], self.class_of[row]);
-        if key != Tournament::OUT {
+        if key != OUT {
             self.push(class, row, key);
         }
     }
@@ -203,8 +202,8 @@ impl Graded {
     /// The key of a row in an open cell, with all scores in it.
     pub(super) fn whole_key(&mut self, fence: &Fence, row: usize) -> u64 {
         let (key, class) = (self.keys[row], self.class_of[row]);
-        if key == Tournament::OUT || self.hidden.contains(&(row as u32)) {
-            return Tournament::OUT;
+        if key == OUT || self.hidden.contains(&(row as u32)) {
+            return OUT;
         }
         self.score(fence);
         key + (self.classes.bonus[class as usize] << TIE_BITS)
@@ -213,7 +212,7 @@ impl Graded {
     /// The row with the largest key, the lowest among equals, and its key.
     pub(super) fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
         self.score(fence);
-        let mut best = (Tournament::OUT, Reverse(u32::MAX));
+        let mut best = (OUT, Reverse(u32::MAX));
         for (at, heap) in self.heaps.iter_mut().enumerate() {
             let (cell, _) = self.classes.grade(at);
             if self.classes.rows[at] == 0 || !fence.cells()[cell].open {
@@ -232,12 +231,12 @@ impl Graded {
             }
         }
         let (key, Reverse(row)) = best;
-        (key != Tournament::OUT).then_some((row as usize, key))
+        (key != OUT).then_some((row as usize, key))
     }
 
     fn score(&mut self, fence: &Fence) {
         let rows = self.keys.iter().zip(&self.class_of);
-        let rows = rows.map(|(&key, &class)| (key != Tournament::OUT).then_some(class));
+        let rows = rows.map(|(&key, &class)| (key != OUT).then_some(class));
         self.grades.score(&mut self.classes, fence, rows);
     }
 }
