@@ -123,6 +123,10 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             output.write(&placement(&trace, &outcome))?;
             println!("{:>15}  written to {}", "", path.display());
         }
+        for fault in &outcome.faults {
+            let (plugin, note, pod) = (fault.plugin, &fault.note, &fault.pod.key.name);
+            println!("{:>15}  {plugin}: {note} (first for pod {pod})", "");
+        }
         outcomes.push(outcome);
     }
     if let Some(chart) = chart {

@@ -1,19 +1,20 @@
 //! Games on small traces: against a plain twin, and what tables that cannot be read say.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use orchestra_core::kind::accelerator::DeviceSet;
 use orchestra_core::meta::Uid;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::place::packing::{Learning, Workload, orchestra};
-use orchestra_sched::place::plugin::{EachRow, PodFields, Reach, Scale};
+use orchestra_sched::place::plugin::{Cycle, DeviceChoice, EachRow, PodFields, Reach, Scale};
 use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler as _, filter};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{Demand, PodId, SnapshotBuilder};
+use orchestra_sched::snapshot::{Demand, NodeIx, PodId, SnapshotBuilder};
 use orchestra_sched::trace::{Learner, Outcome, Policies, Policy, Trace, play};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -618,4 +619,59 @@ fn an_unknown_policy_is_told_what_there_is() {
         "there is no policy \"bestfit\"; choose among best-fit, dot-product, fgd, first-fit, \
          gpu-clustering, gpu-packing, orchestra, random"
     );
+}
+
+/// What a policy of one's own may do: it panics for pods without devices, and does not know which devices
+/// to take.
+#[test]
+fn a_policy_that_panics_ends_no_game_and_is_named() {
+    #[derive(Debug)]
+    struct Lost;
+    impl DeviceChoice for Lost {
+        fn choose(&self, _: &Cycle<'_>, _: NodeIx) -> Option<DeviceSet> {
+            panic!("no devices for this one")
+        }
+    }
+    impl Learner for Lost {
+        fn fork(&self) -> Box<dyn Learner> {
+            Box::new(Self)
+        }
+
+        fn arrive(&mut self, _: &Demand) -> Option<Policy> {
+            panic!("learnt nothing")
+        }
+    }
+    let trace = Trace::generated(7);
+    let touchy = |reach| {
+        let depends = PodFields::REQUESTS.with(PodFields::ACCELERATORS);
+        EachRow::new("Touchy", depends, reach, Scale::AsIs, |cycle, _, _| {
+            assert!(
+                cycle.pod.demand.accelerators.is_some(),
+                "no scores for this one"
+            );
+            0
+        })
+    };
+    let plain = Policies::known().make("first-fit", &trace).unwrap();
+    let plain = play(&trace, &plain, 1, |_| {});
+    assert_eq!(plain.faults, []);
+    for reach in [Reach::Node, Reach::Cluster] {
+        let policy = Policy::scored("touchy", touchy(reach))
+            .devices(Lost)
+            .learner(Lost);
+        let outcome = play(&trace, &policy, 1, |_| {});
+        // All score 0, and the tightest devices are taken.
+        assert_eq!(outcome.places, plain.places);
+        let faults = outcome.faults.iter();
+        let mut faults: Vec<_> = faults.map(|it| (it.plugin, it.note.as_str())).collect();
+        faults.sort_unstable();
+        assert_eq!(
+            faults,
+            [
+                ("DeviceChoice", "it panicked: no devices for this one"),
+                ("Learner", "it panicked: learnt nothing"),
+                ("Touchy", "it panicked: no scores for this one")
+            ]
+        );
+    }
 }

@@ -23,6 +23,11 @@ pub struct PlacementRules;
 #[doc = include_str!("../../docs/queue.md")]
 pub struct QueuePage;
 
+/// The block of the page on packing, run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/packing.md")]
+pub struct PackingPage;
+
 /// The block of the page on questions, compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/what_if.md")]

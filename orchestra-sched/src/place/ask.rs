@@ -70,10 +70,10 @@ impl Ask<'_> {
 
 /// Panics of plugins during one plan.
 #[derive(Debug, Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(crate) struct Faults(RefCell<Vec<Fault>>);
 
 impl Faults {
-    pub(super) fn add(&self, plugin: &'static str, pod: &super::Pending, note: SmolStr) {
+    pub(crate) fn add(&self, plugin: &'static str, pod: &super::Pending, note: SmolStr) {
         let mut faults = self.0.borrow_mut();
         let known = |fault: &Fault| fault.plugin == plugin && fault.note == note;
         if faults.len() < FAULTS_MAX && !faults.iter().any(known) {
@@ -89,7 +89,7 @@ impl Faults {
         self.0.borrow().is_empty()
     }
 
-    pub(super) fn take(&self) -> Vec<Fault> {
+    pub(crate) fn take(&self) -> Vec<Fault> {
         self.0.take()
     }
 }

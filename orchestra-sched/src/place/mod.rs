@@ -47,7 +47,7 @@
 //! ```
 
 mod alone;
-mod ask;
+pub(crate) mod ask;
 mod changes;
 mod counts;
 pub(crate) mod domains;

@@ -14,8 +14,9 @@ use smol_str::SmolStr;
 use super::{Outcome, Point, Policy, Ties, Trace};
 use crate::fits;
 use crate::place::Pending;
+use crate::place::ask::{Faults, contain};
 use crate::place::packing::{Class, Target};
-use crate::place::plugin::{Cycle, PodFields, Reach, Score};
+use crate::place::plugin::{Cycle, PodFields, Reach, Score, Scorer};
 use crate::rng::PlanRng;
 use crate::snapshot::{Ledger, NodeIx, PodId, Rows, Running, Snapshot, SnapshotBuilder};
 
@@ -35,6 +36,9 @@ pub struct Place {
 /// [`fits`]; the policy only chooses among nodes that do, so a pod that
 /// fits somewhere is always placed. A policy whose scorer looks at one node at a time is asked again
 /// only about nodes that changed.
+///
+/// A policy that panics ends no game: the nodes it was asked about score 0, the devices are the tightest,
+/// a learner is asked no more, and [`Outcome::faults`] says so.
 pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usize)) -> Outcome {
     let target = Target::of(&trace.mix());
     let mut board = Board::new(trace, policy, seed, &target);
@@ -58,8 +62,15 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usiz
             demand: Arc::clone(&pod.demand),
             ..Pending::default()
         };
-        if let Some(learned) = learner.as_mut().and_then(|one| one.arrive(&pod.demand)) {
-            board.change(learned);
+        if let Some(one) = &mut learner {
+            match contain(|| one.arrive(&pod.demand)) {
+                Ok(None) => {}
+                Ok(Some(learned)) => board.change(learned),
+                Err(panic) => {
+                    board.faults.add("Learner", &pending, panic);
+                    learner = None;
+                }
+            }
         }
         let place = board.arrive(&pending);
         match &place {
@@ -74,6 +85,7 @@ pub fn play(trace: &Trace, policy: &Policy, seed: u64, mut seen: impl FnMut(usiz
         outcome.points.push(point);
         seen(nth + 1);
     }
+    outcome.faults = board.faults.take();
     outcome
 }
 
@@ -99,6 +111,7 @@ struct Board<'a> {
     fragments: Vec<f64>,
     /// Of all rows.
     fragment: f64,
+    faults: Faults,
 }
 
 impl<'a> Board<'a> {
@@ -123,6 +136,7 @@ impl<'a> Board<'a> {
             answers: BTreeMap::new(),
             fragment: fragments.iter().sum(),
             fragments,
+            faults: Faults::default(),
         }
     }
 
@@ -142,7 +156,10 @@ impl<'a> Board<'a> {
         let chosen = rules.devices.as_ref().zip(pod.demand.accelerators.as_ref());
         let devices = chosen
             .and_then(|(choice, ask)| {
-                let set = choice.choose(&cycle, node)?;
+                let set = contain(|| choice.choose(&cycle, node)).unwrap_or_else(|panic| {
+                    self.faults.add("DeviceChoice", pod, panic);
+                    None
+                })?;
                 ledger.row(node).devices[0].can_on(ask, set).then_some(set)
             })
             .unwrap_or_else(|| ledger.devices_for(node, &pod.demand));
@@ -182,8 +199,15 @@ impl<'a> Board<'a> {
         let nodes = rows.len();
         let rules = self.learned.as_ref().unwrap_or(self.policy);
         let scorer = rules.scorer.as_deref();
+        let reach = scorer.map_or(Reach::Nothing, |scorer| {
+            contain(|| scorer.reach(cycle)).unwrap_or_else(|panic| {
+                self.faults.add(scorer.name(), cycle.pod, panic);
+                Reach::Nothing
+            })
+        });
         let whole = scorer.is_some_and(|scorer| {
-            scorer.reach(cycle) == Reach::Cluster || scorer.depends().has(PodFields::IDENTITY)
+            reach == Reach::Cluster
+                || contain(|| scorer.depends()).is_ok_and(|fields| fields.has(PodFields::IDENTITY))
         });
         let answers = self
             .answers
@@ -197,8 +221,9 @@ impl<'a> Board<'a> {
                 let fits = fits::obstacles(cycle.ledger, node, &cycle.pod.demand).is_empty();
                 *answer = match (fits, scorer) {
                     (false, _) => Answer::Out,
-                    (true, Some(scorer)) if !whole && scorer.reach(cycle) != Reach::Nothing => {
-                        Answer::Score(score(scorer, cycle, cycle.ledger.row(node), &[true])[0])
+                    (true, Some(scorer)) if !whole && reach != Reach::Nothing => {
+                        let row = cycle.ledger.row(node);
+                        Answer::Score(score(scorer, cycle, row, &[true], &self.faults)[0])
                     }
                     (true, _) => Answer::Score(0),
                 };
@@ -209,7 +234,7 @@ impl<'a> Board<'a> {
                 .iter()
                 .map(|answer| *answer != Answer::Out)
                 .collect();
-            let scores = score(scorer, cycle, rows, &fits);
+            let scores = score(scorer, cycle, rows, &fits, &self.faults);
             for (answer, score) in answers.iter_mut().zip(scores) {
                 if *answer != Answer::Out {
                     *answer = Answer::Score(score);
@@ -250,13 +275,17 @@ impl<'a> Board<'a> {
 }
 
 fn score(
-    scorer: &dyn crate::place::plugin::Scorer,
+    scorer: &dyn Scorer,
     cycle: &Cycle<'_>,
     rows: Rows<'_>,
     fits: &[bool],
+    faults: &Faults,
 ) -> Vec<Score> {
     let mut raw = vec![0; rows.len()];
-    scorer.score(cycle, rows, fits, &mut raw);
+    if let Err(panic) = contain(|| scorer.score(cycle, rows, fits, &mut raw)) {
+        raw.fill(0);
+        faults.add(scorer.name(), cycle.pod, panic);
+    }
     raw
 }
 

@@ -4,6 +4,7 @@ use orchestra_core::kind::accelerator::WHOLE_MILLI;
 use smol_str::SmolStr;
 
 use super::Place;
+use crate::place::Fault;
 use crate::snapshot::Demand;
 
 /// How it stood after one arrival.
@@ -62,6 +63,8 @@ pub struct Outcome {
     pub unplaced: Unplaced,
     /// How many found none although one fitted: none, unless the game is broken.
     pub spurned: usize,
+    /// Panics of the policy, each once, with the first pod that met it.
+    pub faults: Vec<Fault>,
 }
 
 impl Outcome {
