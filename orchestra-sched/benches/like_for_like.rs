@@ -18,7 +18,7 @@ use orchestra_core::kind::pod::{
     Affinity, Container, PodAffinity, PodAffinityTerm, TopologySpreadConstraint,
     WeightedPodAffinityTerm, WhenUnsatisfiable,
 };
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::{Node, Pod, gang};
 use orchestra_core::meta::{Labels, ObjectKey, Uid};
 use orchestra_core::port::store::Revision;
 use orchestra_core::quantity::Quantity;
@@ -138,7 +138,40 @@ fn main() {
                 refuse(name, nodes, unlike);
             }
         }
+        for (name, each) in [
+            ("refused, gang of 100 that others are in the way of", 3_000),
+            ("refused, gang of 100 that never fits", 30_000),
+        ] {
+            for nodes in [1_000, 5_000, 15_000] {
+                refuse_gang(name, nodes, each);
+            }
+        }
     }
+}
+
+/// Every node is full but one; each newcomer is a gang of a new shape whose first has that one.
+fn refuse_gang(name: &str, nodes: usize, each: i64) {
+    let mut builder = full(nodes, 0, 0);
+    let large = Node::new("large").capacity(each as u32, 4_096, 110);
+    builder.apply_node(&large);
+    let scheduler = Framework::new(Profile::default().without_preemption());
+    let mut plans = Vec::new();
+    for n in 0..MEASURED {
+        let member = |nth: usize| {
+            let asked = asking(each, (500 << 20) + n as i64);
+            let pod = named(asked, "gang", 4 * nodes + 100 * n + nth);
+            let pod = pod.label(gang::LABEL, format!("gang-{n}"));
+            let pod = pod.annotation(gang::MIN_ANNOTATION, "100");
+            Pending::of(&pod, Timestamp::EPOCH)
+        };
+        let pending: Vec<Pending> = (0..100).map(member).collect();
+        let before = cpu();
+        let snapshot = builder.snapshot(Revision(1));
+        let plan = scheduler.plan(&snapshot, &pending, INPUTS);
+        plans.push(cpu() - before);
+        assert_eq!(plan.unplaced.len(), 100);
+    }
+    report(name, nodes, plans);
 }
 
 /// Every node is full; each newcomer, of a new shape, is refused, and told why.

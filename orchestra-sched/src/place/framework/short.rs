@@ -1,6 +1,7 @@
 //! What the members of a gang are told that is short of places, and for how many of them there could be
 //! places at most.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::{ByGroup, Lost, Run};
@@ -132,8 +133,13 @@ fn never_fits(ledger: &Ledger, kinds: &[Asked<'_>], note: &GangShort) -> Option<
     let enough = note.min - note.running;
     let shares = Shares::of(ledger, kinds);
     let mut room = Room::of(kinds);
-    for row in 0..shares.rows {
-        room.add(&shares.share(row));
+    let ranks = ledger.snapshot().name_ranks();
+    let mut share = Share::default();
+    let mut best = None;
+    for (row, &rank) in ranks.iter().enumerate() {
+        shares.read(row, &mut share);
+        room.add(&share);
+        best = best.max(Some((share.takes, Reverse(rank), row)));
         // Mostly a few nodes are enough. Asked ever more seldom, as the answer looks at every pod.
         if (row + 1).is_power_of_two() && room.most() >= enough {
             return None;
@@ -142,7 +148,12 @@ fn never_fits(ledger: &Ledger, kinds: &[Asked<'_>], note: &GangShort) -> Option<
     let most = room.most();
     (most < enough).then(|| NeverFits {
         most: note.running + most,
-        more_nodes: room.more_nodes(&shares, enough),
+        more_nodes: best.and_then(|(_, _, row)| {
+            shares.read(row, &mut share);
+            let count = room.more_like(&share, enough)?;
+            let like = ledger.snapshot().node(NodeIx::from_row(row)).name().clone();
+            Some(MoreNodes { count, like })
+        }),
     })
 }
 
@@ -185,65 +196,73 @@ impl Room {
         }
     }
 
-    /// For how many there are places at most: no more than of each kind, no more than if all were as
-    /// small as the smallest, and no more than together ask what all nodes together have.
-    fn most(&self) -> usize {
-        let places = |&(count, places): &(usize, usize)| count.min(places);
-        let by_kind = self.kinds.iter().map(places).sum::<usize>();
-        let by_sum = self.asked.iter().zip(self.total).map(|(asked, total)| {
-            let mut left = total;
+    /// For how many there are places at most, with so many more nodes that have `share`: no more than of
+    /// each kind, no more than if all were as small as the smallest, and no more than together ask what all
+    /// nodes together have.
+    fn most_with(&self, nodes: usize, share: &Share) -> usize {
+        let places = |(&(count, places), more): (&(usize, usize), usize)| {
+            count.min(places.saturating_add(more.saturating_mul(nodes)))
+        };
+        let more = share.kinds.iter().copied().chain(std::iter::repeat(0));
+        let by_kind = self.kinds.iter().zip(more).map(places).sum::<usize>();
+        let least = share.least.saturating_mul(nodes);
+        let least = self.least.saturating_add(least);
+        let total = self.total.iter().zip(share.total);
+        let total = total.map(|(total, more)| total + i128::from(more) * nodes as i128);
+        let by_sum = self.asked.iter().zip(total).map(|(asked, mut left)| {
             let fits = |asked: &&i64| {
                 left -= i128::from(**asked);
                 **asked == 0 || left >= 0
             };
             asked.iter().take_while(fits).count()
         });
-        by_sum.fold(by_kind.min(self.least), usize::min)
+        by_sum.fold(by_kind.min(least), usize::min)
     }
 
-    /// How many more nodes like the one that takes most of them it takes until there are places for
-    /// `enough`; `None` if more of those do not help.
-    fn more_nodes(mut self, shares: &Shares<'_>, enough: usize) -> Option<MoreNodes> {
-        let snapshot = shares.ledger.snapshot();
-        let ranks = snapshot.name_ranks();
-        let takes = |row: usize| {
-            let share = shares.share(row);
-            let by_kind = self.kinds.iter().zip(&share.kinds);
-            let by_kind: usize = by_kind.map(|((count, _), more)| *count.min(more)).sum();
-            (by_kind.min(share.least), std::cmp::Reverse(ranks[row]))
-        };
-        let best = (0..shares.rows).max_by_key(|&row| takes(row))?;
-        let share = shares.share(best);
-        for count in 1..=enough {
-            let before = self.most();
-            self.add(&share);
-            let most = self.most();
-            if most >= enough {
-                let like = snapshot.node(NodeIx::from_row(best)).name().clone();
-                return Some(MoreNodes { count, like });
-            }
-            if most == before {
-                return None;
+    fn most(&self) -> usize {
+        self.most_with(0, &Share::default())
+    }
+
+    /// How many more nodes that have `share` it takes until there are places for `enough`; `None` if they do
+    /// not help.
+    fn more_like(&self, share: &Share, enough: usize) -> Option<usize> {
+        // Each has a place for one, or they are of no use.
+        let (mut few, mut many) = (0, enough);
+        if self.most_with(many, share) < enough {
+            return None;
+        }
+        while many - few > 1 {
+            let half = few + (many - few) / 2;
+            match self.most_with(half, share) < enough {
+                true => few = half,
+                false => many = half,
             }
         }
-        None
+        Some(many)
     }
 }
 
 /// What one node has for pods if nobody is there.
+#[derive(Default)]
 struct Share {
     /// By kind: how many of it there are places for, if no other is there.
     kinds: Vec<usize>,
     /// As many as there are places for if all of those that it takes asked no more than the least.
     least: usize,
+    /// How many of those that there are it takes at most.
+    takes: usize,
+    /// What counts of what it has: nothing if it takes none.
     total: [i64; COLUMNS],
+    /// What it has, and whom it never takes: where that is the same, so is all else.
+    of: Option<([i64; COLUMNS], usize)>,
 }
 
 /// What each node has for pods if nobody is there.
 struct Shares<'a> {
     ledger: &'a Ledger,
     kinds: &'a [Asked<'a>],
-    rows: usize,
+    /// Whether any asks for what has no column.
+    extended: bool,
     total: [&'a [i64]; COLUMNS],
     /// By kind, by row.
     closed: Vec<Vec<bool>>,
@@ -263,40 +282,52 @@ impl<'a> Shares<'a> {
         Self {
             ledger,
             kinds,
-            rows: rows.len(),
+            extended: kinds
+                .iter()
+                .any(|kind| !kind.demand.requests.extended.is_empty()),
             total: [pods, rows.cpu_total, rows.memory_total, storage],
             closed: closed.collect(),
         }
     }
 
-    fn share(&self, row: usize) -> Share {
+    /// Makes `share` what that row has.
+    fn read(&self, row: usize, share: &mut Share) {
         let total = self.total.map(|total| total[row]);
+        // Mostly the next node has as much.
+        let alike = share.of.is_some_and(|(of, before)| {
+            of == total
+                && self
+                    .closed
+                    .iter()
+                    .all(|closed| closed[row] == closed[before])
+        });
+        if alike && !self.extended {
+            return;
+        }
         let mut least = [i64::MAX; COLUMNS];
+        share.of = Some((total, row));
+        share.takes = 0;
+        share.kinds.clear();
         let mut any = false;
-        let kinds = self.kinds.iter().zip(&self.closed).map(|(kind, closed)| {
+        for (kind, closed) in self.kinds.iter().zip(&self.closed) {
             if closed[row] {
-                return 0;
+                share.kinds.push(0);
+                continue;
             }
             any = true;
             let asked = kind.columns();
             for (least, asked) in least.iter_mut().zip(asked) {
                 *least = asked.min(*least);
             }
-            self.beside(row, kind.demand, places(total, asked))
-        });
-        let kinds = kinds.collect();
-        match any {
-            true => Share {
-                kinds,
-                least: places(total, least),
-                total,
-            },
-            false => Share {
-                kinds,
-                least: 0,
-                total: [0; COLUMNS],
-            },
+            let places = self.beside(row, kind.demand, places(total, asked));
+            share.takes += places.min(kind.count);
+            share.kinds.push(places);
         }
+        (share.least, share.total) = match any {
+            true => (places(total, least), total),
+            false => (0, [0; COLUMNS]),
+        };
+        share.takes = share.takes.min(share.least);
     }
 
     /// Of `places`, those for which there is also enough of what has no column.
