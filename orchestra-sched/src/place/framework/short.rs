@@ -8,7 +8,7 @@ use super::{ByGroup, Lost, Run};
 use crate::explain::{Explanation, GangShort, MoreNodes, NeverFits, Outlook};
 use crate::place::ask::contain;
 use crate::place::kernel::{Kernel, Rule};
-use crate::place::plugin::{Cycle, Filter};
+use crate::place::plugin::Cycle;
 use crate::place::why::{Looked, look};
 use crate::place::{Changes, Pending};
 use crate::snapshot::{Demand, Ledger, NodeIx};
@@ -99,10 +99,8 @@ impl Run<'_> {
     fn counts_amounts(&self) -> bool {
         let plain = Pending::default();
         let cycle = Cycle::new(&self.ledger, &plain, self.now);
-        let is_fit = |filter: &Box<dyn Filter>| {
-            contain(|| filter.kernel(&cycle)) == Ok(Some(Kernel(Rule::Fit)))
-        };
-        self.profile.filters.iter().any(is_fit)
+        let mut filters = self.profile.filters.iter();
+        filters.any(|filter| contain(|| filter.kernel(&cycle)) == Ok(Some(Kernel(Rule::Fit))))
     }
 
     /// With what a lost pod is explained: who has room held is not in its own way.
