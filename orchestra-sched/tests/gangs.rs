@@ -21,6 +21,7 @@ use orchestra_sched::place::{Changes, Framework, Pending, Plan, PlanInputs, Prof
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{PodId, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
+use random::build;
 use smol_str::SmolStr;
 
 fn inputs(secs: i64) -> PlanInputs {
@@ -418,17 +419,6 @@ fn cluster_with_gangs() -> impl Strategy<Value = (Vec<Node>, Vec<Pod>)> {
         }
         (nodes, pods)
     })
-}
-
-fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
-    let mut builder = SnapshotBuilder::new();
-    for node in nodes {
-        builder.apply_node(node);
-    }
-    for pod in pods {
-        builder.apply_pod(pod);
-    }
-    builder
 }
 
 fn waiting(pods: &[Pod]) -> Vec<Pending> {

@@ -18,7 +18,7 @@ use orchestra_sched::place::{
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Demand, Ledger, Relations, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
-use random::cluster;
+use random::{build, cluster};
 
 const NOW: Timestamp = Timestamp::EPOCH;
 
@@ -27,17 +27,6 @@ fn inputs(seed: u64) -> PlanInputs {
         now: NOW,
         rng: PlanRng::new(seed),
     }
-}
-
-fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
-    let mut builder = SnapshotBuilder::new();
-    for node in nodes {
-        builder.apply_node(node);
-    }
-    for pod in pods {
-        builder.apply_pod(pod);
-    }
-    builder
 }
 
 fn pending(pods: &[Pod]) -> Vec<Pending> {

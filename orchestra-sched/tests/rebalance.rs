@@ -8,7 +8,7 @@ mod random;
 
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod, PodDisruptionBudget};
+use orchestra_core::kind::PodDisruptionBudget;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fits::obstacles;
@@ -17,6 +17,7 @@ use orchestra_sched::place::Framework;
 use orchestra_sched::rebalance::pods::{Limits, Move, MovePlan, Stop, rebalance};
 use orchestra_sched::snapshot::{Demand, Ledger, Running, Snapshot, SnapshotBuilder};
 use proptest::prelude::*;
+use random::build;
 
 const NOW: Timestamp = Timestamp::EPOCH;
 
@@ -25,17 +26,6 @@ const SMALL: Limits = Limits {
     gain_min: 1_000,
     looks_max: 100_000,
 };
-
-fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
-    let mut builder = SnapshotBuilder::new();
-    for node in nodes {
-        builder.apply_node(node);
-    }
-    for pod in pods {
-        builder.apply_pod(pod);
-    }
-    builder
-}
 
 fn plan(snapshot: &Snapshot, limits: &Limits) -> MovePlan {
     rebalance(snapshot, &Framework::default(), limits, NOW)

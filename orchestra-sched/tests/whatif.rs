@@ -20,22 +20,12 @@ use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Demand, SnapshotBuilder};
 use orchestra_sched::whatif::{Question, QuestionError, Totals, headroom, weak_spots};
 use proptest::prelude::*;
+use random::build;
 
 const INPUTS: PlanInputs = PlanInputs {
     now: Timestamp::EPOCH,
     rng: PlanRng::new(3),
 };
-
-fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
-    let mut builder = SnapshotBuilder::new();
-    for node in nodes {
-        builder.apply_node(node);
-    }
-    for pod in pods {
-        builder.apply_pod(pod);
-    }
-    builder
-}
 
 /// A pod as the API takes it: each container has a name of its own and limits, and owners are named.
 fn valid(mut pod: Pod) -> Pod {

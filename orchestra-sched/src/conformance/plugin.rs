@@ -18,7 +18,7 @@ pub use super::reserve::{reserve, reserve_in};
 use crate::fixture::Cluster;
 use crate::place::Pending;
 use crate::place::plugin::{Cycle, Filter, PodFields, Reach, SCORE_MAX, Scale, Score, Scorer};
-use crate::snapshot::{Future, Ledger, Rows, Running, Snapshot, SnapshotBuilder};
+use crate::snapshot::{Future, Ledger, NodeIx, Rows, Running, Snapshot, SnapshotBuilder};
 
 /// What both kinds of plugin have: a pure answer for each row.
 trait Plugin {
@@ -331,32 +331,11 @@ fn placements_beyond_its_reach_do_not_matter(
     snapshot: &Snapshot,
     cycle: &Cycle<'_>,
 ) -> Finding {
-    let reach = plugin.reach(cycle);
-    if !matches!(reach, Reach::Fixed | Reach::Node) {
-        return Ok(());
-    }
-    let before = plugin.answers(cycle, cycle.ledger.rows());
-    for (node, _) in snapshot.nodes() {
+    beyond_reach(plugin, snapshot, cycle, "a placement", |node| {
         let mut ledger = cycle.ledger.clone();
         ledger.charge(node, &cycle.pod.demand);
-        let after = Cycle::new(&ledger, cycle.pod, cycle.now);
-        ensure_eq("its reach, after a placement", plugin.reach(&after), reach)?;
-        let mut seen = plugin.answers(&after, ledger.rows());
-        if reach == Reach::Node {
-            seen[node.row()] = before[node.row()];
-        }
-        let wider = match reach {
-            Reach::Fixed => "Reach::Node, or Reach::Cluster for one that looks at other rows",
-            _ => "Reach::Cluster",
-        };
-        let what = format!(
-            "its answers after a placement on {}, which Reach::{reach:?} may not see; what looks \
-             further declares {wider}",
-            snapshot.node(node).name()
-        );
-        ensure_eq(&what, &seen, &before)?;
-    }
-    Ok(())
+        ledger
+    })
 }
 
 /// Those that run when a plan begins: what one plan learned serves the next.
@@ -365,38 +344,51 @@ fn pods_beyond_its_reach_do_not_matter(
     snapshot: &Snapshot,
     cycle: &Cycle<'_>,
 ) -> Finding {
-    let reach = plugin.reach(cycle);
-    if !matches!(reach, Reach::Fixed | Reach::Node) {
-        return Ok(());
-    }
-    let before = plugin.answers(cycle, cycle.ledger.rows());
-    for (node, row) in snapshot.nodes() {
+    beyond_reach(plugin, snapshot, cycle, "one more pod that runs", |node| {
         let mut future = Future::of(snapshot);
         let mut id = cycle.pod.id.clone();
         id.uid = Uid(997);
-        future.add_pod(
-            node,
-            Arc::new(Running {
-                id,
-                demand: Arc::clone(&cycle.pod.demand),
-                priority: cycle.pod.priority,
-                ..Running::default()
-            }),
-        );
-        let fuller = future.snapshot();
-        let ledger = Ledger::open(&fuller);
+        let running = Running {
+            id,
+            demand: Arc::clone(&cycle.pod.demand),
+            priority: cycle.pod.priority,
+            ..Running::default()
+        };
+        future.add_pod(node, Arc::new(running));
+        Ledger::open(&future.snapshot())
+    })
+}
+
+/// Tries `change` on each node; `what` it is.
+fn beyond_reach(
+    plugin: &dyn Plugin,
+    snapshot: &Snapshot,
+    cycle: &Cycle<'_>,
+    what: &str,
+    change: impl Fn(NodeIx) -> Ledger,
+) -> Finding {
+    let reach = plugin.reach(cycle);
+    let wider = match reach {
+        Reach::Fixed => "Reach::Node, or Reach::Cluster for one that looks at other rows",
+        Reach::Node => "Reach::Cluster",
+        _ => return Ok(()),
+    };
+    let before = plugin.answers(cycle, cycle.ledger.rows());
+    for (node, row) in snapshot.nodes() {
+        let ledger = change(node);
         let after = Cycle::new(&ledger, cycle.pod, cycle.now);
-        if plugin.reach(&after) != reach {
-            continue; // it may depend on who runs when a plan begins
-        }
+        let what = format!("{what} on {}", row.name());
+        ensure_eq(
+            &format!("its reach, after {what}"),
+            plugin.reach(&after),
+            reach,
+        )?;
         let mut seen = plugin.answers(&after, ledger.rows());
         if reach == Reach::Node {
             seen[node.row()] = before[node.row()];
         }
         let what = format!(
-            "its answers with one more pod that runs on {}, which Reach::{reach:?} may not see; what looks \
-             at pods of the node declares Reach::Node, at others' Reach::Cluster",
-            row.name()
+            "its answers after {what}, which Reach::{reach:?} may not see; what looks further declares {wider}"
         );
         ensure_eq(&what, &seen, &before)?;
     }

@@ -24,6 +24,18 @@ use smol_str::SmolStr;
 
 const GPU: &str = "example.com/gpu";
 
+/// A builder that has seen all of them.
+pub(crate) fn build(nodes: &[Node], pods: &[Pod]) -> SnapshotBuilder {
+    let mut builder = SnapshotBuilder::new();
+    for node in nodes {
+        builder.apply_node(node);
+    }
+    for pod in pods {
+        builder.apply_pod(pod);
+    }
+    builder
+}
+
 /// Nodes, and pods of a few shapes, of which some run on them.
 pub(crate) fn cluster() -> impl Strategy<Value = (Vec<Node>, Vec<Pod>)> {
     let pods = vec((0usize..4, weighted(0.25, 0usize..8)), 0..24);
