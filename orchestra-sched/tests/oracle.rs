@@ -7,7 +7,7 @@ mod twin;
 
 use std::sync::Arc;
 
-use orchestra_core::kind::{Node, Pod};
+use orchestra_core::kind::Pod;
 use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::explain::Outlook;
