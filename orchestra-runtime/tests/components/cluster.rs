@@ -22,14 +22,14 @@ use orchestra_runtime::net::traffic::NoTraffic;
 use orchestra_runtime::probe::Probers;
 use orchestra_runtime::secret::StoreSecrets;
 use orchestra_sched::place::{
-    Framework, Pending, Placement, Plan, PlanInputs, Profile, Scheduler, Switch, score,
+    Framework, Pending, Plan, PlanInputs, Profile, Scheduler, Switch, score,
 };
 use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{Host, World, key, of, pod, seconds, world};
+use super::world::{Always, Host, World, key, of, pod, seconds, world};
 
 fn plain() -> Value {
     json!({"containers": [{"name": "main", "image": "i"}]})
@@ -462,26 +462,6 @@ async fn told_twice_it_ends_at_once_and_leaves_nothing_behind() {
         "{:?}",
         driver.observe()
     );
-}
-
-/// Sends every pod to one node, whatever its rules.
-#[derive(Debug)]
-struct Always(&'static str);
-
-impl Scheduler for Always {
-    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
-        let placed = pending.iter().enumerate().map(|(at, pod)| Placement {
-            pending: at,
-            pod: pod.id.clone(),
-            node: self.0.into(),
-            ..Placement::default()
-        });
-        Plan {
-            base: snapshot.base(),
-            placed: placed.collect(),
-            ..Plan::default()
-        }
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,11 +9,9 @@ use orchestra_core::meta::condition;
 use orchestra_core::port::store::Revision;
 use orchestra_runtime::api::ApiError;
 use orchestra_runtime::driver::sim::SimScript;
-use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
-use orchestra_sched::snapshot::Snapshot;
 use serde_json::json;
 
-use super::world::{Host, World, key, pod, seconds, world};
+use super::world::{Always, Host, World, key, pod, seconds, world};
 
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -108,30 +106,10 @@ async fn a_node_without_an_agent_is_named() {
     world.orchestra.stop().await;
 }
 
-/// Places everybody on the node of that name.
-#[derive(Debug)]
-struct Stubborn(&'static str);
-
-impl Scheduler for Stubborn {
-    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
-        let placed = pending.iter().enumerate().map(|(at, pod)| Placement {
-            pending: at,
-            pod: pod.id.clone(),
-            node: self.0.into(),
-            ..Placement::default()
-        });
-        Plan {
-            base: snapshot.base(),
-            placed: placed.collect(),
-            ..Plan::default()
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_pod_whose_scheduler_chose_what_does_not_fit_is_told_what() {
     let host = Host::new(&["n"], SimScript::new());
-    let stubborn = Arc::new(Stubborn("n"));
+    let stubborn = Arc::new(Always("n"));
     let orchestra = host.builder().scheduler_named("stubborn", stubborn).start();
     let world = host.with(orchestra.await.unwrap());
     let spec = json!({"schedulerName": "stubborn", "containers": [{"name": "main", "image": "i",

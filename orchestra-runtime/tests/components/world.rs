@@ -20,6 +20,8 @@ use orchestra_runtime::clock::TokioClock;
 use orchestra_runtime::driver::sim::{SimDriver, SimScript};
 use orchestra_runtime::orchestra::{Builder, Cached};
 use orchestra_runtime::store::MemoryStore;
+use orchestra_sched::place::{Pending, Placement, Plan, PlanInputs, Scheduler};
+use orchestra_sched::snapshot::Snapshot;
 use serde_json::{Value, json};
 
 pub(crate) type Log = Arc<Mutex<Vec<(u64, String)>>>;
@@ -261,4 +263,24 @@ pub(crate) fn container<'a>(pod: &'a Pod, name: &str) -> &'a ContainerStatus {
 
 pub(crate) async fn seconds(n: u64) {
     tokio::time::sleep(Duration::from_secs(n)).await;
+}
+
+/// Sends every pod to one node, whatever its rules.
+#[derive(Debug)]
+pub(crate) struct Always(pub(crate) &'static str);
+
+impl Scheduler for Always {
+    fn plan(&self, snapshot: &Snapshot, pending: &[Pending], _: PlanInputs) -> Plan {
+        let placed = pending.iter().enumerate().map(|(at, pod)| Placement {
+            pending: at,
+            pod: pod.id.clone(),
+            node: self.0.into(),
+            ..Placement::default()
+        });
+        Plan {
+            base: snapshot.base(),
+            placed: placed.collect(),
+            ..Plan::default()
+        }
+    }
 }
