@@ -21,7 +21,7 @@ pub struct GangShort {
     /// For how many there are places, those that run included.
     pub places: usize,
     /// Why the first of the others finds none, beside those that have one. `None` if all that there are
-    /// would have one, or if it would by now (what it wanted to be near came behind it).
+    /// would have one.
     pub next: Option<Arc<Explanation>>,
     /// If it has enough pods, but could never have places for enough of them on these nodes, whichever other
     /// pods leave.

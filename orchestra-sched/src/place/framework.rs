@@ -3,9 +3,12 @@
 
 mod books;
 mod gang;
+mod retry;
 mod room;
 mod short;
+mod ways;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use orchestra_core::kind::accelerator::DeviceSet;
@@ -16,7 +19,7 @@ use smol_str::SmolStr;
 use super::ask::{Ask, Faults};
 use super::memory::Memory;
 use super::plugin::Cycle;
-use super::plugin::{PodFields, Reach};
+use super::plugin::PodFields;
 use super::preempt::Search;
 use super::share::Groups;
 use super::sweep::Sweep;
@@ -26,7 +29,10 @@ use crate::explain::{Explanation, Ranking, placement};
 use crate::fits::Obstacle;
 use crate::snapshot::{Demand, Ledger, NodeIx, Snapshot};
 use books::Books;
-use gang::Taken;
+use gang::Short;
+use ways::Member;
+
+pub use ways::GANG_DOMAINS_MAX;
 
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
 /// asked again. Each takes some 40 bytes a node.
@@ -149,23 +155,32 @@ impl Scheduler for Framework {
             lately: Vec::new(),
             room: None,
             bare: None,
+            avoid: Vec::new(),
             holds: 0,
             gang_holds: false,
         };
         run.open();
-        let mut plan = Plan {
-            base: snapshot.base(),
-            ..Plan::default()
+        let asked = Asked {
+            pending,
+            order: &order,
+            group_of: &group_of,
         };
-        let mut chosen: Vec<(usize, Choice)> = Vec::with_capacity(pending.len());
-        let mut lost: Vec<Lost> = Vec::new();
-        let (mut gangs, mut notes) = (gangs.iter().peekable(), Vec::new());
+        let mut draft = Draft {
+            chosen: Vec::with_capacity(pending.len()),
+            lost: Vec::new(),
+            short: Vec::new(),
+            plan: Plan {
+                base: snapshot.base(),
+                ..Plan::default()
+            },
+        };
+        let mut gangs = gangs.into_iter().peekable();
         let mut before = (0, 0);
         for (place, (&at, &(group, is_twin))) in order.iter().zip(&group_of).enumerate() {
             let group = group as usize;
-            let gang = gangs.peek().copied().filter(|gang| gang.from <= place);
-            if gang.is_some_and(|gang| gang.from == place) {
-                before = (chosen.len(), lost.len());
+            let gang = gangs.peek().filter(|gang| gang.places.start <= place);
+            if gang.is_some_and(|gang| gang.places.start == place) {
+                before = (draft.chosen.len(), draft.lost.len());
             }
             left[group] -= 1;
             // Of many that ask the same, one demand is looked at.
@@ -174,42 +189,35 @@ impl Scheduler for Framework {
                 false => &pending[at].demand,
             };
             match run.place(&pending[at], demand, group, left[group]) {
-                Ok(choice) => chosen.push((at, choice)),
+                Ok(choice) => draft.chosen.push((at, choice)),
                 Err(refusals) => {
                     run.settle();
-                    let room = match gang {
-                        // Only once it is known what the whole gang misses.
-                        Some(_) => None,
-                        None => run.make_room(at, &pending[at], group),
-                    };
-                    lost.push(Lost {
-                        pending: at,
-                        group,
-                        refusals,
-                        has_room: room.is_some(),
-                        gang: None,
-                    });
-                    run.note_room(room, at, pending, &mut plan);
+                    let mut lost = Lost::new(at, group, refusals);
+                    // Of a gang only once it is known what the whole gang misses.
+                    if gang.is_none() {
+                        run.make_room_for(&mut lost, pending, &mut draft.plan);
+                    }
+                    draft.lost.push(lost);
                 }
             }
-            if let Some(gang) = gang.filter(|gang| gang.to == place + 1) {
-                let taken = Taken {
-                    chosen: &mut chosen,
-                    lost: &mut lost,
-                    before,
-                };
-                run.close_gang(gang, pending, taken, &mut plan, &mut notes);
-                gangs.next();
+            if let Some(gang) = gangs.next_if(|gang| gang.places.end == place + 1) {
+                run.close_gang(gang, &asked, before, &mut draft);
             }
         }
-        if lost.iter().any(|lost| !lost.has_room) {
+        if draft.lost.iter().any(|lost| !lost.has_room) {
             run.settle();
-            run.retry(pending, &mut lost, &mut chosen);
-        } else if !lost.is_empty() {
+            run.retry(&asked, &mut draft);
+        } else if !draft.lost.is_empty() {
             run.settle_placement();
         }
+        let Draft {
+            chosen,
+            lost,
+            short,
+            mut plan,
+        } = draft;
         plan.placed = placements(&chosen, pending, snapshot);
-        let gangs = run.tell_gangs(notes, &lost, pending);
+        let gangs = run.tell_gangs(short, &lost, pending);
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = Vec::new();
         if !lost.is_empty() {
             shared.resize(run.groups.len(), [None, None]);
@@ -258,12 +266,55 @@ struct Lost {
     refusals: Vec<(NodeIx, Obstacle)>,
     /// Room is held for it.
     has_room: bool,
-    /// The gang of the plan that is short of places, if it is for its gang that it has none.
+    /// Which gang of those that are short of places, if it is for its gang that it has none.
     gang: Option<usize>,
+}
+
+impl Lost {
+    fn new(pending: usize, group: usize, refusals: Vec<(NodeIx, Obstacle)>) -> Self {
+        Self {
+            pending,
+            group,
+            refusals,
+            has_room: false,
+            gang: None,
+        }
+    }
 }
 
 /// Why the pods of a group find no node.
 type ByGroup = (usize, Arc<Explanation>);
+
+/// Those who ask, and in which order.
+struct Asked<'a> {
+    pending: &'a [Pending],
+    /// Which of `pending`, by place in the order.
+    order: &'a [usize],
+    /// The group of each, by place, and whether another stands for it.
+    group_of: &'a [(u32, bool)],
+}
+
+impl Asked<'_> {
+    fn members(&self, places: &Range<usize>) -> Vec<Member> {
+        let places = self.order[places.clone()]
+            .iter()
+            .zip(&self.group_of[places.clone()]);
+        let members = places.map(|(&pending, &(group, _))| Member {
+            pending,
+            group: group as usize,
+        });
+        members.collect()
+    }
+}
+
+/// What is settled of a plan so far.
+struct Draft {
+    chosen: Vec<(usize, Choice)>,
+    lost: Vec<Lost>,
+    short: Vec<Short>,
+    /// But for who is placed and who is not.
+    plan: Plan,
+}
 
 /// Where a pod goes.
 struct Choice {
@@ -328,6 +379,8 @@ struct Run<'a> {
     room: Option<Search>,
     /// The ledger without the room that it holds for pods that are not placed, once it holds any.
     bare: Option<Ledger>,
+    /// Where the next one that is placed does not go.
+    avoid: Vec<NodeIx>,
     /// For how many pods that were passed too often room is kept.
     holds: usize,
     /// Whether a gang keeps room that it does not fill.
@@ -404,7 +457,11 @@ impl<'a> Run<'a> {
             sweep.prepare(&ask);
         }
         let mut refusals = Vec::new();
-        let mut excluded = Vec::new();
+        let avoid = std::mem::take(&mut self.avoid);
+        let mut excluded: Vec<(NodeIx, u64)> = avoid
+            .iter()
+            .map(|&node| (node, sweep.exclude(&ask, node)))
+            .collect();
         // A node on which room was made for the pod comes before better ones.
         let nominated = pod.nominated.as_deref();
         let mut nominated = nominated.and_then(|name| ask.cycle.snapshot().find(name));
@@ -458,55 +515,6 @@ impl<'a> Run<'a> {
         }
         self.owed = Some((choice.node, demand, choice.devices));
         Ok(choice)
-    }
-
-    /// Tries again the pods whose company the plan itself may have brought, until none is helped
-    /// any more. What else keeps pods from nodes only grows while a plan is made.
-    fn retry(
-        &mut self,
-        pending: &'a [Pending],
-        lost: &mut Vec<Lost>,
-        chosen: &mut Vec<(usize, Choice)>,
-    ) {
-        let mut worth_it = vec![false; self.sweeps.len()];
-        for lost in lost.iter() {
-            let cycle = Cycle::new(&self.ledger, &pending[lost.pending], self.now);
-            let mut filters = self.profile.filters.iter();
-            worth_it[lost.group] = filters.any(|filter| filter.reach(&cycle) == Reach::Cluster);
-        }
-        // How long the log was when a group was refused: it is again until it grows.
-        let mut refused_at = vec![None; self.sweeps.len()];
-        loop {
-            let before = self.log.len();
-            lost.retain_mut(|lost| {
-                if lost.has_room || lost.gang.is_some() || !worth_it[lost.group] {
-                    return true;
-                }
-                if refused_at[lost.group] == Some(self.log.len()) {
-                    // By the filters alone, now: what was said of it before is out of date.
-                    lost.refusals.clear();
-                    return true;
-                }
-                let pod = &pending[lost.pending];
-                match self.place(pod, &pod.demand, lost.group, 1) {
-                    Ok(choice) => {
-                        chosen.push((lost.pending, choice));
-                        self.settle();
-                    }
-                    Err(refusals) => {
-                        // What is refused beside the filters is said of this pod alone.
-                        let by_all = refusals.is_empty().then_some(self.log.len());
-                        refused_at[lost.group] = by_all;
-                        lost.refusals = refusals;
-                        return true;
-                    }
-                }
-                false
-            });
-            if self.log.len() == before {
-                return;
-            }
-        }
     }
 
     fn keep(&mut self, group: usize, sweep: Box<Sweep>) {

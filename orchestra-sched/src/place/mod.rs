@@ -88,7 +88,7 @@ use smol_str::SmolStr;
 pub use alone::{scores, scores_among, verdicts};
 pub(crate) use ask::contain;
 pub use changes::Changes;
-pub use framework::{Framework, SWEEPS_KEPT_MAX};
+pub use framework::{Framework, GANG_DOMAINS_MAX, SWEEPS_KEPT_MAX};
 pub use hold::Held;
 pub use preempt::{Preemption, Victim};
 pub use profile::{Profile, UnknownPlugin, WEIGHT_MAX};

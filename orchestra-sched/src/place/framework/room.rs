@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Run;
+use super::retry::looks_around;
+use super::{Lost, Run};
 use crate::fits::Obstacle;
-use crate::place::ask::{contain, obstacles_contained};
+use crate::place::ask::obstacles_contained;
 use crate::place::memory::Memory;
-use crate::place::plugin::{Cycle, Filter, Reach};
+use crate::place::plugin::Cycle;
 use crate::place::preempt::{Preemption, Search};
-use crate::place::{Pending, hold};
+use crate::place::{Pending, Plan, hold};
 use crate::snapshot::NodeIx;
 
 /// What can be had for a pod that found no node.
@@ -34,6 +35,15 @@ impl Run<'_> {
         let node = self.hold(pod)?;
         self.holds += 1;
         Some(Room::Kept(node))
+    }
+
+    /// [`make_room`](Self::make_room), and tells the plan.
+    pub(super) fn make_room_for(&mut self, lost: &mut Lost, pending: &[Pending], plan: &mut Plan) {
+        let at = lost.pending;
+        if let Some(room) = self.make_room(at, &pending[at], lost.group) {
+            lost.has_room = true;
+            self.note_room(room, at, pending, plan);
+        }
     }
 
     /// Keeps the room of the node where least is missing.
@@ -84,11 +94,8 @@ impl Run<'_> {
         };
         let cycle = Cycle::new(bare, pod, self.now);
         let mut filters = self.profile.filters.iter().map(|filter| &**filter);
-        let looks_around = |filter: &dyn Filter| {
-            contain(|| filter.reach(&cycle)).unwrap_or(Reach::Cluster) == Reach::Cluster
-        };
         let found = filters.find_map(|filter| {
-            let found = match looks_around(filter) {
+            let found = match looks_around(filter, &cycle) {
                 true => obstacles_contained(filter, &cycle, node, None),
                 false => Vec::new(),
             };

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use super::gang::Short;
 use super::{ByGroup, Lost, Run};
 use crate::explain::{Explanation, GangShort, MoreNodes, NeverFits, Outlook};
 use crate::place::ask::contain;
@@ -30,11 +31,11 @@ impl Run<'_> {
     /// each node has, at all of them only if there is not.
     pub(super) fn tell_gangs(
         &self,
-        notes: Vec<GangShort>,
+        short: Vec<Short>,
         lost: &[Lost],
         pending: &[Pending],
     ) -> Vec<Vec<ByGroup>> {
-        let mut gangs: Vec<Vec<Kind<'_>>> = notes.iter().map(|_| Vec::new()).collect();
+        let mut gangs: Vec<Vec<Kind<'_>>> = short.iter().map(|_| Vec::new()).collect();
         for lost in lost {
             let Some(gang) = lost.gang else { continue };
             let kinds = &mut gangs[gang];
@@ -47,12 +48,16 @@ impl Run<'_> {
                 }),
             }
         }
-        let told = notes.into_iter().zip(gangs);
-        told.map(|(note, kinds)| self.tell(note, &kinds, pending))
+        let told = short.into_iter().zip(gangs);
+        told.map(|(short, kinds)| self.tell(short, &kinds, pending))
             .collect()
     }
 
-    fn tell(&self, mut note: GangShort, kinds: &[Kind<'_>], pending: &[Pending]) -> Vec<ByGroup> {
+    fn tell(&self, short: Short, kinds: &[Kind<'_>], pending: &[Pending]) -> Vec<ByGroup> {
+        if kinds.is_empty() {
+            return Vec::new(); // whole by now
+        }
+        let mut note = short.note;
         let looked: Vec<Looked> = kinds
             .iter()
             .map(|kind| {
@@ -77,7 +82,7 @@ impl Run<'_> {
             }
             // Where each of them fits there is too little for all, and it is that which counts.
             let room = Changes::NODE_GREW.with(Changes::POD_REMOVED);
-            let any = why.helped_by.with(gang).with(room);
+            let any = why.helped_by.with(short.helped_by).with(gang).with(room);
             match note.never.is_some() {
                 true => any.without(Changes::POD_REMOVED.with(Changes::POD_ADDED)),
                 false => any,

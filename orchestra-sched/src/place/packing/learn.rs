@@ -23,6 +23,7 @@ const LOOK_FACTOR: u64 = 2;
 /// What it says depends on what is expected, on the nodes and on which pods have come, on nothing else.
 ///
 /// ```
+/// # #[cfg(feature = "trace")] {
 /// use orchestra_sched::place::packing::{Learning, Workload};
 /// use orchestra_sched::trace::Trace;
 ///
@@ -34,6 +35,7 @@ const LOOK_FACTOR: u64 = 2;
 ///         packing = learned; // for a profile that takes the place of the one before
 ///     }
 /// }
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Learning {
