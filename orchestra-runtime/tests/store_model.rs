@@ -132,8 +132,6 @@ async fn compare(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn a_history_reads_like_its_states(steps in steps(), limit in 1_usize..4) {
         tokio::runtime::Builder::new_current_thread()

@@ -168,8 +168,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn spending_all_that_is_allowed_leaves_what_must_stay(
             percent in 0_u32..=100, expected in 0_u32..50, healthy in 0_u32..50, least: bool,

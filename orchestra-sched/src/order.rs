@@ -290,8 +290,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
-
         #[test]
         fn needs_come_earlier_and_waves_are_as_early_as_can_be(
             edges in proptest::collection::vec((0_usize..12, 0_usize..12), 0..40),

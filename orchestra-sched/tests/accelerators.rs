@@ -92,8 +92,6 @@ fn plan(builder: &SnapshotBuilder, pending: &[Pending]) -> orchestra_sched::plac
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     /// Pods come one by one and some go; at each step the columns are what the pods that run add up
     /// to, and a pod finds a node exactly if a plain look finds one.
     #[test]

@@ -161,8 +161,6 @@ fn inputs(seed: u64) -> PlanInputs {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     #[test]
     fn a_batch_goes_where_it_would_one_look_at_a_time(
         nodes in nodes(),

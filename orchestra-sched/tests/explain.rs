@@ -177,8 +177,6 @@ fn carry_out(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn what_is_advised_is_enough((nodes, pods) in random::cluster()) {
         let mut pods = pods;
@@ -250,8 +248,6 @@ impl Filter for Plain {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     /// Nodes that merely have too little are counted from the columns; that never shows.
     #[test]
     fn counting_from_columns_says_what_a_close_look_does(

@@ -585,8 +585,6 @@ fn placed_alone(builder: &mut SnapshotBuilder, pending: &[Pending], gang: &GangK
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     #[test]
     fn each_gang_is_whole_or_leaves_no_trace((nodes, pods) in cluster_with_gangs()) {
         let (builder, pending) = (build(&nodes, &pods), waiting(&pods));

@@ -122,8 +122,6 @@ fn run(builder: &mut SnapshotBuilder, pod: &Pending, node: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     /// One scheduler follows a cluster from plan to plan, many pods at a time and one by one; a
     /// new one, without memory, is asked the same each time.
     #[test]
@@ -227,8 +225,6 @@ fn asked() -> impl Strategy<Value = (i64, i64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     /// Shapes that come once are found by bounds, and go where a look at everything would put them.
     #[test]
     fn a_shape_nobody_has_seen_goes_where_it_would_without_bounds(

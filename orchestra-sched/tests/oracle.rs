@@ -56,8 +56,6 @@ fn plan_of(snapshot: &Snapshot, pending: &[Pending], seed: u64) -> Plan {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn every_choice_is_one_the_plain_twin_could_make((nodes, pods) in cluster(), seed: u64) {
         let waiting: Vec<&Pod> = pods.iter().filter(|pod| pod.node_name().is_none()).collect();

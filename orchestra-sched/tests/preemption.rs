@@ -251,8 +251,6 @@ fn carried_out(snapshot: &Snapshot, pending: &[Pending], plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     #[test]
     fn the_node_and_the_victims_are_those_of_the_plain_twin((nodes, pods, budgets) in contested()) {
         let snapshot = build(&nodes, &pods, &budgets).snapshot(Revision(1));

@@ -247,8 +247,6 @@ fn a_large_pod_is_not_passed_for_ever() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
-
     /// Whatever happens on the cluster: who stays asleep would not have been placed.
     #[test]
     fn who_sleeps_would_find_nothing(

@@ -249,8 +249,6 @@ fn pace() -> impl Strategy<Value = Pace> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn any_history_within_budget_ends_where_it_should(
         pace in pace(), wanted in 0_u32..12, acts in acts(),

@@ -558,7 +558,6 @@ fn any_pod() -> impl Strategy<Value = Pod> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn any_pod_comes_back_and_takes_its_defaults_once(pod in any_pod()) {
         let text = serde_json::to_string(&pod).unwrap();

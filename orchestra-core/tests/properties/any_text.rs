@@ -137,8 +137,6 @@ fn the_good_text_is_good() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
-
     #[test]
     fn manifests_with_damage(text in damaged(GOOD)) {
         checks::manifest(&text);

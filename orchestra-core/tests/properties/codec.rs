@@ -56,8 +56,6 @@ fn container() -> impl Strategy<Value = Container> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
     #[test]
     fn a_pod_comes_back_with_the_stores_revision(
         metadata in metadata(),

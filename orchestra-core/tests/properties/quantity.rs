@@ -119,8 +119,6 @@ fn div_away(nanos: i128, by: i128) -> i64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn reading_agrees_with_paper(written in written()) {
         let read = written.text.parse::<Quantity>();

@@ -84,8 +84,6 @@ fn holds(labels: &Labels, key: &str, operator: &str, values: &[SmolStr]) -> bool
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn labels_are_selected_as_the_rules_say(selector in selector(), labels in labels()) {
         let mut wanted = true;

@@ -322,8 +322,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
-
         /// Applied onto itself nothing changes, and what was applied alone is replaced wholly.
         #[test]
         fn apply_is_idempotent_and_exact(first in value(), second in value(), extra in value()) {

@@ -287,8 +287,6 @@ async fn an_absent_store_is_asked_ever_more_rarely() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     /// Whatever happens, the indexes say what a walk over all objects says.
     #[test]
     fn indexes_agree_with_a_plain_walk(

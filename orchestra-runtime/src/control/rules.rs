@@ -221,8 +221,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
-
         /// The queue does what the plain list of wishes does; no key runs twice at once; no key
         /// comes before it is due; and nothing that was asked for is lost.
         #[test]

@@ -44,8 +44,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
-
         /// The plain twin keeps everything and cuts at the end.
         #[test]
         fn the_newest_bytes_are_kept_and_no_more(

@@ -110,8 +110,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-
         #[test]
         fn shares_are_equal_to_one(
             ready in proptest::collection::vec(any::<bool>(), 1..20),

@@ -140,7 +140,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn the_best_is_the_first_of_the_largest_after_every_change(
             mut keys in prop_oneof![vec(0u64..6, 0..600), vec(0u64..1_000_000, 0..600)],

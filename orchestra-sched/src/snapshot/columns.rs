@@ -417,7 +417,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
         fn a_percentage_is_the_division_it_replaces(
             total in prop_oneof![1i64..200, 1..=i64::MAX, (0u32..63).prop_map(|n| 1i64 << n)],

@@ -166,7 +166,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
         fn the_tightest_devices_are_those_a_look_at_all_sets_finds(
             count in 0usize..7,

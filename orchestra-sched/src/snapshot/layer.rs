@@ -207,7 +207,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn a_layer_shows_what_plain_columns_show(
             nodes in 1usize..12,

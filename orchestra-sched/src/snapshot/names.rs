@@ -61,7 +61,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn names_that_come_and_go_are_in_the_order_of_those_left(
             steps in proptest::collection::vec((0u32..60, 0usize..60), 0..80),

@@ -94,7 +94,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn pages_do_what_a_vector_does_and_clones_stay_as_they_were(
             steps in proptest::collection::vec((0u8..3, 0usize..200), 0..300),

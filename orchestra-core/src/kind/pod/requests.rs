@@ -151,7 +151,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
         fn requests_are_the_most_that_ever_runs_at_once(
             inits in prop::collection::vec((0_u32..50, 0_u32..50, any::<bool>()), 0..5),

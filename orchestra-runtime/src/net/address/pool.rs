@@ -140,8 +140,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
-
         /// The runs against a plain set.
         #[test]
         fn the_pool_does_what_a_plain_set_does(

@@ -188,8 +188,6 @@ fn a_manifests_zeros_are_defaults() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
     /// The slow plain twin of the thresholds: look back over all samples.
     #[test]
     fn readiness_is_the_last_run_that_was_long_enough(

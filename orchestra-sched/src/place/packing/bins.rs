@@ -195,7 +195,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         /// Duality: what all shares are worth is how many devices they need at least, so no packing
         /// needs less; and no pattern is worth more than a device.
         #[test]

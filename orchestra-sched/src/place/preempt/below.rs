@@ -143,7 +143,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn so_many_times_is_the_division_rounded_up(missing in 1i64..400, most in 1i64..60) {
             prop_assert_eq!(times(missing, most), (missing + most - 1) / most);

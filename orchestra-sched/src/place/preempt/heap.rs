@@ -188,7 +188,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn the_two_cheapest_are_known_after_every_change(
             mut costs in proptest::collection::vec(proptest::option::of(0u32..4), 0..12),

@@ -88,7 +88,6 @@ mod tests {
     const NOW: Timestamp = Timestamp::EPOCH;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
         /// Pod after pod, each with those before it in their places.
         #[test]
         fn a_survey_finds_what_asking_each_node_finds(
