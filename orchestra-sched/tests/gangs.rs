@@ -707,4 +707,28 @@ proptest! {
         prop_assert!(!with(count).placed.is_empty());
         prop_assert!(count == 1 || with(count - 1).placed.is_empty());
     }
+
+    #[test]
+    fn a_gang_for_one_rack_is_placed_where_any_rack_has_room(
+        nodes in proptest::collection::vec((0u32..6, 0usize..4), 1..12),
+        (busy, cpu, members) in (0usize..6, 1u32..4, 1u32..9),
+        seed in 0u64..8,
+    ) {
+        let mut text = String::new();
+        for (n, (cpu, rack)) in nodes.iter().enumerate() {
+            text += &format!("node n{n} cpu={cpu} label=rack={rack}\n");
+        }
+        let mut room = [0; 4];
+        for (n, (has, rack)) in nodes.iter().enumerate() {
+            let used = u32::from(n < busy && *has > 0);
+            if used > 0 {
+                text += &format!("pod busy{n} on=n{n} cpu=1\n");
+            }
+            room[*rack] += (has - used) / cpu;
+        }
+        text += &format!("pod g*{members} cpu={cpu} gang=g label=job=g near=rack:job=g");
+        let plan = plan_seeded(&text, &[("g", members)], seed);
+        let fits = room.iter().any(|&places| places >= members);
+        prop_assert_eq!(plan.placed.len(), if fits { members as usize } else { 0 });
+    }
 }

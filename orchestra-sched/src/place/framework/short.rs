@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::gang::Short;
+use super::ways::times;
 use super::{ByGroup, Lost, Run};
 use crate::explain::{Explanation, GangShort, MoreNodes, NeverFits, Outlook};
 use crate::place::ask::contain;
@@ -101,7 +102,7 @@ impl Run<'_> {
     }
 
     /// Whether nodes have no more than they have, to the profile.
-    fn counts_amounts(&self) -> bool {
+    pub(super) fn counts_amounts(&self) -> bool {
         let plain = Pending::default();
         let cycle = Cycle::new(&self.ledger, &plain, self.now);
         let mut filters = self.profile.filters.iter();
@@ -349,11 +350,4 @@ fn places(total: [i64; COLUMNS], asked: [i64; COLUMNS]) -> usize {
     let each = total.into_iter().zip(asked);
     let each = each.map(|(total, asked)| times(total, asked));
     each.min().unwrap_or(0)
-}
-
-fn times(total: i64, asked: i64) -> usize {
-    match asked > 0 {
-        true => usize::try_from(total / asked).unwrap_or(0),
-        false => usize::MAX,
-    }
 }
