@@ -6,7 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::Obstacle;
 use crate::place::domains::{Bound, DomainRule, Source};
-use crate::snapshot::relations::{Company, Domains, Others, PodTerm, meets_all};
+use crate::snapshot::relations::{Company, Domains, Others, PodTerm, Tally, meets_all};
 use crate::snapshot::{Demand, Ledger, NodeIx};
 
 /// A pod's required affinity and anti-affinity, and those of others against it, with what is
@@ -156,7 +156,7 @@ impl<'a> PodAffinity<'a> {
         let mut terms = 0..self.affinity.len();
         let nowhere = terms.clone().find(|&nth| domain(nth).is_none());
         nowhere.or_else(|| {
-            let met = |nth| domain(nth).is_some_and(|domain| near.column(nth).1[domain] > 0);
+            let met = |nth| domain(nth).is_some_and(|domain| near.column(nth).1.get(domain) > 0);
             terms.find(|&nth| !self.first_of_its_kind && !met(nth))
         })
     }
@@ -175,13 +175,13 @@ impl<'a> PodAffinity<'a> {
 }
 
 fn first_present<'c>(
-    columns: impl Iterator<Item = (&'c Domains, &'c [i64])>,
+    columns: impl Iterator<Item = (&'c Domains, &'c Tally)>,
     node: NodeIx,
 ) -> Option<(usize, usize)> {
     let mut columns = columns.enumerate();
     columns.find_map(|(nth, (domains, pods))| {
         let domain = domains.of(node)?;
-        (pods[domain] > 0).then_some((nth, domain))
+        (pods.get(domain) > 0).then_some((nth, domain))
     })
 }
 

@@ -69,7 +69,7 @@ impl<'a> TopologySpread<'a> {
         Some(Obstacle::Skew {
             key,
             domain: count.domains.value(domain).clone(),
-            pods: count.pods[domain],
+            pods: count.pods.get(domain),
             least: self.least[nth],
             max_skew: rule.max_skew,
             adds: self.adds[nth] > 0,
@@ -83,7 +83,7 @@ impl<'a> TopologySpread<'a> {
             let Some(domain) = count.domains.of(node) else {
                 return Some((nth, None));
             };
-            let skew = count.pods[domain] + self.adds[nth] - self.least[nth];
+            let skew = count.pods.get(domain) + self.adds[nth] - self.least[nth];
             (skew > i64::from(self.rules[nth].max_skew)).then_some((nth, Some(domain)))
         })
     }

@@ -131,8 +131,10 @@ impl Scheduler for Framework {
             .map(|(group, is_twin)| (group as u32, is_twin))
             .collect();
         let mut left = vec![0usize; groups.len()];
-        for &(group, _) in &group_of {
+        let mut last = vec![0; groups.len()];
+        for (place, &(group, _)) in group_of.iter().enumerate() {
             left[group as usize] += 1;
+            last[group as usize] = place;
         }
         let faults = Faults::default();
         if let Some(memory) = &mut memory {
@@ -153,6 +155,8 @@ impl Scheduler for Framework {
             books: Books::default(),
             sweeps: Vec::new(),
             lately: Vec::new(),
+            place: 0,
+            last,
             room: None,
             bare: None,
             avoid: Vec::new(),
@@ -183,6 +187,7 @@ impl Scheduler for Framework {
                 before = (draft.chosen.len(), draft.lost.len());
             }
             left[group] -= 1;
+            run.place = place;
             // Of many that ask the same, one demand is looked at.
             let demand = match is_twin {
                 true => &run.groups.first(group).0.demand,
@@ -375,6 +380,10 @@ struct Run<'a> {
     sweeps: Vec<Option<Box<Sweep>>>,
     /// The groups whose sweeps are kept, least recently used first.
     lately: Vec<usize>,
+    /// Which pod it is the turn of.
+    place: usize,
+    /// By group: when it is the last one's turn.
+    last: Vec<usize>,
     /// Where room can be made, once that was asked.
     room: Option<Search>,
     /// The ledger without the room that it holds for pods that are not placed, once it holds any.
@@ -454,7 +463,8 @@ impl<'a> Run<'a> {
         };
         repeats |= sweep.is_prepared();
         if repeats {
-            sweep.prepare(&ask);
+            // Others go to the best nodes meanwhile.
+            sweep.prepare(&ask, self.last[group].saturating_sub(self.place));
         }
         let mut refusals = Vec::new();
         let avoid = std::mem::take(&mut self.avoid);
@@ -501,7 +511,7 @@ impl<'a> Run<'a> {
             && to_come > 0
             && !self.ledger.is_at_hand(choice.node)
         {
-            let coming = sweep.coming().take(LOOKED_UP_TOGETHER.min(to_come));
+            let coming = sweep.coming(LOOKED_UP_TOGETHER.min(to_come));
             self.ledger.fetch(coming);
         }
         if repeats {

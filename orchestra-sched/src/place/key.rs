@@ -22,6 +22,12 @@ pub(super) fn rekeyed(key: u64, sum: u64) -> u64 {
     key_with(sum, key & TIES)
 }
 
+/// What no key with that weighted score exceeds.
+#[inline]
+pub(super) fn at_most(sum: u64) -> u64 {
+    key_with(sum, TIES)
+}
+
 #[inline]
 fn key_with(sum: u64, tie: u64) -> u64 {
     ((sum.min(WEIGHTED_MAX) + 1) << TIE_BITS) | tie

@@ -48,6 +48,7 @@
 
 mod alone;
 pub(crate) mod ask;
+mod bits;
 mod changes;
 mod counts;
 pub(crate) mod domains;
@@ -64,7 +65,6 @@ pub mod plugin;
 pub mod preempt;
 mod profile;
 pub mod queue;
-mod ranking;
 pub mod score;
 mod shadow;
 mod share;

@@ -2,9 +2,9 @@
 //! single rows change.
 
 use super::ask::Ask;
-use super::domains::{DomainRule, Field, Scored};
+use super::domains::{DomainRule, Field, Own, Scored};
 use super::kernel::Fused;
-use super::key::{OUT, WEIGHTED_MAX, key, rekeyed, weighted_in};
+use super::key::{OUT, WEIGHTED_MAX, key, weighted_in};
 use super::plugin::{Reach, SCORE_MAX, Scale, Score};
 use super::sketch::Sketch;
 use crate::snapshot::NodeIx;
@@ -205,13 +205,8 @@ impl Sweep {
     /// A row and its weighted score, if it is in the running.
     pub(super) fn at(&mut self, ask: &Ask<'_>, node: NodeIx) -> Option<(NodeIx, u32)> {
         self.prepare_if_by_domain(ask);
-        let key = match &mut self.field {
-            Some(field) => field.key(node.row()),
-            None => self.sum(ask, node).map_or(OUT, |sum| {
-                let hash = ask.cycle.snapshot().name_hash(node.row());
-                key(sum, hash, self.salt)
-            }),
-        };
+        let known = self.in_field(ask, |field, own| field.key(node.row(), own));
+        let key = known.unwrap_or_else(|| OwnKeys { sweep: self, ask }.key(node.row()));
         (key != OUT).then(|| (node, weighted_in(key)))
     }
 
@@ -219,8 +214,8 @@ impl Sweep {
     /// then the lowest row. `None` if none fits.
     pub(super) fn best(&mut self, ask: &Ask<'_>) -> Option<(NodeIx, u32)> {
         self.prepare_if_by_domain(ask);
-        if let Some(field) = &mut self.field {
-            let (row, key) = field.best()?;
+        if let Some(best) = self.in_field(ask, |field, own| field.best(own)) {
+            let (row, key) = best?;
             return Some((NodeIx::from_row(row), weighted_in(key)));
         }
         let (mut best, mut at) = (OUT, 0);
@@ -237,9 +232,22 @@ impl Sweep {
         (best != OUT).then(|| (NodeIx::from_row(at), weighted_in(best)))
     }
 
-    /// The rows that will mostly be best next, as far as that is known.
-    pub(super) fn coming(&self) -> impl Iterator<Item = NodeIx> {
-        let coming = self.field.iter().flat_map(|field| field.coming());
+    /// Asks the field, if there is one, which is told what is a row's own.
+    fn in_field<R>(
+        &mut self,
+        ask: &Ask<'_>,
+        of: impl FnOnce(&mut Field, &OwnKeys<'_, '_>) -> R,
+    ) -> Option<R> {
+        let mut field = self.field.take()?;
+        let answer = of(&mut field, &OwnKeys { sweep: self, ask });
+        self.field = Some(field);
+        Some(answer)
+    }
+
+    /// The rows that will mostly be best next, about `count` of them, as far as that is known.
+    pub(super) fn coming(&self, count: usize) -> impl Iterator<Item = NodeIx> {
+        let coming = self.field.iter();
+        let coming = coming.flat_map(move |field| field.coming(count));
         coming.map(NodeIx::from_row)
     }
 
@@ -309,9 +317,11 @@ impl Sweep {
         Some(None)
     }
 
-    /// Makes the best quick to find again after a change of one row.
-    pub(super) fn prepare(&mut self, ask: &Ask<'_>) {
-        if self.field.is_some() {
+    /// Makes the best quick to find again after a change of one row. It will be asked for so often, or rows
+    /// that are will go to others.
+    pub(super) fn prepare(&mut self, ask: &Ask<'_>, expected: usize) {
+        if let Some(field) = &mut self.field {
+            field.expect(expected);
             return;
         }
         let (rules, scored) = (self.rules(ask), self.scored(ask));
@@ -322,9 +332,8 @@ impl Sweep {
                 raw.for_each(|(row, &raw)| field.set_raw(row, nth, raw));
             }
         }
-        let (mut keys, hashes) = (vec![OUT; self.rows], ask.cycle.snapshot().name_hashes());
-        self.scan(ask, |row, sum| keys[row] = key(sum, hashes[row], self.salt));
-        field.fill(keys);
+        field.expect(expected);
+        field.fill(&OwnKeys { sweep: self, ask });
         self.field = Some(field);
     }
 
@@ -339,16 +348,19 @@ impl Sweep {
     }
 
     fn prepare_if_by_domain(&mut self, ask: &Ask<'_>) {
-        if self.is_by_domain() {
-            self.prepare(ask);
+        if self.is_by_domain() && self.field.is_none() {
+            self.prepare(ask, 1);
         }
     }
 
     /// Takes a row out of the running; its key, to let it back in.
     pub(super) fn exclude(&mut self, ask: &Ask<'_>, node: NodeIx) -> u64 {
-        self.prepare(ask);
-        let field = self.field.as_mut();
-        field.map_or(OUT, |field| field.exclude(node.row()))
+        if self.field.is_none() {
+            self.prepare(ask, 1);
+        }
+        let rows = self.rows;
+        let key = self.in_field(ask, |field, own| field.exclude(rows, node.row(), own));
+        key.unwrap_or(OUT)
     }
 
     /// Lets a row back in.
@@ -548,12 +560,8 @@ impl Sweep {
             true => None,
             false => self.sum(ask, node),
         };
-        let key = sum.map_or(OUT, |sum| match field.key_of(row) {
-            // The node's name settled ties before.
-            old if same_node && old != OUT => rekeyed(old, sum),
-            _ => key(sum, ask.cycle.snapshot().name_hash(row), self.salt),
-        });
-        field.set(row, key);
+        let hash = || ask.cycle.snapshot().name_hash(row);
+        field.set(row, sum, same_node, |sum| key(sum, hash(), self.salt));
     }
 
     /// The weighted score of a row, as things are; `None` if it does not fit.
@@ -610,6 +618,31 @@ impl Sweep {
             scaled.max = max;
         }
         moved
+    }
+}
+
+/// What is a row's own: its key without what domains say.
+struct OwnKeys<'s, 'a> {
+    sweep: &'s Sweep,
+    ask: &'s Ask<'a>,
+}
+
+impl Own for OwnKeys<'_, '_> {
+    fn key(&self, row: usize) -> u64 {
+        let (sweep, ask) = (self.sweep, self.ask);
+        let sum = sweep.sum(ask, NodeIx::from_row(row));
+        sum.map_or(OUT, |sum| {
+            let hash = ask.cycle.snapshot().name_hash(row);
+            key(sum, hash, sweep.salt)
+        })
+    }
+
+    fn keys(&self) -> Vec<u64> {
+        let (sweep, ask) = (self.sweep, self.ask);
+        let hashes = ask.cycle.snapshot().name_hashes();
+        let mut keys = vec![OUT; sweep.rows];
+        sweep.scan(ask, |row, sum| keys[row] = key(sum, hashes[row], sweep.salt));
+        keys
     }
 }
 

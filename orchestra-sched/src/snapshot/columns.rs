@@ -9,6 +9,7 @@ use super::demand::Demand;
 use super::devices::Devices;
 use super::line::{Cells, Line};
 use super::names::NameOrder;
+use super::relations::Topology;
 use super::{NodeFacts, NodeIx, name_hash};
 
 /// What nodes have and no pod changes.
@@ -25,6 +26,8 @@ pub(crate) struct Capacity {
     pub(crate) name_hash: Vec<u64>,
     /// Once it was asked for.
     name_order: OnceLock<NameOrder>,
+    /// Which nodes are near each other.
+    pub(crate) topology: Topology,
     /// How many nodes carry a taint that only scores.
     pub(crate) softly_tainted: usize,
     /// How many carry a taint that keeps pods away, or are closed to new pods.
@@ -39,6 +42,7 @@ impl Capacity {
         self.memory_inverse.push(0);
         self.storage.push(0);
         self.pods.push(0);
+        self.topology = Topology::default();
         self.names.push(facts.name.clone());
         self.name_hash.push(name_hash(&facts.name));
         if let Some(order) = self.name_order.get_mut() {
@@ -49,6 +53,9 @@ impl Capacity {
 
     /// Makes row `at` show `new` instead of `old`.
     pub(crate) fn set(&mut self, at: usize, old: &NodeFacts, new: &NodeFacts) {
+        if old.labels != new.labels {
+            self.topology = Topology::default();
+        }
         self.cpu[at] = new.allocatable.cpu_milli;
         self.cpu_inverse[at] = inverse(self.cpu[at]);
         self.memory[at] = new.allocatable.memory;
@@ -63,6 +70,7 @@ impl Capacity {
 
     pub(crate) fn swap_remove(&mut self, at: usize, old: &NodeFacts) {
         self.set(at, old, &NodeFacts::default());
+        self.topology = Topology::default();
         self.cpu.swap_remove(at);
         self.cpu_inverse.swap_remove(at);
         self.memory.swap_remove(at);

@@ -317,6 +317,11 @@ impl Ledger {
         self.book.take_over(counts, &self.snapshot, changed);
     }
 
+    /// Whose the numbered counts are.
+    pub(crate) fn origin(&self) -> Arc<()> {
+        self.book.origin()
+    }
+
     /// The spread counts of that number, while they are kept.
     pub(crate) fn spreading_numbered(&self, number: u64) -> Option<Arc<Spreading>> {
         self.book.spreading_numbered(number)

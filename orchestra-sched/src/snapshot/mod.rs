@@ -282,6 +282,16 @@ impl Snapshot {
         self.namespaces.get(namespace).unwrap_or(&NONE)
     }
 
+    /// The domains of a topology key. The first call looks at every node.
+    pub(crate) fn domains(&self, key: &SmolStr) -> Arc<relations::Domains> {
+        self.capacity.topology.domains(self, key)
+    }
+
+    /// The rows, divided by the domains of `keys`. The first call looks at every node.
+    pub(crate) fn division(&self, keys: &[Arc<relations::Domains>]) -> Arc<relations::Division> {
+        self.capacity.topology.division(self.len(), keys)
+    }
+
     /// How many pods that run have affinity or anti-affinity to others.
     pub(crate) fn reaching(&self) -> usize {
         self.reaching

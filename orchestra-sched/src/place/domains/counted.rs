@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Bound, Source};
 use crate::snapshot::Ledger;
-use crate::snapshot::relations::{Company, Domains, Others, Spreading};
+use crate::snapshot::relations::{Company, Domains, Others, Spreading, Tally};
 
 /// Counts as they are. Not to be kept when pods come or go: they would be copied.
 pub(super) enum Counted {
@@ -38,7 +38,7 @@ impl Counted {
     }
 
     /// By domain, but for [`Self::SpreadHere`] by row.
-    pub(super) fn pods(&self) -> &[i64] {
+    pub(super) fn pods(&self) -> &Tally {
         match self {
             Self::Spread(all, nth) => &all.counts[*nth].pods,
             Self::SpreadHere(all, nth) => &all.counts[*nth].here,

@@ -1,11 +1,13 @@
 //! The rows in the running, and the best of them.
 
+use std::sync::Arc;
+
 use super::fence::Fence;
 use super::graded::{FirstKeys, Graded};
-use super::{DomainRule, DomainScore};
-use crate::place::key::OUT;
+use super::plain::Plain;
+use super::{DomainRule, DomainScore, Own};
+use crate::place::key::{OUT, rekeyed};
 use crate::place::plugin::Scale;
-use crate::place::ranking::Ranking;
 use crate::snapshot::{Ledger, NodeIx};
 
 /// The scores that hang on which other rows fit, each with its weight.
@@ -21,26 +23,38 @@ pub(in crate::place) struct Scored {
 pub(in crate::place) struct Field {
     fence: Fence,
     ranks: Ranks,
-    /// How far the terms of others were known; `None` if nobody looks at them.
-    others: Option<usize>,
+    /// Whose counts are looked at, and how far the terms of others were known; `None` if nobody looks.
+    counts: Option<(Arc<()>, usize)>,
 }
 
 #[derive(Debug)]
 enum Ranks {
-    /// Rows whose keys say all: one ranking a cell.
+    /// Rows whose keys say all.
     Plain(Plain),
     /// Rows whose keys lack the scores that hang on others.
     Graded(Box<Graded>),
 }
 
-#[derive(Debug)]
-struct Plain {
-    /// By cell.
-    rankings: Vec<Ranking>,
-    /// By cell: its rows. Empty if there is one cell: all.
-    rows: Vec<Vec<u32>>,
-    /// By row: its place in its cell. Empty if there is one cell.
-    places: Vec<u32>,
+/// What rows are worth, where rules with many domains let them pass.
+struct Fenced<'a, O> {
+    fence: &'a Fence,
+    own: &'a O,
+}
+
+impl<O: Own> Own for Fenced<'_, O> {
+    fn key(&self, row: usize) -> u64 {
+        if self.fence.is_barred(row) {
+            OUT
+        } else {
+            self.own.key(row)
+        }
+    }
+
+    fn keys(&self) -> Vec<u64> {
+        let mut keys = self.own.keys();
+        self.fence.bar(&mut keys);
+        keys
+    }
 }
 
 impl Field {
@@ -54,16 +68,23 @@ impl Field {
     ) -> Self {
         let parts = scored.iter().flat_map(|scored| &scored.by_domain);
         let parts = parts.flat_map(|(score, _)| &score.parts);
-        let fence = Fence::new(rows, rules, parts.map(|part| &part.domains), ledger);
+        let fence = Fence::new(rules, parts.map(|part| &part.domains), ledger);
         let looks = !rules.is_empty() || scored.is_some();
         let ranks = match scored {
             Some(scored) => Ranks::Graded(Box::new(Graded::new(rows, scored, &fence, ledger))),
-            None => Ranks::Plain(Plain::new(rows, &fence)),
+            None => Ranks::Plain(Plain::new(rows, fence.division())),
         };
         Self {
             fence,
             ranks,
-            others: looks.then(|| ledger.others().stage()),
+            counts: looks.then(|| (ledger.origin(), ledger.others().stage())),
+        }
+    }
+
+    /// So often will the best be asked for.
+    pub(in crate::place) fn expect(&mut self, expected: usize) {
+        if let Ranks::Plain(plain) = &mut self.ranks {
+            plain.expect(expected);
         }
     }
 
@@ -74,7 +95,9 @@ impl Field {
         ledger: &Ledger,
         changed: &[NodeIx],
     ) -> Option<Vec<usize>> {
-        if (self.others).is_some_and(|stage| ledger.others().stage() != stage) {
+        if let Some((origin, stage)) = &self.counts
+            && (!Arc::ptr_eq(origin, &ledger.origin()) || *stage != ledger.others().stage())
+        {
             return None;
         }
         let moved = self.fence.follow(ledger, changed)?;
@@ -91,41 +114,29 @@ impl Field {
     }
 
     /// Gives every row its key anew.
-    pub(in crate::place) fn fill(&mut self, keys: Vec<u64>) {
+    pub(in crate::place) fn fill(&mut self, own: &impl Own) {
         let fence = &self.fence;
-        match &mut self.ranks {
-            Ranks::Plain(plain) => plain.fill(fence, keys),
-            Ranks::Graded(graded) => {
-                let mut first = FirstKeys::default();
-                for (row, key) in keys.into_iter().enumerate() {
-                    if key != OUT && !fence.is_barred(row) {
-                        graded.enter(fence, row, key, &mut first);
-                    }
+        if let Ranks::Graded(graded) = &mut self.ranks {
+            let mut first = FirstKeys::default();
+            let keys = Fenced { fence, own }.keys();
+            for (row, key) in keys.into_iter().enumerate() {
+                if key != OUT {
+                    graded.enter(fence, row, key, &mut first);
                 }
-                graded.rank(first);
             }
+            graded.rank(first);
         }
     }
 
     /// The key of a row that is in the running, with all scores in it.
-    pub(in crate::place) fn key(&mut self, row: usize) -> u64 {
-        if !self.fence.cells()[self.fence.cell_of(row)].open {
+    pub(in crate::place) fn key(&mut self, row: usize, own: &impl Own) -> u64 {
+        let fence = &self.fence;
+        if !fence.open()[fence.division().cell_of(row)] {
             return OUT;
         }
         match &mut self.ranks {
-            Ranks::Plain(_) => self.key_of(row),
-            Ranks::Graded(graded) => graded.whole_key(&self.fence, row),
-        }
-    }
-
-    /// The key that a row was given, in the running or not.
-    pub(in crate::place) fn key_of(&self, row: usize) -> u64 {
-        match &self.ranks {
-            Ranks::Plain(plain) => {
-                let (cell, place) = seat(&self.fence, &plain.places, row);
-                plain.rankings[cell].key(place)
-            }
-            Ranks::Graded(graded) => graded.key(row),
+            Ranks::Plain(plain) => plain.key(row, &Fenced { fence, own }),
+            Ranks::Graded(graded) => graded.whole_key(fence, row),
         }
     }
 
@@ -136,114 +147,69 @@ impl Field {
         }
     }
 
-    /// Gives a row another key. A barred row must be given none.
-    pub(in crate::place) fn set(&mut self, row: usize, key: u64) {
+    /// Gives a row another weighted score, or none if it does not fit or is barred. `key` makes it a key;
+    /// the row of the `same_node` has settled ties before.
+    pub(in crate::place) fn set(
+        &mut self,
+        row: usize,
+        sum: Option<u64>,
+        same_node: bool,
+        key: impl FnOnce(u64) -> u64,
+    ) {
         match &mut self.ranks {
-            Ranks::Plain(plain) => {
-                let (cell, place) = seat(&self.fence, &plain.places, row);
-                plain.rankings[cell].set(place, key);
+            Ranks::Plain(plain) => plain.set(self.fence.division(), row, sum, key),
+            Ranks::Graded(graded) => {
+                let key = sum.map_or(OUT, |sum| match graded.key(row) {
+                    old if same_node && old != OUT => rekeyed(old, sum),
+                    _ => key(sum),
+                });
+                graded.set(&self.fence, row, key);
             }
-            Ranks::Graded(graded) => graded.set(&self.fence, row, key),
         }
     }
 
     /// Keeps a row from being the best; what the others score stays. What to let it back in with.
-    pub(in crate::place) fn exclude(&mut self, row: usize) -> u64 {
-        let key = self.key_of(row);
+    pub(in crate::place) fn exclude(&mut self, rows: usize, row: usize, own: &impl Own) -> u64 {
+        let fence = &self.fence;
         match &mut self.ranks {
-            Ranks::Plain(_) => self.set(row, OUT),
-            Ranks::Graded(graded) => graded.hide(row),
+            Ranks::Plain(plain) => {
+                let key = plain.key(row, &Fenced { fence, own });
+                plain.hide(rows, row);
+                key
+            }
+            Ranks::Graded(graded) => {
+                graded.hide(row);
+                graded.key(row)
+            }
         }
-        key
     }
 
     /// Lets a row back in.
     pub(in crate::place) fn readmit(&mut self, row: usize, key: u64) {
         match &mut self.ranks {
-            Ranks::Plain(_) => self.set(row, key),
+            Ranks::Plain(plain) => plain.unhide(self.fence.division(), row, key),
             Ranks::Graded(graded) => graded.unhide(row),
         }
     }
 
-    /// The rows that will mostly be best next, if that is known.
-    pub(in crate::place) fn coming(&self) -> impl Iterator<Item = usize> {
-        let one = match &self.ranks {
-            Ranks::Plain(plain) if self.fence.is_bare() => plain.rankings.first(),
-            _ => None,
+    /// The rows that will mostly be best next, about `count` of them, if that is known.
+    pub(in crate::place) fn coming(&self, count: usize) -> impl Iterator<Item = usize> {
+        let plain = match &self.ranks {
+            Ranks::Plain(plain) => Some(plain),
+            Ranks::Graded(_) => None,
         };
-        one.into_iter().flat_map(Ranking::coming)
+        let plain = plain.into_iter();
+        plain.flat_map(move |plain| plain.coming(self.fence.open(), count))
     }
 
     /// The row with the largest key, the lowest among equals, and its key.
-    pub(in crate::place) fn best(&mut self) -> Option<(usize, u64)> {
+    pub(in crate::place) fn best(&mut self, own: &impl Own) -> Option<(usize, u64)> {
+        let fence = &self.fence;
         match &mut self.ranks {
-            Ranks::Plain(plain) => plain.best(&self.fence),
-            Ranks::Graded(graded) => graded.best(&self.fence),
-        }
-    }
-}
-
-impl Plain {
-    /// `rows` rows, without keys yet.
-    fn new(rows: usize, fence: &Fence) -> Self {
-        let cells = fence.cells().len();
-        let mut plain = Self {
-            rankings: Vec::with_capacity(cells),
-            rows: Vec::new(),
-            places: Vec::new(),
-        };
-        if cells > 1 {
-            plain.rows.resize(cells, Vec::new());
-            plain.places.reserve_exact(rows);
-            for row in 0..rows {
-                let cell = &mut plain.rows[fence.cell_of(row)];
-                plain.places.push(cell.len() as u32);
-                cell.push(row as u32);
+            Ranks::Plain(plain) => {
+                plain.best(fence.division(), fence.open(), &Fenced { fence, own })
             }
+            Ranks::Graded(graded) => graded.best(fence),
         }
-        plain
-    }
-
-    fn fill(&mut self, fence: &Fence, mut keys: Vec<u64>) {
-        if !fence.is_bare() {
-            let barred = (0..keys.len()).filter(|&row| fence.is_barred(row));
-            barred.for_each(|row| keys[row] = OUT);
-        }
-        self.rankings.clear();
-        if self.rows.is_empty() {
-            self.rankings.push(Ranking::of(keys));
-            return;
-        }
-        for rows in &self.rows {
-            let keys = rows.iter().map(|&row| keys[row as usize]);
-            self.rankings.push(Ranking::of(keys.collect()));
-        }
-    }
-
-    fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
-        let mut best: Option<(usize, u64)> = None;
-        let cells = fence.cells().iter().zip(&mut self.rankings).enumerate();
-        for (cell, (_, ranking)) in cells.filter(|(_, (cell, _))| cell.open) {
-            let Some((at, top)) = ranking.best() else {
-                continue;
-            };
-            if best.is_some_and(|(_, key)| key > top) {
-                continue;
-            }
-            let rows = self.rows.get(cell);
-            let row = rows.map_or(at, |rows| rows[at] as usize);
-            if best.is_none_or(|(other, key)| top > key || row < other) {
-                best = Some((row, top));
-            }
-        }
-        best
-    }
-}
-
-/// The cell of a row and its place there.
-fn seat(fence: &Fence, places: &[u32], row: usize) -> (usize, usize) {
-    match places.get(row) {
-        Some(&place) => (fence.cell_of(row), place as usize),
-        None => (0, row),
     }
 }

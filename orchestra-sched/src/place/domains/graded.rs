@@ -52,7 +52,7 @@ impl Graded {
             heaps: Vec::new(),
             by_grade: BTreeMap::new(),
             free: Vec::new(),
-            latest: vec![NO_CLASS; fence.cells().len()],
+            latest: vec![NO_CLASS; fence.division().len()],
             hidden: Vec::new(),
             grade: Vec::new(),
         }
@@ -83,7 +83,7 @@ impl Graded {
 
     /// Gives a row that is out its first key. [`rank`](Self::rank) them then.
     pub(super) fn enter(&mut self, fence: &Fence, row: usize, key: u64, first: &mut FirstKeys) {
-        let class = self.class(fence.cell_of(row), row);
+        let class = self.class(fence.division().cell_of(row), row);
         self.keys[row] = key;
         self.class_of[row] = class;
         self.classes.rows[class as usize] += 1;
@@ -106,7 +106,7 @@ impl Graded {
     pub(super) fn set(&mut self, fence: &Fence, row: usize, key: u64) {
         let before = std::mem::replace(&mut self.keys[row], key);
         let old = self.class_of[row];
-        let cell = fence.cell_of(row);
+        let cell = fence.division().cell_of(row);
         let same = old != NO_CLASS && self.is_grade_of(old, cell, row);
         let (was_in, is_in) = (before != OUT, key != OUT);
         if was_in && is_in && same {
@@ -215,7 +215,7 @@ impl Graded {
         let mut best = (OUT, Reverse(u32::MAX));
         for (at, heap) in self.heaps.iter_mut().enumerate() {
             let (cell, _) = self.classes.grade(at);
-            if self.classes.rows[at] == 0 || !fence.cells()[cell].open {
+            if self.classes.rows[at] == 0 || !fence.open()[cell] {
                 continue;
             }
             while let Some(&(key, Reverse(row))) = heap.peek() {

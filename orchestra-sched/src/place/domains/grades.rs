@@ -1,13 +1,13 @@
 //! What the scores that look beyond the row say of a class of rows.
 
 use super::counted::Counted;
-use super::fence::{Fence, Members};
+use super::fence::Fence;
 use super::field::Scored;
 use super::{Blend, Part, Source};
 use crate::place::plugin::{Scale, Score};
 use crate::place::score::pod_affinity::place_between;
 use crate::place::score::topology_spread::{addend, log_of, place_from, rounded};
-use crate::snapshot::relations::NOWHERE;
+use crate::snapshot::relations::{NOWHERE, Tally};
 use crate::snapshot::{Ledger, NodeIx};
 
 /// The level of a row that lacks the label.
@@ -94,7 +94,7 @@ struct Counting {
     part: Part,
     over: Over,
     /// What was counted last, by domain or by row.
-    seen: Vec<i64>,
+    seen: Tally,
     /// How many domains there were last, and what that weighs.
     log: (u64, u64),
     /// With many domains: how many of them have rows in the running.
@@ -107,7 +107,7 @@ enum Over {
     /// By its cell's domain: which of the keys.
     Cells(usize),
     /// By a level. All parts of a [`Blend::Company`] have one in common, their sum.
-    Level(usize, Option<Members>),
+    Level(usize),
 }
 
 impl Grades {
@@ -119,7 +119,7 @@ impl Grades {
             let mut parts = Vec::with_capacity(score.parts.len());
             for part in score.parts {
                 let by_row = matches!(part.source, Source::SpreadHere(..));
-                let over = match fence.key(&part.domains).filter(|_| !by_row) {
+                let over = match fence.division().key(&part.domains).filter(|_| !by_row) {
                     Some(key) => Over::Cells(key),
                     None => {
                         let level = match score.blend {
@@ -131,12 +131,12 @@ impl Grades {
                             width - 1
                         });
                         common = Some(level);
-                        Over::Level(level, (!by_row).then(|| Members::of(&part.domains)))
+                        Over::Level(level)
                     }
                 };
                 let counted = Counted::of(ledger, &part.domains, part.source);
                 parts.push(Counting {
-                    seen: counted.map_or_else(Vec::new, |counted| counted.pods().to_vec()),
+                    seen: counted.map_or_else(Tally::default, |counted| counted.pods().clone()),
                     part,
                     over,
                     log: (0, log_of(0)),
@@ -199,14 +199,15 @@ impl Grades {
                     Source::SpreadHere(..) => node.row(),
                     _ => domain,
                 };
-                if std::mem::replace(&mut counting.seen[at], pods[at]) == pods[at] {
+                if !counting.seen.copy(at, pods) {
                     continue;
                 }
-                match &counting.over {
-                    Over::Cells(_) => {}
-                    Over::Level(_, None) => rows.push(node.row()),
-                    Over::Level(_, Some(members)) => {
-                        rows.extend(members.rows(domain).iter().map(|&row| row as usize));
+                match (&counting.over, source) {
+                    (Over::Cells(_), _) => {}
+                    (Over::Level(_), Source::SpreadHere(..)) => rows.push(node.row()),
+                    (Over::Level(_), _) => {
+                        let rows_there = domains.members().rows(domain).iter();
+                        rows.extend(rows_there.map(|&row| row as usize));
                     }
                 }
             }
@@ -223,14 +224,14 @@ impl Grades {
         levels[self.scaled.len()..].fill(0);
         for score in &self.scores {
             for counting in &score.parts {
-                let Over::Level(level, _) = counting.over else {
+                let Over::Level(level) = counting.over else {
                     continue;
                 };
                 let domain = counting.part.domains.of_rows()[row];
                 let counted = match (domain, counting.part.source) {
                     (NOWHERE, _) => None,
-                    (_, Source::SpreadHere(..)) => Some(counting.seen[row]),
-                    _ => Some(counting.seen[domain as usize]),
+                    (_, Source::SpreadHere(..)) => Some(counting.seen.get(row)),
+                    _ => Some(counting.seen.get(domain as usize)),
                 };
                 let level = &mut levels[level];
                 match (score.blend, counted) {
@@ -255,7 +256,7 @@ impl Grades {
         self.live.clear();
         for (class, &rows) in classes.rows.iter().enumerate() {
             let (cell, _) = classes.grade(class);
-            if rows > 0 && fence.cells()[cell].open {
+            if rows > 0 && fence.open()[cell] {
                 classes.bonus[class] = 0;
                 self.live.push(Live {
                     class,
@@ -305,21 +306,21 @@ impl Blended {
         }
         let candidates = || live.iter().filter(|one| one.ranked);
         for counting in &mut self.parts {
-            let domains = match counting.over {
-                Over::Cells(key) => {
+            let domains = match (&counting.over, counting.part.source) {
+                (&Over::Cells(key), _) => {
                     // They are 64 at most, and all that are in none count as one more.
-                    let bit = |one: &Live| match fence.cells()[one.cell].domains[key] {
+                    let bit = |one: &Live| match fence.division().domain(one.cell, key) {
                         NOWHERE => 1u128 << 64,
                         domain => 1 << domain,
                     };
                     let seen = candidates().fold(0, |seen, one| seen | bit(one));
                     u64::from(seen.count_ones())
                 }
-                Over::Level(_, None) => {
+                (Over::Level(_), Source::SpreadHere(..)) => {
                     let of = |one: &Live| u64::from(classes.rows[one.class]);
                     candidates().map(of).sum()
                 }
-                Over::Level(..) => {
+                (Over::Level(_), _) => {
                     if moved {
                         let mut ranked = vec![false; classes.rows.len()];
                         candidates().for_each(|one| ranked[one.class] = true);
@@ -363,7 +364,7 @@ impl Blended {
                         let counts = counting.part.weight.saturating_mul(pods);
                         one.sum = one.sum.saturating_add(counts);
                     }
-                    Over::Level(level, _) => in_common = Some(level),
+                    Over::Level(level) => in_common = Some(level),
                 }
             }
             if let Some(level) = in_common {
@@ -382,11 +383,11 @@ impl Counting {
     /// How many count for the rows of a class; `None` if they lack the label.
     fn pods(&self, one: &Live, classes: &Classes, fence: &Fence) -> Option<i64> {
         match self.over {
-            Over::Cells(key) => match fence.cells()[one.cell].domains[key] {
+            Over::Cells(key) => match fence.division().domain(one.cell, key) {
                 NOWHERE => None,
-                domain => Some(self.seen[domain as usize]),
+                domain => Some(self.seen.get(domain as usize)),
             },
-            Over::Level(level, _) => {
+            Over::Level(level) => {
                 Some(classes.grade(one.class).1[level]).filter(|&level| level != ABSENT)
             }
         }

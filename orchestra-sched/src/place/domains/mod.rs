@@ -8,12 +8,23 @@ mod fence;
 mod field;
 mod graded;
 mod grades;
+mod line;
+mod plain;
 
 use std::sync::Arc;
 
 use crate::snapshot::relations::Domains;
 
 pub(in crate::place) use field::{Field, Scored};
+
+/// What rows are worth by what is their own.
+pub(in crate::place) trait Own {
+    /// The key of a row; [`OUT`](super::key::OUT) if it does not fit.
+    fn key(&self, row: usize) -> u64;
+
+    /// The keys of all rows.
+    fn keys(&self) -> Vec<u64>;
+}
 
 /// One rule of a filter that turns a node down by how many pods of some kind its domain has.
 #[derive(Clone, Debug)]

@@ -59,12 +59,12 @@ impl Scorer for InterPodAffinity {
                 for (weight, company) in &own {
                     let (domains, pods) = company.column(0);
                     if let Some(domain) = domains.of(node) {
-                        sum = sum.saturating_add(weight.saturating_mul(pods[domain]));
+                        sum = sum.saturating_add(weight.saturating_mul(pods.get(domain)));
                     }
                 }
                 for other in &meaning {
                     if let Some(domain) = other.domains.of(node) {
-                        sum = sum.saturating_add(other.attracts[domain]);
+                        sum = sum.saturating_add(other.attracts.get(domain));
                     }
                 }
                 sum

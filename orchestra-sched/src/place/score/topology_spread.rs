@@ -88,9 +88,9 @@ impl Scorer for PodTopologySpread {
                         continue;
                     };
                     let pods = if is_hostname(rule) {
-                        count.here[node.row()]
+                        count.here.get(node.row())
                     } else {
-                        count.pods[domain]
+                        count.pods.get(domain)
                     };
                     sum += addend(pods, weight, rule.max_skew);
                 }

@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smol_str::SmolStr;
-
 use super::terms::Others;
-use super::{Company, Domains, PodTerm, Spreading};
+use super::{Company, PodTerm, Spreading};
 use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
 
 /// How many counts of each kind are kept; the oldest is counted again.
@@ -50,7 +48,8 @@ impl Move {
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    domains: Vec<Arc<Domains>>,
+    /// Whose they are: a number means something among the counts of one origin only.
+    origin: Arc<()>,
     spreadings: Vec<Numbered<Spreading>>,
     companies: Vec<Numbered<Company>>,
     others: Option<Arc<Others>>,
@@ -125,7 +124,8 @@ impl Book {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         let terms = kept.others.as_ref().map_or(0, |others| others.len());
-        if kept.domains.is_empty() || self.moves.len() > MOVES_MAX || terms > TERMS_MAX {
+        let is_empty = kept.spreadings.is_empty() && kept.companies.is_empty() && terms == 0;
+        if is_empty || self.moves.len() > MOVES_MAX || terms > TERMS_MAX {
             return None;
         }
         for one in &self.moves {
@@ -184,9 +184,7 @@ impl Book {
         }
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(others) = &mut kept.others {
-            let known = &mut kept.domains;
-            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
-            Arc::make_mut(others).shift(relations, None, 0, &mut domains);
+            Arc::make_mut(others).shift(relations, None, 0, snapshot);
         }
         if self
             .expected
@@ -216,9 +214,7 @@ impl Book {
         }
         let demand = Arc::new(demand.clone());
         let number = kept.number();
-        let known = &mut kept.domains;
-        let domains = |key: &SmolStr| find_domains(known, snapshot, key);
-        let mut fresh = Spreading::new(snapshot, demand, required, number, domains);
+        let mut fresh = Spreading::new(snapshot, demand, required, number);
         for one in self.moves.iter().filter(|one| one.spreads) {
             fresh.shift(one.node, &one.pod, one.by());
         }
@@ -232,13 +228,16 @@ impl Book {
             return Arc::clone(known);
         }
         let number = kept.number();
-        let known = &mut kept.domains;
-        let domains = |key: &SmolStr| find_domains(known, snapshot, key);
-        let mut fresh = Company::new(snapshot, terms, number, domains);
+        let mut fresh = Company::new(snapshot, terms, number);
         for one in &self.moves {
             fresh.shift_if_met(snapshot, one.node, &one.pod, one.by());
         }
         keep_numbered(&mut kept.companies, number, fresh)
+    }
+
+    /// Whose counts they are: where that is another, numbers mean others.
+    pub(crate) fn origin(&self) -> Arc<()> {
+        Arc::clone(&self.kept().origin)
     }
 
     /// The spread counts of that number, if they are still kept.
@@ -257,14 +256,12 @@ impl Book {
         if let Some(known) = &kept.others {
             return Arc::clone(known);
         }
-        let known = &mut kept.domains;
-        let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
-        let mut fresh = Others::new(snapshot, &mut domains);
+        let mut fresh = Others::new(snapshot);
         let expected = self.expected.iter().map(|pod| (None, pod, 0));
         let moves = (self.moves.iter()).map(|one| (Some(one.node), &one.pod, one.by()));
         for (node, pod, by) in expected.chain(moves) {
             if let Some(relations) = pod.relations.as_deref() {
-                fresh.shift(relations, node, by, &mut domains);
+                fresh.shift(relations, node, by, snapshot);
             }
         }
         let fresh = Arc::new(fresh);
@@ -289,9 +286,7 @@ impl Kept {
         if let (Some(others), Some(relations)) = (&mut self.others, pod.relations.as_deref())
             && relations.reaches_others()
         {
-            let known = &mut self.domains;
-            let mut domains = |key: &SmolStr| find_domains(known, snapshot, key);
-            Arc::make_mut(others).shift_pod(pod, relations, node, by, &mut domains);
+            Arc::make_mut(others).shift_pod(pod, relations, node, by, snapshot);
         }
     }
 
@@ -356,21 +351,5 @@ fn keep_numbered<T>(kept: &mut Vec<Numbered<T>>, number: u64, fresh: T) -> Arc<T
     }
     let fresh = Arc::new(fresh);
     kept.push((number, Arc::clone(&fresh)));
-    fresh
-}
-
-fn find_domains(known: &mut Vec<Arc<Domains>>, snapshot: &Snapshot, key: &SmolStr) -> Arc<Domains> {
-    if let Some(domains) = known.iter().find(|domains| domains.key == *key) {
-        return Arc::clone(domains);
-    }
-    keep(known, Domains::new(snapshot, key))
-}
-
-fn keep<T>(kept: &mut Vec<Arc<T>>, fresh: T) -> Arc<T> {
-    if kept.len() == COUNTS_KEPT_MAX {
-        kept.remove(0);
-    }
-    let fresh = Arc::new(fresh);
-    kept.push(Arc::clone(&fresh));
     fresh
 }

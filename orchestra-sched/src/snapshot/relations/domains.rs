@@ -1,5 +1,7 @@
 //! The domains of one topology key: which nodes are near each other.
 
+use std::sync::OnceLock;
+
 use smol_str::SmolStr;
 
 use crate::snapshot::{NodeIx, Snapshot, name_hash};
@@ -15,6 +17,48 @@ pub(crate) struct Domains {
     of: Vec<u32>,
     /// By number.
     values: Vec<SmolStr>,
+    /// Once it was asked for.
+    members: OnceLock<Members>,
+}
+
+/// Rows in parts: those of each domain, or of each cell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members {
+    /// By part: where its rows start; one more than there are parts.
+    starts: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl Members {
+    /// The rows of `parts` parts, in order; `of` says by row which it is in, [`NOWHERE`] if in none.
+    pub(crate) fn new(parts: usize, of: &[u32]) -> Self {
+        let mut starts = vec![0; parts + 1];
+        let inside = || of.iter().filter(|&&part| part != NOWHERE);
+        inside().for_each(|&part| starts[part as usize + 1] += 1);
+        for part in 0..parts {
+            starts[part + 1] += starts[part];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0; starts[parts] as usize];
+        for (row, &part) in of.iter().enumerate() {
+            if part != NOWHERE {
+                let at = &mut next[part as usize];
+                rows[*at as usize] = row as u32;
+                *at += 1;
+            }
+        }
+        Self { starts, rows }
+    }
+
+    /// The rows of one part.
+    pub(crate) fn rows(&self, part: usize) -> &[u32] {
+        &self.rows[self.starts[part] as usize..self.starts[part + 1] as usize]
+    }
+
+    /// How many rows are in some part.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 impl Domains {
@@ -28,6 +72,7 @@ impl Domains {
             key: key.clone(),
             of: of.collect(),
             values: numbers.values.into_iter().cloned().collect(),
+            members: OnceLock::new(),
         }
     }
 
@@ -46,23 +91,15 @@ impl Domains {
         (domain != NOWHERE).then_some(domain as usize)
     }
 
-    /// The rows of each domain: where they start, one more than there are domains, and all of them.
-    pub(crate) fn members(&self) -> (Vec<u32>, Vec<u32>) {
-        let mut starts = vec![0; self.len() + 1];
-        let inside = || self.of.iter().filter(|&&domain| domain != NOWHERE);
-        inside().for_each(|&domain| starts[domain as usize + 1] += 1);
-        for domain in 0..self.len() {
-            starts[domain + 1] += starts[domain];
-        }
-        let (mut next, mut rows) = (starts.clone(), vec![0; inside().count()]);
-        for (row, &domain) in self.of.iter().enumerate() {
-            if domain != NOWHERE {
-                let at = &mut next[domain as usize];
-                rows[*at as usize] = row as u32;
-                *at += 1;
-            }
-        }
-        (starts, rows)
+    /// The rows of each domain. The first call finds them.
+    pub(crate) fn members(&self) -> &Members {
+        self.members
+            .get_or_init(|| Members::new(self.len(), &self.of))
+    }
+
+    /// Whether every node has the label.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.members().len() == self.of.len()
     }
 
     pub(crate) fn value(&self, domain: usize) -> &SmolStr {

@@ -1,9 +1,12 @@
 //! What a pod asks of its company: how it spreads, whom it wants near, whom it keeps away.
 
 mod book;
+mod division;
 mod domains;
 mod spread;
+mod tally;
 mod terms;
+mod topology;
 
 use std::hash::{Hash, Hasher};
 
@@ -16,9 +19,12 @@ use orchestra_core::selector::{LabelSelector, LabelSelectorRequirement, Selector
 use smol_str::SmolStr;
 
 pub(crate) use book::{Book, Counts};
+pub(crate) use division::Division;
 pub(crate) use domains::{Domains, NOWHERE};
 pub(crate) use spread::{SpreadCount, Spreading};
+pub(crate) use tally::Tally;
 pub(crate) use terms::{Company, Others, meets_all};
+pub(crate) use topology::Topology;
 
 /// The weight of a running pod's required affinity in the score of nodes for a pod that it wants
 /// near.

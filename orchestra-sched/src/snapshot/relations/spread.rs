@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestra_core::kind::Node;
-use smol_str::SmolStr;
-
-use super::{Domains, NOWHERE, SpreadRule};
+use super::{Domains, NOWHERE, SpreadRule, Tally};
 use crate::fits;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
 
@@ -28,16 +26,15 @@ pub(crate) struct Spreading {
 #[derive(Clone, Debug)]
 pub(crate) struct SpreadCount {
     pub(crate) domains: Arc<Domains>,
-    /// By row: whether pods there count, and the domain there is one of those compared.
-    pub(crate) eligible: Vec<bool>,
-    /// By domain: how many eligible nodes, and how many pods on them.
-    pub(crate) nodes: Vec<u32>,
-    pub(crate) pods: Vec<i64>,
+    /// By row: whether pods there count, and the domain there is one of those compared. Empty if all are.
+    eligible: Vec<bool>,
+    /// By domain: how many pods on eligible nodes.
+    pub(crate) pods: Tally,
     /// How many domains with eligible nodes have so many pods.
     levels: BTreeMap<i64, u32>,
     /// By row, where the domains are the nodes themselves: how many pods count there, whether the
     /// node is eligible or not.
-    pub(crate) here: Vec<i64>,
+    pub(crate) here: Tally,
 }
 
 impl Spreading {
@@ -48,29 +45,21 @@ impl Spreading {
         demand: Arc<Demand>,
         required: bool,
         number: u64,
-        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
     ) -> Self {
         let rules = rules(&demand, required);
         let columns: Vec<Arc<Domains>> = rules
             .iter()
-            .map(|rule| domains(&rule.topology_key))
+            .map(|rule| snapshot.domains(&rule.topology_key))
             .collect();
         let by_default = !required && spreads_by_default(&demand);
-        let complete = |row: usize| {
-            by_default
-                || columns
-                    .iter()
-                    .all(|column| column.of_rows()[row] != NOWHERE)
-        };
         let mut counts: Vec<SpreadCount> = columns
             .iter()
             .map(|domains| SpreadCount {
                 domains: Arc::clone(domains),
-                eligible: vec![false; snapshot.len()],
-                nodes: vec![0; domains.len()],
-                pods: vec![0; domains.len()],
+                eligible: Vec::new(),
+                pods: Tally::new(domains.len()),
                 levels: BTreeMap::new(),
-                here: Vec::new(),
+                here: Tally::default(),
             })
             .collect();
         // Nodes are looked at only where a policy asks something of them.
@@ -78,24 +67,37 @@ impl Spreading {
             && (!demand.node_selector.is_empty() || demand.node_affinity.is_some());
         let asks_taints =
             rules.iter().any(|rule| rule.honors_taints) && snapshot.hard_tainted() > 0;
-        for row in (0..snapshot.len()).filter(|row| complete(*row)) {
-            let node = NodeIx::from_row(row);
-            let facts = || snapshot.node(node).facts();
-            let wrong_node = asks_nodes && fits::node_affinity(facts(), &demand).is_some();
-            let tainted = asks_taints && fits::taints(facts(), &demand).is_some();
-            for (rule, count) in rules.iter().zip(&mut counts) {
-                let out = rule.honors_affinity && wrong_node || rule.honors_taints && tainted;
-                count.eligible[node.row()] = !out;
-                if let Some(domain) = count.domains.of(node)
-                    && !out
-                {
-                    count.nodes[domain] += 1;
+        let are_complete = by_default || columns.iter().all(|column| column.is_complete());
+        // By rule, by domain: how many eligible nodes.
+        let mut nodes: Vec<Vec<u32>> = Vec::new();
+        if !are_complete || asks_nodes || asks_taints {
+            let complete = |row: usize| {
+                let mut columns = columns.iter();
+                by_default || columns.all(|column| column.of_rows()[row] != NOWHERE)
+            };
+            for count in &mut counts {
+                count.eligible = vec![false; snapshot.len()];
+                nodes.push(vec![0; count.domains.len()]);
+            }
+            for row in (0..snapshot.len()).filter(|row| complete(*row)) {
+                let node = NodeIx::from_row(row);
+                let facts = || snapshot.node(node).facts();
+                let wrong_node = asks_nodes && fits::node_affinity(facts(), &demand).is_some();
+                let tainted = asks_taints && fits::taints(facts(), &demand).is_some();
+                for ((rule, count), nodes) in rules.iter().zip(&mut counts).zip(&mut nodes) {
+                    let out = rule.honors_affinity && wrong_node || rule.honors_taints && tainted;
+                    count.eligible[row] = !out;
+                    if let Some(domain) = count.domains.of(node)
+                        && !out
+                    {
+                        nodes[domain] += 1;
+                    }
                 }
             }
         }
         for (rule, count) in rules.iter().zip(&mut counts) {
             if rule.topology_key == Node::HOSTNAME_LABEL {
-                count.here = vec![0; snapshot.len()];
+                count.here = Tally::new(snapshot.len());
             }
         }
         // Of many pods in a row that ask the same, one is looked at.
@@ -123,15 +125,8 @@ impl Spreading {
                 }
             }
         }
-        for count in &mut counts {
-            let live = count
-                .nodes
-                .iter()
-                .zip(&count.pods)
-                .filter(|(nodes, _)| **nodes > 0);
-            for (_, &pods) in live {
-                *count.levels.entry(pods).or_default() += 1;
-            }
+        for (nth, count) in counts.iter_mut().enumerate() {
+            count.rank(nodes.get(nth).map(Vec::as_slice));
         }
         Self {
             demand,
@@ -176,18 +171,37 @@ impl Spreading {
 }
 
 impl SpreadCount {
+    /// Counts the domains by how many pods they have; of those that have an eligible node, of which there are
+    /// `nodes` by domain, if some are not.
+    fn rank(&mut self, nodes: Option<&[u32]>) {
+        let Some(nodes) = nodes else {
+            // Each has a node, and mostly none has a pod.
+            let mut empty = self.domains.len() as u32;
+            for (_, pods) in self.pods.counted().filter(|(_, pods)| *pods != 0) {
+                empty -= 1;
+                *self.levels.entry(pods).or_default() += 1;
+            }
+            if empty > 0 {
+                self.levels.insert(0, empty);
+            }
+            return;
+        };
+        for (_, pods) in nodes.iter().zip(self.pods.iter()).filter(|(nodes, _)| **nodes > 0) {
+            *self.levels.entry(pods).or_default() += 1;
+        }
+    }
+
     fn shift(&mut self, node: NodeIx, by: i64) {
-        if let Some(here) = self.here.get_mut(node.row()) {
-            *here += by;
+        if !self.here.is_empty() {
+            self.here.add(node.row(), by);
         }
         let Some(domain) = self.domains.of(node) else {
             return;
         };
-        if !self.eligible[node.row()] {
+        if !self.eligible.is_empty() && !self.eligible[node.row()] {
             return;
         }
-        let before = self.pods[domain];
-        self.pods[domain] += by;
+        let before = self.pods.add(domain, by);
         // Empty until the first count is complete.
         if let Some(level) = self.levels.get_mut(&before) {
             *level -= 1;

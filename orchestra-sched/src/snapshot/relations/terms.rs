@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use smol_str::SmolStr;
-
-use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations};
+use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, Tally};
 use crate::place::Words;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
 
@@ -16,7 +14,7 @@ pub(crate) struct Company {
     terms: Vec<PodTerm>,
     /// By which it is found again.
     pub(crate) number: u64,
-    columns: Vec<(Arc<Domains>, Vec<i64>)>,
+    columns: Vec<(Arc<Domains>, Tally)>,
     /// In how many domains there is such a pod, over all columns.
     peopled: usize,
 }
@@ -26,11 +24,10 @@ impl Company {
         snapshot: &Snapshot,
         terms: &[PodTerm],
         number: u64,
-        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
     ) -> Self {
         let column = |term: &PodTerm| {
-            let domains = domains(&term.topology_key);
-            let pods = vec![0; domains.len()];
+            let domains = snapshot.domains(&term.topology_key);
+            let pods = Tally::new(domains.len());
             (domains, pods)
         };
         let mut company = Self {
@@ -73,16 +70,15 @@ impl Company {
     pub(crate) fn shift(&mut self, node: NodeIx, by: i64) {
         for (domains, pods) in &mut self.columns {
             if let Some(domain) = domains.of(node) {
-                let before = pods[domain];
-                pods[domain] += by;
-                self.peopled += usize::from(pods[domain] > 0);
+                let before = pods.add(domain, by);
+                self.peopled += usize::from(before + by > 0);
                 self.peopled -= usize::from(before > 0);
             }
         }
     }
 
     /// The `nth` term's domains, and how many of the pods are in each.
-    pub(crate) fn column(&self, nth: usize) -> (&Domains, &[i64]) {
+    pub(crate) fn column(&self, nth: usize) -> (&Domains, &Tally) {
         let (domains, pods) = &self.columns[nth];
         (domains, pods)
     }
@@ -131,16 +127,13 @@ pub(crate) struct OthersTerm {
     pub(crate) term: PodTerm,
     pub(crate) domains: Arc<Domains>,
     /// By domain: how many pods have it as required anti-affinity. Empty if none ever had.
-    pub(crate) repels: Vec<i64>,
+    pub(crate) repels: Tally,
     /// By domain: how much it counts in scores. Empty if it never did.
-    pub(crate) attracts: Vec<i64>,
+    pub(crate) attracts: Tally,
 }
 
 impl Others {
-    pub(crate) fn new(
-        snapshot: &Snapshot,
-        mut domains: impl FnMut(&SmolStr) -> Arc<Domains>,
-    ) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot) -> Self {
         let mut others = Self::default();
         if snapshot.reaching() == 0 {
             return others;
@@ -151,7 +144,7 @@ impl Others {
                 .iter()
                 .filter_map(|pod| pod.demand.relations.as_deref());
             for relations in related {
-                others.shift(relations, Some(node), 1, &mut domains);
+                others.shift(relations, Some(node), 1, snapshot);
             }
         }
         others
@@ -163,9 +156,9 @@ impl Others {
         relations: &Relations,
         node: Option<NodeIx>,
         by: i64,
-        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+        snapshot: &Snapshot,
     ) {
-        let terms = self.terms_of(relations, domains);
+        let terms = self.terms_of(relations, snapshot);
         if let Some(node) = node {
             self.add(node, by, &terms);
         }
@@ -178,11 +171,11 @@ impl Others {
         relations: &Relations,
         node: NodeIx,
         by: i64,
-        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+        snapshot: &Snapshot,
     ) {
         let known = self.last.take().filter(|last| Arc::ptr_eq(&last.0, pod));
         let (_, terms) =
-            known.unwrap_or_else(|| (Arc::clone(pod), self.terms_of(relations, domains)));
+            known.unwrap_or_else(|| (Arc::clone(pod), self.terms_of(relations, snapshot)));
         self.add(node, by, &terms);
         self.last = Some((Arc::clone(pod), terms));
     }
@@ -191,13 +184,13 @@ impl Others {
         for &at in &terms.repels {
             let term = &mut self.terms[at];
             if let Some(domain) = term.domains.of(node) {
-                term.repels[domain] += by;
+                term.repels.add(domain, by);
             }
         }
         for &(at, weight) in &terms.attracts {
             let term = &mut self.terms[at];
             if let Some(domain) = term.domains.of(node) {
-                term.attracts[domain] += weight * by;
+                term.attracts.add(domain, weight * by);
             }
         }
     }
@@ -206,14 +199,14 @@ impl Others {
     fn terms_of(
         &mut self,
         relations: &Relations,
-        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+        snapshot: &Snapshot,
     ) -> Terms {
         let mut repels = Vec::new();
         for term in &relations.anti_affinity {
-            let at = self.find(term, domains);
+            let at = self.find(term, snapshot);
             let term = &mut self.terms[at];
             if term.repels.len() != term.domains.len() {
-                term.repels.resize(term.domains.len(), 0);
+                term.repels = Tally::new(term.domains.len());
                 self.stage += 1;
             }
             repels.push(at);
@@ -228,10 +221,10 @@ impl Others {
             .map(|(weight, term)| (*weight, term));
         let mut attracts = Vec::new();
         for (weight, term) in required.chain(preferred) {
-            let at = self.find(term, domains);
+            let at = self.find(term, snapshot);
             let term = &mut self.terms[at];
             if term.attracts.len() != term.domains.len() {
-                term.attracts.resize(term.domains.len(), 0);
+                term.attracts = Tally::new(term.domains.len());
                 self.stage += 1;
             }
             attracts.push((at, weight));
@@ -252,7 +245,7 @@ impl Others {
     fn find(
         &mut self,
         term: &PodTerm,
-        domains: &mut impl FnMut(&SmolStr) -> Arc<Domains>,
+        snapshot: &Snapshot,
     ) -> usize {
         let mut hash = Words::default();
         term.hash(&mut hash);
@@ -266,9 +259,9 @@ impl Others {
             alike.push(self.terms.len());
             self.terms.push(OthersTerm {
                 term: term.clone(),
-                domains: domains(&term.topology_key),
-                repels: Vec::new(),
-                attracts: Vec::new(),
+                domains: snapshot.domains(&term.topology_key),
+                repels: Tally::default(),
+                attracts: Tally::default(),
             });
             self.terms.len() - 1
         })
@@ -287,12 +280,12 @@ impl Others {
     }
 
     /// By domain: how much the `nth` term counts in scores.
-    pub(crate) fn attracts(&self, nth: usize) -> &[i64] {
+    pub(crate) fn attracts(&self, nth: usize) -> &Tally {
         &self.terms[nth].attracts
     }
 
     /// By domain: how many pods have the `nth` term as required anti-affinity.
-    pub(crate) fn repels(&self, nth: usize) -> &[i64] {
+    pub(crate) fn repels(&self, nth: usize) -> &Tally {
         &self.terms[nth].repels
     }
 
@@ -302,7 +295,7 @@ impl Others {
     }
 
     /// The `nth` term's domains, and how many pods in each have it as required anti-affinity.
-    pub(crate) fn column(&self, nth: usize) -> (&Domains, &[i64]) {
+    pub(crate) fn column(&self, nth: usize) -> (&Domains, &Tally) {
         let term = &self.terms[nth];
         (&term.domains, &term.repels)
     }

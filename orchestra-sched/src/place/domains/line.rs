@@ -1,0 +1,137 @@
+//! The best rows of many, when few rows at a time change.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::place::key::OUT;
+
+/// One row in so many is put in line at a time.
+const SHARE: usize = 8;
+/// Every so many-th key is looked at to learn how good the best are.
+const SAMPLED: usize = 8;
+/// Where there are no more rows than this, all of them are put in line.
+const FEW: usize = 64;
+/// Keys looked at together.
+const BITS: usize = u64::BITS as usize;
+
+/// A key and its row; the lowest row is the best among equals.
+pub(super) type Entry = (u64, Reverse<u32>);
+
+/// The best of some rows, in order: each of them is found without a look at any other, and who will come
+/// next is known beforehand.
+///
+/// A row whose key changes leaves the line. It comes back once all that were in it have left, and the
+/// next best are put in line: so that a change costs next to nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    /// The rows that had keys of at least `floor` when they were put in line, the best last.
+    line: Vec<Entry>,
+    /// Rows that were given a key of at least `floor` since, likewise, and perhaps another since.
+    risen: BinaryHeap<Entry>,
+    floor: u64,
+    /// How many may rise before all are put in line anew: by then most of them have left.
+    risen_max: usize,
+}
+
+impl Line {
+    /// Nobody is in line yet.
+    pub(super) fn new() -> Self {
+        Self {
+            line: Vec::new(),
+            risen: BinaryHeap::new(),
+            floor: u64::MAX,
+            risen_max: 0,
+        }
+    }
+
+    /// Whether a row of that key, which was another before, is to [`rise`](Self::rise).
+    #[inline]
+    pub(super) fn rises(&self, key: u64) -> bool {
+        key >= self.floor
+    }
+
+    /// Takes in a row that was given another key.
+    pub(super) fn rise(&mut self, row: usize, key: u64) {
+        if self.risen.len() > self.risen_max {
+            *self = Self::new();
+        } else {
+            self.risen.push((key, Reverse(row as u32)));
+        }
+    }
+
+    /// The largest key of a row in line, and the lowest row that has it, if somebody is in line. `has_left`
+    /// says whether a row was given another key since it was put there, `key_now` which key one has.
+    pub(super) fn best(
+        &mut self,
+        has_left: impl Fn(usize) -> bool,
+        key_now: impl Fn(usize) -> u64,
+    ) -> Option<Entry> {
+        while let Some(&(_, Reverse(row))) = self.line.last()
+            && has_left(row as usize)
+        {
+            self.line.pop();
+        }
+        while let Some(&(key, Reverse(row))) = self.risen.peek()
+            && key_now(row as usize) != key
+        {
+            self.risen.pop();
+        }
+        self.line.last().max(self.risen.peek()).copied()
+    }
+
+    /// The rows in line, the best first, those that have left among them.
+    pub(super) fn coming(&self) -> impl Iterator<Item = usize> {
+        let line = self.line.iter().rev();
+        line.map(|&(_, Reverse(row))| row as usize)
+    }
+
+    /// Whether whoever is not in line is out.
+    pub(super) fn holds_all(&self) -> bool {
+        self.floor <= OUT + 1
+    }
+
+    /// How many are in line.
+    pub(super) fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Puts the best of `len` rows in line anew. `row` says which they are, in order, and `key` what a row's
+    /// key is.
+    pub(super) fn rank(
+        &mut self,
+        len: usize,
+        row: impl Fn(usize) -> u32,
+        key: impl Fn(u32) -> u64,
+    ) {
+        self.floor = floor(len, |at| key(row(at)));
+        self.risen_max = FEW + len / SHARE;
+        self.risen.clear();
+        self.line.clear();
+        for first in (0..len).step_by(BITS) {
+            let all = first..len.min(first + BITS);
+            // Whether one of them is among the best nobody can guess: so no branch hangs on it.
+            let mut best = 0u64;
+            for (bit, at) in all.enumerate() {
+                best |= u64::from(key(row(at)) >= self.floor) << bit;
+            }
+            while best != 0 {
+                let row = row(first + best.trailing_zeros() as usize);
+                self.line.push((key(row), Reverse(row)));
+                best &= best - 1;
+            }
+        }
+        self.line.sort_unstable();
+    }
+}
+
+/// A key that about one of `len` in [`SHARE`] has or exceeds: at least one of those sampled.
+fn floor(len: usize, key: impl Fn(usize) -> u64) -> u64 {
+    let lowest = OUT + 1;
+    if len <= FEW {
+        return lowest;
+    }
+    let mut sample: Vec<u64> = (0..len).step_by(SAMPLED).map(key).collect();
+    let nth = sample.len() - 1 - sample.len() / SHARE;
+    let (_, &mut floor, _) = sample.select_nth_unstable(nth);
+    floor.max(lowest)
+}

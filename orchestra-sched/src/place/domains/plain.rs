@@ -1,0 +1,178 @@
+//! Rows whose keys say all, in lines by cell.
+
+use super::line::{Entry, Line};
+use super::Own;
+use crate::place::bits::Bits;
+use crate::place::key::{OUT, at_most};
+use crate::snapshot::relations::Division;
+
+/// Keys are not kept where at least one row in so many is in each cell's line.
+const LINE_SHARE: usize = 64;
+
+/// The rows in the running, the best of each cell in line.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    /// By cell.
+    lines: Vec<Line>,
+    /// By row, as they were when the cell was put in line. Empty if so many are in line that no more will
+    /// probably be asked for.
+    keys: Vec<u64>,
+    /// The rows that were given another key since.
+    left: Bits,
+    /// Rows that must not win.
+    hidden: Bits,
+    /// How often the best will be asked for, as far as that is known.
+    expected: usize,
+}
+
+impl Plain {
+    /// The cells of `rows` rows.
+    pub(super) fn new(rows: usize, division: &Division) -> Self {
+        Self {
+            lines: vec![Line::new(); division.len()],
+            left: Bits::new(rows),
+            ..Self::default()
+        }
+    }
+
+    /// So often will the best be asked for.
+    pub(super) fn expect(&mut self, expected: usize) {
+        self.expected = expected;
+    }
+
+    /// Takes in that a row has another weighted score, or does not fit. `key` makes it a key.
+    pub(super) fn set(
+        &mut self,
+        division: &Division,
+        row: usize,
+        sum: Option<u64>,
+        key: impl FnOnce(u64) -> u64,
+    ) {
+        self.left.put(row);
+        let line = &mut self.lines[division.cell_of(row)];
+        if let Some(sum) = sum.filter(|&sum| line.rises(at_most(sum))) {
+            let key = key(sum);
+            if line.rises(key) {
+                line.rise(row, key);
+            }
+        }
+    }
+
+    /// A row's key, if it may win.
+    pub(super) fn key(&self, row: usize, own: &impl Own) -> u64 {
+        if self.hidden.has(row) {
+            OUT
+        } else {
+            own.key(row)
+        }
+    }
+
+    /// Keeps a row from being the best.
+    pub(super) fn hide(&mut self, rows: usize, row: usize) {
+        if self.hidden.is_empty() {
+            self.hidden = Bits::new(rows);
+        }
+        self.hidden.put(row);
+        self.left.put(row);
+    }
+
+    /// Lets a row back in that has this key.
+    pub(super) fn unhide(&mut self, division: &Division, row: usize, key: u64) {
+        self.hidden.take(row);
+        let line = &mut self.lines[division.cell_of(row)];
+        if line.rises(key) {
+            line.rise(row, key);
+        }
+    }
+
+    /// The rows that will mostly be best next, of each open cell.
+    pub(super) fn coming(&self, open: &[bool], count: usize) -> impl Iterator<Item = usize> {
+        let lines = self.lines.iter().zip(open).filter(|(_, open)| **open);
+        let each = count.div_ceil(lines.clone().count().max(1));
+        lines.flat_map(move |(line, _)| {
+            let coming = line.coming().filter(|&row| !self.left.has(row));
+            coming.take(each)
+        })
+    }
+
+    /// The row with the largest key in an open cell, the lowest among equals, and its key.
+    pub(super) fn best(
+        &mut self,
+        division: &Division,
+        open: &[bool],
+        own: &impl Own,
+    ) -> Option<(usize, u64)> {
+        let mut best = None;
+        for cell in (0..self.lines.len()).filter(|&cell| open[cell]) {
+            best = best.max(self.best_in(cell, division, own));
+        }
+        best.map(|(key, row)| (row.0 as usize, key))
+    }
+
+    fn best_in(&mut self, cell: usize, division: &Division, own: &impl Own) -> Option<Entry> {
+        loop {
+            let (left, hidden) = (&self.left, &self.hidden);
+            let key_now = |row| match hidden.has(row) {
+                true => OUT,
+                false => own.key(row),
+            };
+            let line = &mut self.lines[cell];
+            let best = line.best(|row| left.has(row), key_now);
+            if best.is_some() || line.holds_all() {
+                return best;
+            }
+            self.rank(cell, division, own);
+        }
+    }
+
+    /// Puts the best of a cell in line anew, or of all where no keys are kept.
+    fn rank(&mut self, cell: usize, division: &Division, own: &impl Own) {
+        if self.keys.is_empty() {
+            self.keys = own.keys();
+            self.left.clear();
+            if !self.hidden.is_empty() {
+                let hidden = (0..self.keys.len()).filter(|&row| self.hidden.has(row));
+                hidden.for_each(|row| self.keys[row] = OUT);
+            }
+            (0..self.lines.len()).for_each(|cell| self.put_in_line(cell, division));
+        } else {
+            self.update(cell, division, own);
+            self.put_in_line(cell, division);
+        }
+        let wanted = self.expected.max(self.keys.len() / LINE_SHARE);
+        let mut lines = self.lines.iter();
+        if lines.all(|line| line.len() >= wanted || line.holds_all()) {
+            self.keys = Vec::new();
+        }
+    }
+
+    /// Brings the keys of a cell's rows up to date.
+    fn update(&mut self, cell: usize, division: &Division, own: &impl Own) {
+        let rows = self.keys.len();
+        let mut update = |row: usize| {
+            if self.left.take(row) {
+                self.keys[row] = match self.hidden.has(row) {
+                    true => OUT,
+                    false => own.key(row),
+                };
+            }
+        };
+        if division.is_bare() {
+            (0..rows).for_each(update);
+        } else {
+            let rows = division.rows(cell).iter();
+            rows.for_each(|&row| update(row as usize));
+        }
+    }
+
+    fn put_in_line(&mut self, cell: usize, division: &Division) {
+        let (line, keys) = (&mut self.lines[cell], &self.keys);
+        let key = |row: u32| keys[row as usize];
+        if division.is_bare() {
+            line.rank(keys.len(), |at| at as u32, key);
+        } else {
+            let rows = division.rows(cell);
+            line.rank(rows.len(), |at| rows[at], key);
+        }
+    }
+}
