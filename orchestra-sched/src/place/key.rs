@@ -22,6 +22,12 @@ pub(super) fn rekeyed(key: u64, sum: u64) -> u64 {
     key_with(sum, key & TIES)
 }
 
+/// `bound`, which is [at most](at_most) what a node's key may be, as its key; it had `key` before.
+#[inline]
+pub(super) fn tied(bound: u64, key: u64) -> u64 {
+    (bound & !TIES) | (key & TIES)
+}
+
 /// What no key with that weighted score exceeds.
 #[inline]
 pub(super) fn at_most(sum: u64) -> u64 {

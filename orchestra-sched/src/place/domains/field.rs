@@ -157,7 +157,7 @@ impl Field {
         key: impl FnOnce(u64) -> u64,
     ) {
         match &mut self.ranks {
-            Ranks::Plain(plain) => plain.set(self.fence.division(), row, sum, key),
+            Ranks::Plain(plain) => plain.set(self.fence.division(), row, sum, same_node, key),
             Ranks::Graded(graded) => {
                 let key = sum.map_or(OUT, |sum| match graded.key(row) {
                     old if same_node && old != OUT => rekeyed(old, sum),

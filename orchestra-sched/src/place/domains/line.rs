@@ -71,12 +71,18 @@ impl Line {
         {
             self.line.pop();
         }
-        while let Some(&(key, Reverse(row))) = self.risen.peek()
-            && key_now(row as usize) != key
+        let first = self.line.last().copied();
+        // Who has risen is asked for its key only if it would be the best.
+        while let Some(&risen) = self.risen.peek()
+            && Some(risen) > first
         {
+            let (key, Reverse(row)) = risen;
+            if key_now(row as usize) == key {
+                return Some(risen);
+            }
             self.risen.pop();
         }
-        self.line.last().max(self.risen.peek()).copied()
+        first
     }
 
     /// The rows in line, the best first, those that have left among them.

@@ -3,7 +3,7 @@
 use super::line::{Entry, Line};
 use super::Own;
 use crate::place::bits::Bits;
-use crate::place::key::{OUT, at_most};
+use crate::place::key::{OUT, at_most, tied};
 use crate::snapshot::relations::Division;
 
 /// Keys are not kept where at least one row in so many is in each cell's line.
@@ -14,10 +14,13 @@ const LINE_SHARE: usize = 64;
 pub(super) struct Plain {
     /// By cell.
     lines: Vec<Line>,
-    /// By row, as they were when the cell was put in line. Empty if so many are in line that no more will
-    /// probably be asked for.
+    /// By row, but for the rows that moved. Empty if so many are in line that no more will probably be asked
+    /// for.
     keys: Vec<u64>,
-    /// The rows that were given another key since.
+    /// Rows that were given other keys since, in order, and what those are at most; [`OUT`] if they are out.
+    /// Whoever notes one does not wait for the row's key to be looked up.
+    moved: Vec<(u32, u64)>,
+    /// The rows that were given another key since their cell was put in line.
     left: Bits,
     /// Rows that must not win.
     hidden: Bits,
@@ -40,21 +43,41 @@ impl Plain {
         self.expected = expected;
     }
 
-    /// Takes in that a row has another weighted score, or does not fit. `key` makes it a key.
+    /// Takes in that a row has another weighted score, or does not fit. `key` makes it a key; unless it is the
+    /// row of the `same_node`, what settles ties is another, too.
     pub(super) fn set(
         &mut self,
         division: &Division,
         row: usize,
         sum: Option<u64>,
+        same_node: bool,
         key: impl FnOnce(u64) -> u64,
     ) {
-        self.left.put(row);
+        let bound = sum.map_or(OUT, at_most);
+        if !same_node {
+            self.keys = Vec::new();
+        }
+        self.note(row, bound);
         let line = &mut self.lines[division.cell_of(row)];
-        if let Some(sum) = sum.filter(|&sum| line.rises(at_most(sum))) {
+        if let Some(sum) = sum.filter(|_| line.rises(bound)) {
             let key = key(sum);
             if line.rises(key) {
                 line.rise(row, key);
             }
+        }
+    }
+
+    /// A row has another key, which is at most `bound`.
+    fn note(&mut self, row: usize, bound: u64) {
+        self.left.put(row);
+        if self.keys.is_empty() {
+            return;
+        }
+        if self.moved.len() < self.keys.len() {
+            self.moved.push((row as u32, bound));
+        } else {
+            // To find all anew is as quick.
+            self.keys = Vec::new();
         }
     }
 
@@ -73,12 +96,13 @@ impl Plain {
             self.hidden = Bits::new(rows);
         }
         self.hidden.put(row);
-        self.left.put(row);
+        self.note(row, OUT);
     }
 
     /// Lets a row back in that has this key.
     pub(super) fn unhide(&mut self, division: &Division, row: usize, key: u64) {
         self.hidden.take(row);
+        self.note(row, key);
         let line = &mut self.lines[division.cell_of(row)];
         if line.rises(key) {
             line.rise(row, key);
@@ -129,14 +153,14 @@ impl Plain {
     fn rank(&mut self, cell: usize, division: &Division, own: &impl Own) {
         if self.keys.is_empty() {
             self.keys = own.keys();
-            self.left.clear();
             if !self.hidden.is_empty() {
                 let hidden = (0..self.keys.len()).filter(|&row| self.hidden.has(row));
                 hidden.for_each(|row| self.keys[row] = OUT);
             }
+            self.moved.clear();
             (0..self.lines.len()).for_each(|cell| self.put_in_line(cell, division));
         } else {
-            self.update(cell, division, own);
+            self.update(own);
             self.put_in_line(cell, division);
         }
         let wanted = self.expected.max(self.keys.len() / LINE_SHARE);
@@ -146,22 +170,17 @@ impl Plain {
         }
     }
 
-    /// Brings the keys of a cell's rows up to date.
-    fn update(&mut self, cell: usize, division: &Division, own: &impl Own) {
-        let rows = self.keys.len();
-        let mut update = |row: usize| {
-            if self.left.take(row) {
-                self.keys[row] = match self.hidden.has(row) {
-                    true => OUT,
-                    false => own.key(row),
-                };
-            }
-        };
-        if division.is_bare() {
-            (0..rows).for_each(update);
-        } else {
-            let rows = division.rows(cell).iter();
-            rows.for_each(|&row| update(row as usize));
+    /// Brings the keys up to date.
+    fn update(&mut self, own: &impl Own) {
+        for (row, bound) in self.moved.drain(..) {
+            let row = row as usize;
+            let key = &mut self.keys[row];
+            *key = match (bound, *key) {
+                (OUT, _) => OUT,
+                (_, OUT) if self.hidden.has(row) => OUT,
+                (_, OUT) => own.key(row),
+                (bound, old) => tied(bound, old),
+            };
         }
     }
 
@@ -169,9 +188,13 @@ impl Plain {
         let (line, keys) = (&mut self.lines[cell], &self.keys);
         let key = |row: u32| keys[row as usize];
         if division.is_bare() {
+            self.left.clear();
             line.rank(keys.len(), |at| at as u32, key);
         } else {
             let rows = division.rows(cell);
+            rows.iter().for_each(|&row| {
+                self.left.take(row as usize);
+            });
             line.rank(rows.len(), |at| rows[at], key);
         }
     }
