@@ -101,28 +101,22 @@ impl Line {
         self.line.len()
     }
 
-    /// Puts the best of `len` rows in line anew. `row` says which they are, in order, and `key` what a row's
-    /// key is.
-    pub(super) fn rank(
-        &mut self,
-        len: usize,
-        row: impl Fn(usize) -> u32,
-        key: impl Fn(u32) -> u64,
-    ) {
-        self.floor = floor(len, |at| key(row(at)));
-        self.risen_max = FEW + len / SHARE;
+    /// Puts the best of the rows that have these `keys` in line anew. `row` says which they are, in order.
+    pub(super) fn rank(&mut self, keys: &[u64], row: impl Fn(u32) -> u32) {
+        self.floor = floor(keys);
+        self.risen_max = FEW + keys.len() / SHARE;
         self.risen.clear();
         self.line.clear();
-        for first in (0..len).step_by(BITS) {
-            let all = first..len.min(first + BITS);
+        for (keys, first) in keys.chunks(BITS).zip((0..).step_by(BITS)) {
             // Whether one of them is among the best nobody can guess: so no branch hangs on it.
             let mut best = 0u64;
-            for (bit, at) in all.enumerate() {
-                best |= u64::from(key(row(at)) >= self.floor) << bit;
+            for (at, &key) in keys.iter().enumerate() {
+                best |= u64::from(key >= self.floor) << at;
             }
             while best != 0 {
-                let row = row(first + best.trailing_zeros() as usize);
-                self.line.push((key(row), Reverse(row)));
+                let at = best.trailing_zeros();
+                self.line
+                    .push((keys[at as usize], Reverse(row(first + at))));
                 best &= best - 1;
             }
         }
@@ -130,13 +124,13 @@ impl Line {
     }
 }
 
-/// A key that about one of `len` in [`SHARE`] has or exceeds: at least one of those sampled.
-fn floor(len: usize, key: impl Fn(usize) -> u64) -> u64 {
+/// A key that about one row in [`SHARE`] has or exceeds: at least one of those sampled.
+fn floor(keys: &[u64]) -> u64 {
     let lowest = OUT + 1;
-    if len <= FEW {
+    if keys.len() <= FEW {
         return lowest;
     }
-    let mut sample: Vec<u64> = (0..len).step_by(SAMPLED).map(key).collect();
+    let mut sample: Vec<u64> = keys.iter().copied().step_by(SAMPLED).collect();
     let nth = sample.len() - 1 - sample.len() / SHARE;
     let (_, &mut floor, _) = sample.select_nth_unstable(nth);
     floor.max(lowest)

@@ -185,17 +185,17 @@ impl Plain {
     }
 
     fn put_in_line(&mut self, cell: usize, division: &Division) {
-        let (line, keys) = (&mut self.lines[cell], &self.keys);
-        let key = |row: u32| keys[row as usize];
+        let line = &mut self.lines[cell];
         if division.is_bare() {
             self.left.clear();
-            line.rank(keys.len(), |at| at as u32, key);
+            line.rank(&self.keys, |at| at);
         } else {
             let rows = division.rows(cell);
-            rows.iter().for_each(|&row| {
+            let keys = rows.iter().map(|&row| self.keys[row as usize]);
+            line.rank(&keys.collect::<Vec<_>>(), |at| rows[at as usize]);
+            for &row in rows {
                 self.left.take(row as usize);
-            });
-            line.rank(rows.len(), |at| rows[at], key);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::terms::Others;
-use super::{Company, PodTerm, Spreading};
+use super::{Company, PodTerm, Population, Spreading};
 use crate::snapshot::{Demand, NodeIx, Running, Snapshot};
 
 /// How many counts of each kind are kept; the oldest is counted again.
@@ -53,6 +53,8 @@ struct Kept {
     spreadings: Vec<Numbered<Spreading>>,
     companies: Vec<Numbered<Company>>,
     others: Option<Arc<Others>>,
+    /// The pods of the snapshot, once they were counted.
+    population: Option<Arc<Population>>,
     /// How many counts were ever made: the next one's number.
     made: u64,
     /// The pod that last came or left, and who counts it; void once another count is made.
@@ -131,6 +133,7 @@ impl Book {
         for one in &self.moves {
             kept.count(snapshot, one.node, &one.pod, -one.by(), one.spreads);
         }
+        kept.population = None;
         Some(Counts(kept))
     }
 
@@ -214,7 +217,7 @@ impl Book {
         }
         let demand = Arc::new(demand.clone());
         let number = kept.number();
-        let mut fresh = Spreading::new(snapshot, demand, required, number);
+        let mut fresh = Spreading::new(snapshot, &kept.population(snapshot), demand, required, number);
         for one in self.moves.iter().filter(|one| one.spreads) {
             fresh.shift(one.node, &one.pod, one.by());
         }
@@ -228,7 +231,7 @@ impl Book {
             return Arc::clone(known);
         }
         let number = kept.number();
-        let mut fresh = Company::new(snapshot, terms, number);
+        let mut fresh = Company::new(snapshot, &kept.population(snapshot), terms, number);
         for one in &self.moves {
             fresh.shift_if_met(snapshot, one.node, &one.pod, one.by());
         }
@@ -256,7 +259,7 @@ impl Book {
         if let Some(known) = &kept.others {
             return Arc::clone(known);
         }
-        let mut fresh = Others::new(snapshot);
+        let mut fresh = Others::new(snapshot, || kept.population(snapshot));
         let expected = self.expected.iter().map(|pod| (None, pod, 0));
         let moves = (self.moves.iter()).map(|one| (Some(one.node), &one.pod, one.by()));
         for (node, pod, by) in expected.chain(moves) {
@@ -288,6 +291,12 @@ impl Kept {
         {
             Arc::make_mut(others).shift_pod(pod, relations, node, by, snapshot);
         }
+    }
+
+    /// The pods of the snapshot.
+    fn population(&mut self, snapshot: &Snapshot) -> Arc<Population> {
+        let fresh = || Arc::new(Population::of(snapshot));
+        Arc::clone(self.population.get_or_insert_with(fresh))
     }
 
     /// A number that no count had before.

@@ -3,6 +3,7 @@
 mod book;
 mod division;
 mod domains;
+mod population;
 mod spread;
 mod tally;
 mod terms;
@@ -21,6 +22,7 @@ use smol_str::SmolStr;
 pub(crate) use book::{Book, Counts};
 pub(crate) use division::Division;
 pub(crate) use domains::{Domains, NOWHERE};
+use population::Population;
 pub(crate) use spread::{SpreadCount, Spreading};
 pub(crate) use tally::Tally;
 pub(crate) use terms::{Company, Others, meets_all};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use orchestra_core::kind::Node;
-use super::{Domains, NOWHERE, SpreadRule, Tally};
+use super::{Domains, NOWHERE, Population, SpreadRule, Tally};
 use crate::fits;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
 
@@ -40,8 +40,9 @@ pub(crate) struct SpreadCount {
 impl Spreading {
     /// `demand`'s required rules, or its preferred ones, over the nodes of `snapshot`, with what
     /// runs there.
-    pub(crate) fn new(
+    pub(super) fn new(
         snapshot: &Snapshot,
+        population: &Population,
         demand: Arc<Demand>,
         required: bool,
         number: u64,
@@ -100,28 +101,14 @@ impl Spreading {
                 count.here = Tally::new(snapshot.len());
             }
         }
-        // Of many pods in a row that ask the same, one is looked at.
-        let mut looked_at: Option<&Arc<Demand>> = None;
-        let mut is_counted = vec![false; rules.len()];
-        let mut pods = vec![0; rules.len()];
-        for (node, row) in snapshot.peopled() {
-            pods.fill(0);
-            for running in row.pods().iter().filter(|running| !running.terminating) {
-                let other = &running.demand;
-                if !looked_at.is_some_and(|last| Arc::ptr_eq(last, other)) {
-                    looked_at = Some(other);
-                    let here = other.namespace == demand.namespace;
-                    for (rule, is_counted) in rules.iter().zip(&mut is_counted) {
-                        *is_counted = here && rule.counts(&other.labels);
-                    }
-                }
-                for (pods, is_counted) in pods.iter_mut().zip(&is_counted) {
-                    *pods += i64::from(*is_counted);
-                }
+        for kind in population.kinds() {
+            if kind.demand.namespace != demand.namespace {
+                continue;
             }
-            for (count, pods) in counts.iter_mut().zip(&pods) {
-                if *pods > 0 {
-                    count.shift(node, *pods);
+            for (rule, count) in rules.iter().zip(&mut counts) {
+                if rule.counts(&kind.demand.labels) {
+                    let staying = kind.pods.iter().filter(|(_, terminating)| !terminating);
+                    staying.for_each(|(node, _)| count.shift(*node, 1));
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Relations, Tally};
+use super::{Domains, HARD_POD_AFFINITY_WEIGHT, PodTerm, Population, Relations, Tally};
 use crate::place::Words;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
 
@@ -20,8 +20,9 @@ pub(crate) struct Company {
 }
 
 impl Company {
-    pub(crate) fn new(
+    pub(super) fn new(
         snapshot: &Snapshot,
+        population: &Population,
         terms: &[PodTerm],
         number: u64,
     ) -> Self {
@@ -36,9 +37,10 @@ impl Company {
             columns: terms.iter().map(column).collect(),
             peopled: 0,
         };
-        for (node, row) in snapshot.peopled() {
-            for running in row.pods() {
-                company.shift_if_met(snapshot, node, &running.demand, 1);
+        for kind in population.kinds() {
+            if company.is_met(snapshot, &kind.demand) {
+                let nodes = kind.pods.iter();
+                nodes.for_each(|(node, _)| company.shift(*node, 1));
             }
         }
         company
@@ -133,18 +135,16 @@ pub(crate) struct OthersTerm {
 }
 
 impl Others {
-    pub(crate) fn new(snapshot: &Snapshot) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, population: impl FnOnce() -> Arc<Population>) -> Self {
         let mut others = Self::default();
         if snapshot.reaching() == 0 {
             return others;
         }
-        for (node, row) in snapshot.peopled() {
-            let related = row
-                .pods()
-                .iter()
-                .filter_map(|pod| pod.demand.relations.as_deref());
-            for relations in related {
-                others.shift(relations, Some(node), 1, snapshot);
+        for kind in population().kinds() {
+            if let Some(relations) = kind.demand.relations.as_deref() {
+                let terms = others.terms_of(relations, snapshot);
+                let nodes = kind.pods.iter();
+                nodes.for_each(|(node, _)| others.add(*node, 1, &terms));
             }
         }
         others
