@@ -358,8 +358,7 @@ impl Sweep {
         if self.field.is_none() {
             self.prepare(ask, 1);
         }
-        let rows = self.rows;
-        let key = self.in_field(ask, |field, own| field.exclude(rows, node.row(), own));
+        let key = self.in_field(ask, |field, own| field.exclude(node.row(), own));
         key.unwrap_or(OUT)
     }
 

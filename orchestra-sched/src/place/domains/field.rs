@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fence::Fence;
-use super::graded::{FirstKeys, Graded};
+use super::graded::Graded;
 use super::plain::Plain;
 use super::{DomainRule, DomainScore, Own};
 use crate::place::key::{OUT, rekeyed};
@@ -117,14 +117,7 @@ impl Field {
     pub(in crate::place) fn fill(&mut self, own: &impl Own) {
         let fence = &self.fence;
         if let Ranks::Graded(graded) = &mut self.ranks {
-            let mut first = FirstKeys::default();
-            let keys = Fenced { fence, own }.keys();
-            for (row, key) in keys.into_iter().enumerate() {
-                if key != OUT {
-                    graded.enter(fence, row, key, &mut first);
-                }
-            }
-            graded.rank(first);
+            graded.fill(fence, Fenced { fence, own }.keys());
         }
     }
 
@@ -169,12 +162,12 @@ impl Field {
     }
 
     /// Keeps a row from being the best; what the others score stays. What to let it back in with.
-    pub(in crate::place) fn exclude(&mut self, rows: usize, row: usize, own: &impl Own) -> u64 {
+    pub(in crate::place) fn exclude(&mut self, row: usize, own: &impl Own) -> u64 {
         let fence = &self.fence;
         match &mut self.ranks {
             Ranks::Plain(plain) => {
                 let key = plain.key(row, &Fenced { fence, own });
-                plain.hide(rows, row);
+                plain.hide(row);
                 key
             }
             Ranks::Graded(graded) => {

@@ -2,20 +2,17 @@
 //! of a class is known by what is a row's own.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 use super::fence::Fence;
 use super::field::Scored;
 use super::grades::{Classes, Grades};
+use super::line::Line;
 use crate::place::key::{OUT, TIE_BITS};
 use crate::snapshot::{Ledger, NodeIx};
 
 /// A row whose class is not known yet.
 const NO_CLASS: u32 = u32::MAX;
-
-/// By class: the rows that enter, and their keys.
-#[derive(Debug, Default)]
-pub(super) struct FirstKeys(Vec<Vec<(u64, Reverse<u32>)>>);
 
 /// The rows in the running, in classes of those that all scores that look beyond the row give the
 /// same. How many rows each class has is all that those scores have to know, so a change costs what
@@ -28,8 +25,8 @@ pub(super) struct Graded {
     /// By row, the last it was in.
     class_of: Vec<u32>,
     classes: Classes,
-    /// By class: its rows, and such as were there before.
-    heaps: Vec<BinaryHeap<(u64, Reverse<u32>)>>,
+    /// By class: the best of its rows, and of such as were there before.
+    lines: Vec<Line>,
     by_grade: BTreeMap<Box<[i64]>, u32>,
     /// Classes without rows.
     free: Vec<u32>,
@@ -47,9 +44,9 @@ impl Graded {
         Self {
             classes: Classes::new(grades.width()),
             grades,
-            keys: vec![OUT; rows],
+            keys: Vec::new(),
             class_of: vec![NO_CLASS; rows],
-            heaps: Vec::new(),
+            lines: Vec::new(),
             by_grade: BTreeMap::new(),
             free: Vec::new(),
             latest: vec![NO_CLASS; fence.division().len()],
@@ -81,24 +78,19 @@ impl Graded {
         self.keys[row]
     }
 
-    /// Gives a row that is out its first key. [`rank`](Self::rank) them then.
-    pub(super) fn enter(&mut self, fence: &Fence, row: usize, key: u64, first: &mut FirstKeys) {
-        let class = self.class(fence.division().cell_of(row), row);
-        self.keys[row] = key;
-        self.class_of[row] = class;
-        self.classes.rows[class as usize] += 1;
-        let class = class as usize;
-        if first.0.len() <= class {
-            first.0.resize_with(class + 1, Vec::new);
+    /// Gives rows, which are all out, their first keys.
+    pub(super) fn fill(&mut self, fence: &Fence, keys: Vec<u64>) {
+        self.keys = keys;
+        for row in 0..self.keys.len() {
+            if self.keys[row] == OUT {
+                continue;
+            }
+            let class = self.class(fence.division().cell_of(row), row);
+            self.class_of[row] = class;
+            self.classes.rows[class as usize] += 1;
         }
-        first.0[class].push((key, Reverse(row as u32)));
-    }
-
-    /// Ranks the rows that entered: all at once is quicker than one after the other.
-    pub(super) fn rank(&mut self, first: FirstKeys) {
-        for (heap, keys) in self.heaps.iter_mut().zip(first.0) {
-            *heap = BinaryHeap::from(keys);
-        }
+        // All at once is quicker than one after the other.
+        self.lines.fill_with(Line::new);
         self.grades.population_moved();
     }
 
@@ -142,7 +134,7 @@ impl Graded {
         if *rows == 0 {
             let grade = self.classes.whole_grade(class as usize);
             self.by_grade.remove(grade);
-            self.heaps[class as usize].clear();
+            self.lines[class as usize] = Line::of_none();
             self.free.push(class);
         }
     }
@@ -162,9 +154,9 @@ impl Graded {
         self.grade.extend_from_slice(self.grades.levels(row));
         let known = self.by_grade.get(&self.grade[..]).copied();
         let class = known.unwrap_or_else(|| {
-            let class = self.free.pop().unwrap_or(self.heaps.len() as u32);
-            if class as usize == self.heaps.len() {
-                self.heaps.push(BinaryHeap::new());
+            let class = self.free.pop().unwrap_or(self.lines.len() as u32);
+            if class as usize == self.lines.len() {
+                self.lines.push(Line::of_none());
             }
             self.classes.set(class as usize, &self.grade);
             self.by_grade.insert(self.grade.as_slice().into(), class);
@@ -175,13 +167,17 @@ impl Graded {
     }
 
     fn push(&mut self, class: u32, row: usize, key: u64) {
-        let heap = &mut self.heaps[class as usize];
-        heap.push((key, Reverse(row as u32)));
-        // Entries that no longer hold are thrown out once they are most.
-        if heap.len() > 64 + 4 * self.classes.rows[class as usize] as usize {
+        let line = &mut self.lines[class as usize];
+        if !line.rises(key) {
+            return;
+        }
+        line.rise(row, key);
+        // Those that have left are let go once they are most.
+        if line.risen() > 64 + 4 * self.classes.rows[class as usize] as usize {
             let (keys, class_of) = (&self.keys, &self.class_of);
-            heap.retain(|&(key, Reverse(row))| {
-                keys[row as usize] == key && class_of[row as usize] == class
+            line.sift(|row| match class_of[row] == class {
+                true => keys[row],
+                false => OUT,
             });
         }
     }
@@ -213,25 +209,43 @@ impl Graded {
     pub(super) fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
         self.score(fence);
         let mut best = (OUT, Reverse(u32::MAX));
-        for (at, heap) in self.heaps.iter_mut().enumerate() {
-            let (cell, _) = self.classes.grade(at);
-            if self.classes.rows[at] == 0 || !fence.open()[cell] {
-                continue;
-            }
-            while let Some(&(key, Reverse(row))) = heap.peek() {
-                let holds = self.keys[row as usize] == key
-                    && self.class_of[row as usize] == at as u32
-                    && !self.hidden.contains(&row);
-                if holds {
-                    let whole = key + (self.classes.bonus[at] << TIE_BITS);
-                    best = best.max((whole, Reverse(row)));
-                    break;
-                }
-                heap.pop();
+        for class in 0..self.lines.len() {
+            let (cell, _) = self.classes.grade(class);
+            if self.classes.rows[class] > 0
+                && fence.open()[cell]
+                && let Some((key, row)) = self.best_of(class, fence)
+            {
+                best = best.max((key + (self.classes.bonus[class] << TIE_BITS), row));
             }
         }
         let (key, Reverse(row)) = best;
         (key != OUT).then_some((row as usize, key))
+    }
+
+    /// The best row of a class, by what is its own.
+    fn best_of(&mut self, class: usize, fence: &Fence) -> Option<(u64, Reverse<u32>)> {
+        loop {
+            let (keys, class_of, hidden) = (&self.keys, &self.class_of, &self.hidden);
+            let key_now = |row: usize| {
+                let is_in = class_of[row] == class as u32 && !hidden.contains(&(row as u32));
+                if is_in { keys[row] } else { OUT }
+            };
+            let line = &mut self.lines[class];
+            let best = line.best(|row, key| key_now(row) != key, key_now);
+            if best.is_some() || line.holds_all() {
+                return best;
+            }
+            let (cell, _) = self.classes.grade(class);
+            let division = fence.division();
+            if division.is_bare() {
+                let keys: Vec<u64> = (0..keys.len()).map(key_now).collect();
+                line.rank(&keys, |at| at);
+            } else {
+                let rows = division.rows(cell);
+                let keys: Vec<u64> = rows.iter().map(|&row| key_now(row as usize)).collect();
+                line.rank(&keys, |at| rows[at as usize]);
+            }
+        }
     }
 
     fn score(&mut self, fence: &Fence) {

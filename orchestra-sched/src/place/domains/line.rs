@@ -29,8 +29,6 @@ pub(super) struct Line {
     /// Rows that were given a key of at least `floor` since, likewise, and perhaps another since.
     risen: BinaryHeap<Entry>,
     floor: u64,
-    /// How many may rise before all are put in line anew: by then most of them have left.
-    risen_max: usize,
 }
 
 impl Line {
@@ -40,7 +38,14 @@ impl Line {
             line: Vec::new(),
             risen: BinaryHeap::new(),
             floor: u64::MAX,
-            risen_max: 0,
+        }
+    }
+
+    /// The line of no rows: whoever comes gets into it.
+    pub(super) fn of_none() -> Self {
+        Self {
+            floor: OUT + 1,
+            ..Self::new()
         }
     }
 
@@ -52,22 +57,32 @@ impl Line {
 
     /// Takes in a row that was given another key.
     pub(super) fn rise(&mut self, row: usize, key: u64) {
-        if self.risen.len() > self.risen_max {
-            *self = Self::new();
-        } else {
-            self.risen.push((key, Reverse(row as u32)));
-        }
+        self.risen.push((key, Reverse(row as u32)));
+    }
+
+    /// How many have risen, those that left since among them.
+    pub(super) fn risen(&self) -> usize {
+        self.risen.len()
+    }
+
+    /// Lets those go that have risen and left since.
+    pub(super) fn sift(&mut self, key_now: impl Fn(usize) -> u64) {
+        let mut risen = std::mem::take(&mut self.risen).into_vec();
+        risen.retain(|&(key, Reverse(row))| key_now(row as usize) == key);
+        risen.sort_unstable();
+        risen.dedup();
+        self.risen = risen.into();
     }
 
     /// The largest key of a row in line, and the lowest row that has it, if somebody is in line. `has_left`
-    /// says whether a row was given another key since it was put there, `key_now` which key one has.
+    /// says whether a row has another key than when it was put there, `key_now` which key one has.
     pub(super) fn best(
         &mut self,
-        has_left: impl Fn(usize) -> bool,
+        has_left: impl Fn(usize, u64) -> bool,
         key_now: impl Fn(usize) -> u64,
     ) -> Option<Entry> {
-        while let Some(&(_, Reverse(row))) = self.line.last()
-            && has_left(row as usize)
+        while let Some(&(key, Reverse(row))) = self.line.last()
+            && has_left(row as usize, key)
         {
             self.line.pop();
         }
@@ -104,7 +119,6 @@ impl Line {
     /// Puts the best of the rows that have these `keys` in line anew. `row` says which they are, in order.
     pub(super) fn rank(&mut self, keys: &[u64], row: impl Fn(u32) -> u32) {
         self.floor = floor(keys);
-        self.risen_max = FEW + keys.len() / SHARE;
         self.risen.clear();
         self.line.clear();
         for (keys, first) in keys.chunks(BITS).zip((0..).step_by(BITS)) {

@@ -12,6 +12,7 @@ const LINE_SHARE: usize = 64;
 /// The rows in the running, the best of each cell in line.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
+    rows: usize,
     /// By cell.
     lines: Vec<Line>,
     /// By row, but for the rows that moved. Empty if so many are in line that no more will probably be asked
@@ -32,6 +33,7 @@ impl Plain {
     /// The cells of `rows` rows.
     pub(super) fn new(rows: usize, division: &Division) -> Self {
         Self {
+            rows,
             lines: vec![Line::new(); division.len()],
             left: Bits::new(rows),
             ..Self::default()
@@ -58,12 +60,26 @@ impl Plain {
             self.keys = Vec::new();
         }
         self.note(row, bound);
-        let line = &mut self.lines[division.cell_of(row)];
-        if let Some(sum) = sum.filter(|_| line.rises(bound)) {
-            let key = key(sum);
-            if line.rises(key) {
-                line.rise(row, key);
-            }
+        let cell = division.cell_of(row);
+        if let Some(sum) = sum.filter(|_| self.lines[cell].rises(bound)) {
+            self.rise(cell, division, row, key(sum));
+        }
+    }
+
+    /// Puts a row in line that has another key, if that is good enough.
+    fn rise(&mut self, cell: usize, division: &Division, row: usize, key: u64) {
+        let line = &mut self.lines[cell];
+        if !line.rises(key) {
+            return;
+        }
+        line.rise(row, key);
+        let rows = match division.is_bare() {
+            true => self.rows,
+            false => division.rows(cell).len(),
+        };
+        if line.risen() > 64 + rows / 8 {
+            // Mostly such as have left.
+            *line = Line::new();
         }
     }
 
@@ -91,9 +107,9 @@ impl Plain {
     }
 
     /// Keeps a row from being the best.
-    pub(super) fn hide(&mut self, rows: usize, row: usize) {
+    pub(super) fn hide(&mut self, row: usize) {
         if self.hidden.is_empty() {
-            self.hidden = Bits::new(rows);
+            self.hidden = Bits::new(self.rows);
         }
         self.hidden.put(row);
         self.note(row, OUT);
@@ -103,10 +119,7 @@ impl Plain {
     pub(super) fn unhide(&mut self, division: &Division, row: usize, key: u64) {
         self.hidden.take(row);
         self.note(row, key);
-        let line = &mut self.lines[division.cell_of(row)];
-        if line.rises(key) {
-            line.rise(row, key);
-        }
+        self.rise(division.cell_of(row), division, row, key);
     }
 
     /// The rows that will mostly be best next, of each open cell.
@@ -141,7 +154,7 @@ impl Plain {
                 false => own.key(row),
             };
             let line = &mut self.lines[cell];
-            let best = line.best(|row| left.has(row), key_now);
+            let best = line.best(|row, _| left.has(row), key_now);
             if best.is_some() || line.holds_all() {
                 return best;
             }
