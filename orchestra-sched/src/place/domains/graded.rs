@@ -1,13 +1,12 @@
 //! Rows that score by more than what is theirs: alike in that, they stand in one class, and the best
 //! of a class is known by what is a row's own.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::fence::Fence;
 use super::field::Scored;
 use super::grades::{Classes, Grades};
-use super::line::Line;
+use super::line::{Entry, Line};
 use crate::place::key::{OUT, TIE_BITS};
 use crate::snapshot::{Ledger, NodeIx};
 
@@ -208,22 +207,22 @@ impl Graded {
     /// The row with the largest key, the lowest among equals, and its key.
     pub(super) fn best(&mut self, fence: &Fence) -> Option<(usize, u64)> {
         self.score(fence);
-        let mut best = (OUT, Reverse(u32::MAX));
+        let mut best = None;
         for class in 0..self.lines.len() {
             let (cell, _) = self.classes.grade(class);
             if self.classes.rows[class] > 0
                 && fence.open()[cell]
-                && let Some((key, row)) = self.best_of(class, fence)
+                && let Some(first) = self.best_of(class, fence)
             {
-                best = best.max((key + (self.classes.bonus[class] << TIE_BITS), row));
+                let key = first.key() + (self.classes.bonus[class] << TIE_BITS);
+                best = best.max(Some(Entry::new(key, first.row() as u32)));
             }
         }
-        let (key, Reverse(row)) = best;
-        (key != OUT).then_some((row as usize, key))
+        best.map(|entry: Entry| (entry.row(), entry.key()))
     }
 
     /// The best row of a class, by what is its own.
-    fn best_of(&mut self, class: usize, fence: &Fence) -> Option<(u64, Reverse<u32>)> {
+    fn best_of(&mut self, class: usize, fence: &Fence) -> Option<Entry> {
         loop {
             let (keys, class_of, hidden) = (&self.keys, &self.class_of, &self.hidden);
             let key_now = |row: usize| {

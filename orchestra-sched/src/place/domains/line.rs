@@ -1,6 +1,5 @@
 //! The best rows of many, when few rows at a time change.
 
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::place::key::OUT;
@@ -14,8 +13,27 @@ const FEW: usize = 64;
 /// Keys looked at together.
 const BITS: usize = u64::BITS as usize;
 
-/// A key and its row; the lowest row is the best among equals.
-pub(super) type Entry = (u64, Reverse<u32>);
+/// A key and its row; the lowest row is the best among equals. In one number, as that is what is sorted
+/// soonest: the key, and then how far the row is from the last that there can be.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Entry(u128);
+
+impl Entry {
+    #[inline]
+    pub(super) fn new(key: u64, row: u32) -> Self {
+        Self(u128::from(key) << u32::BITS | u128::from(!row))
+    }
+
+    #[inline]
+    pub(super) fn key(self) -> u64 {
+        (self.0 >> u32::BITS) as u64
+    }
+
+    #[inline]
+    pub(super) fn row(self) -> usize {
+        !(self.0 as u32) as usize
+    }
+}
 
 /// The best of some rows, in order: each of them is found without a look at any other, and who will come
 /// next is known beforehand.
@@ -57,7 +75,7 @@ impl Line {
 
     /// Takes in a row that was given another key.
     pub(super) fn rise(&mut self, row: usize, key: u64) {
-        self.risen.push((key, Reverse(row as u32)));
+        self.risen.push(Entry::new(key, row as u32));
     }
 
     /// How many have risen, those that left since among them.
@@ -68,7 +86,7 @@ impl Line {
     /// Lets those go that have risen and left since.
     pub(super) fn sift(&mut self, key_now: impl Fn(usize) -> u64) {
         let mut risen = std::mem::take(&mut self.risen).into_vec();
-        risen.retain(|&(key, Reverse(row))| key_now(row as usize) == key);
+        risen.retain(|entry| key_now(entry.row()) == entry.key());
         risen.sort_unstable();
         risen.dedup();
         self.risen = risen.into();
@@ -81,8 +99,8 @@ impl Line {
         has_left: impl Fn(usize, u64) -> bool,
         key_now: impl Fn(usize) -> u64,
     ) -> Option<Entry> {
-        while let Some(&(key, Reverse(row))) = self.line.last()
-            && has_left(row as usize, key)
+        while let Some(entry) = self.line.last()
+            && has_left(entry.row(), entry.key())
         {
             self.line.pop();
         }
@@ -91,8 +109,7 @@ impl Line {
         while let Some(&risen) = self.risen.peek()
             && Some(risen) > first
         {
-            let (key, Reverse(row)) = risen;
-            if key_now(row as usize) == key {
+            if key_now(risen.row()) == risen.key() {
                 return Some(risen);
             }
             self.risen.pop();
@@ -102,8 +119,7 @@ impl Line {
 
     /// The rows in line, the best first, those that have left among them.
     pub(super) fn coming(&self) -> impl Iterator<Item = usize> {
-        let line = self.line.iter().rev();
-        line.map(|&(_, Reverse(row))| row as usize)
+        self.line.iter().rev().map(|entry| entry.row())
     }
 
     /// Whether whoever is not in line is out.
@@ -130,7 +146,7 @@ impl Line {
             while best != 0 {
                 let at = best.trailing_zeros();
                 self.line
-                    .push((keys[at as usize], Reverse(row(first + at))));
+                    .push(Entry::new(keys[at as usize], row(first + at)));
                 best &= best - 1;
             }
         }

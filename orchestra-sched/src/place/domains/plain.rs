@@ -143,7 +143,7 @@ impl Plain {
         for cell in (0..self.lines.len()).filter(|&cell| open[cell]) {
             best = best.max(self.best_in(cell, division, own));
         }
-        best.map(|(key, row)| (row.0 as usize, key))
+        best.map(|entry: Entry| (entry.row(), entry.key()))
     }
 
     fn best_in(&mut self, cell: usize, division: &Division, own: &impl Own) -> Option<Entry> {
