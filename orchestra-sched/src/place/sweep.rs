@@ -640,7 +640,9 @@ impl Own for OwnKeys<'_, '_> {
         let (sweep, ask) = (self.sweep, self.ask);
         let hashes = ask.cycle.snapshot().name_hashes();
         let mut keys = vec![OUT; sweep.rows];
-        sweep.scan(ask, |row, sum| keys[row] = key(sum, hashes[row], sweep.salt));
+        sweep.scan(ask, |row, sum| {
+            keys[row] = key(sum, hashes[row], sweep.salt)
+        });
         keys
     }
 }

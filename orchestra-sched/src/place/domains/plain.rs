@@ -1,7 +1,7 @@
 //! Rows whose keys say all, in lines by cell.
 
-use super::line::{Entry, Line};
 use super::Own;
+use super::line::{Entry, Line};
 use crate::place::bits::Bits;
 use crate::place::key::{OUT, at_most, tied};
 use crate::snapshot::relations::Division;
@@ -208,6 +208,147 @@ impl Plain {
             line.rank(&keys.collect::<Vec<_>>(), |at| rows[at as usize]);
             for &row in rows {
                 self.left.take(row as usize);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::place::key::key;
+    use crate::snapshot::relations::Domains;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// By row: its weighted score, if it fits, and what settles ties.
+    struct Rows(Vec<(Option<u64>, u64)>);
+
+    impl Rows {
+        fn best(
+            &self,
+            division: &Division,
+            open: &[bool],
+            hidden: &[usize],
+        ) -> Option<(usize, u64)> {
+            let rows = (0..self.0.len()).filter(|row| {
+                open[division.cell_of(*row)] && !hidden.contains(row) && self.key(*row) != OUT
+            });
+            let best = rows.max_by_key(|&row| (self.key(row), std::cmp::Reverse(row)));
+            best.map(|row| (row, self.key(row)))
+        }
+    }
+
+    impl Own for Rows {
+        fn key(&self, row: usize) -> u64 {
+            let (sum, tie) = self.0[row];
+            sum.map_or(OUT, |sum| key(sum, tie, 7))
+        }
+
+        fn keys(&self) -> Vec<u64> {
+            (0..self.0.len()).map(|row| self.key(row)).collect()
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Of this row, or, if none is named, of the best.
+        Set(Option<usize>, Option<u64>),
+        OtherNode(usize, u64),
+        Hide,
+        Unhide,
+        Open(usize, bool),
+        Expect(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let sum = || prop_oneof![8 => (0u64..30).prop_map(Some), 1 => Just(None)];
+        prop_oneof![
+            8 => sum().prop_map(|sum| Step::Set(None, sum)),
+            8 => (0usize..600, sum()).prop_map(|(row, sum)| Step::Set(Some(row), sum)),
+            1 => (0usize..600, 0u64..9).prop_map(|(row, tie)| Step::OtherNode(row, tie)),
+            1 => Just(Step::Hide),
+            1 => Just(Step::Unhide),
+            1 => (0usize..4, any::<bool>()).prop_map(|(cell, open)| Step::Open(cell, open)),
+            1 => (0usize..300).prop_map(Step::Expect),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+        #[test]
+        fn the_best_is_the_first_of_the_largest_after_every_step(
+            rows in prop_oneof![
+                vec((proptest::option::weighted(0.9, 0u64..30), 0u64..9), 0..600),
+                vec((proptest::option::weighted(0.9, 0u64..30), any::<u64>()), 0..600),
+            ],
+            cells in proptest::option::of(vec(0u32..4, 600)),
+            expected in prop_oneof![Just(0usize), 0usize..900],
+            steps in vec(step(), 0..300),
+        ) {
+            let domain = |row: usize| cells.as_ref().map_or(0, |cells| cells[row]);
+            let of: Vec<u32> = (0..rows.len()).map(domain).collect();
+            let keys = match &cells {
+                Some(_) => vec![Arc::new(Domains::numbered(4, of))],
+                None => Vec::new(),
+            };
+            let division = Division::new(rows.len(), &keys);
+            let mut open = vec![true; division.len()];
+            let (mut rows, mut hidden) = (Rows(rows), Vec::new());
+            let mut plain = Plain::new(rows.0.len(), &division);
+            plain.expect(expected);
+            for step in steps {
+                let best = plain.best(&division, &open, &rows);
+                prop_assert_eq!(best, rows.best(&division, &open, &hidden));
+                match step {
+                    Step::Set(row, sum) => {
+                        let row = row.or(best.map(|(row, _)| row));
+                        let known = row.filter(|row| *row < rows.0.len() && !hidden.contains(row));
+                        if let Some(row) = known {
+                            rows.0[row].0 = sum;
+                            let tie = rows.0[row].1;
+                            plain.set(&division, row, sum, true, |sum| key(sum, tie, 7));
+                        }
+                    }
+                    Step::OtherNode(row, tie) if row < rows.0.len() && !hidden.contains(&row) => {
+                        rows.0[row].1 = tie;
+                        let sum = rows.0[row].0;
+                        plain.set(&division, row, sum, false, |sum| key(sum, tie, 7));
+                    }
+                    Step::OtherNode(..) => {}
+                    Step::Hide => if let Some((row, key)) = best {
+                        prop_assert_eq!(plain.key(row, &rows), key);
+                        plain.hide(row);
+                        hidden.push(row);
+                        prop_assert_eq!(plain.key(row, &rows), OUT);
+                    },
+                    Step::Unhide => if let Some(row) = hidden.pop() {
+                        plain.unhide(&division, row, rows.key(row));
+                    },
+                    Step::Open(cell, opens) => if let Some(open) = open.get_mut(cell) {
+                        *open = opens;
+                    },
+                    Step::Expect(expected) => plain.expect(expected),
+                }
+            }
+        }
+
+        #[test]
+        fn who_is_said_to_come_is_the_best_once_those_before_are_out(
+            rows in vec((proptest::option::weighted(0.9, 0u64..30), any::<u64>()), 1..600),
+        ) {
+            let (division, mut rows) = (Division::new(rows.len(), &[]), Rows(rows));
+            let mut plain = Plain::new(rows.0.len(), &division);
+            plain.best(&division, &[true], &rows);
+            let coming: Vec<usize> = plain.coming(&[true], 40).collect();
+            let all = rows.0.iter().filter(|(sum, _)| sum.is_some()).count();
+            prop_assert!(!coming.is_empty() || all == 0);
+            for row in coming {
+                let best = rows.best(&division, &[true], &[]);
+                prop_assert_eq!(best, Some((row, rows.key(row))));
+                rows.0[row].0 = None;
             }
         }
     }

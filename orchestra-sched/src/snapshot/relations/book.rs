@@ -217,7 +217,13 @@ impl Book {
         }
         let demand = Arc::new(demand.clone());
         let number = kept.number();
-        let mut fresh = Spreading::new(snapshot, &kept.population(snapshot), demand, required, number);
+        let mut fresh = Spreading::new(
+            snapshot,
+            &kept.population(snapshot),
+            demand,
+            required,
+            number,
+        );
         for one in self.moves.iter().filter(|one| one.spreads) {
             fresh.shift(one.node, &one.pod, one.by());
         }

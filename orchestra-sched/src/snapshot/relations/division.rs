@@ -22,7 +22,7 @@ pub(crate) struct Division {
 impl Division {
     /// `rows` rows by `keys`, which have so few domains that a table of all their combinations is small.
     /// Cells are numbered in the order of the rows.
-    pub(super) fn new(rows: usize, keys: &[Arc<Domains>]) -> Self {
+    pub(crate) fn new(rows: usize, keys: &[Arc<Domains>]) -> Self {
         let mut division = Self {
             keys: keys.to_vec(),
             ..Self::default()
@@ -86,5 +86,42 @@ impl Division {
     /// A cell's rows, in order. None are listed if there is no key.
     pub(crate) fn rows(&self, cell: usize) -> &[u32] {
         self.members.rows(cell)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn key(of: &[u32]) -> Arc<Domains> {
+        let of = of
+            .iter()
+            .map(|&domain| if domain == 3 { NOWHERE } else { domain });
+        Arc::new(Domains::numbered(3, of.collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_share_a_cell_if_they_share_all_domains(
+            zones in vec(0u32..4, 0..40),
+            racks in vec(0u32..4, 40),
+        ) {
+            let rows = zones.len();
+            let keys = [key(&zones), key(&racks[..rows])];
+            let division = Division::new(rows, &keys);
+            for one in 0..rows {
+                let cell = division.cell_of(one);
+                prop_assert_eq!(division.domain(cell, 0), keys[0].of_rows()[one]);
+                prop_assert_eq!(division.domain(cell, 1), keys[1].of_rows()[one]);
+                prop_assert!(division.rows(cell).contains(&(one as u32)));
+                for other in 0..rows {
+                    let together = zones[one] == zones[other] && racks[one] == racks[other];
+                    prop_assert_eq!(cell == division.cell_of(other), together);
+                }
+            }
+            prop_assert!(division.is_by(&keys) && !division.is_by(&keys[..1]));
+        }
     }
 }

@@ -76,6 +76,16 @@ impl Domains {
         }
     }
 
+    /// So many domains, by row: which.
+    #[cfg(test)]
+    pub(crate) fn numbered(domains: usize, of: Vec<u32>) -> Self {
+        Self {
+            of,
+            values: vec![SmolStr::default(); domains],
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.values.len()
     }

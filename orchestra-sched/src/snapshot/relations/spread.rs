@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use orchestra_core::kind::Node;
 use super::{Domains, NOWHERE, Population, SpreadRule, Tally};
 use crate::fits;
 use crate::snapshot::{Demand, NodeIx, Snapshot};
+use orchestra_core::kind::Node;
 
 /// What a set of spread rules counts, kept right as pods come and go.
 ///
@@ -173,7 +173,11 @@ impl SpreadCount {
             }
             return;
         };
-        for (_, pods) in nodes.iter().zip(self.pods.iter()).filter(|(nodes, _)| **nodes > 0) {
+        for (_, pods) in nodes
+            .iter()
+            .zip(self.pods.iter())
+            .filter(|(nodes, _)| **nodes > 0)
+        {
             *self.levels.entry(pods).or_default() += 1;
         }
     }

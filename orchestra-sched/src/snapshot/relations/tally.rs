@@ -81,7 +81,9 @@ impl Tally {
         pages.flat_map(|(page, &place)| {
             let first = page * PAGE;
             let counts = self.pages[place as usize].iter().take(self.len - first);
-            counts.enumerate().map(move |(at, &count)| (first + at, count))
+            counts
+                .enumerate()
+                .map(move |(at, &count)| (first + at, count))
         })
     }
 }

@@ -196,11 +196,7 @@ impl Others {
     }
 
     /// The terms of a pod, each known from now on.
-    fn terms_of(
-        &mut self,
-        relations: &Relations,
-        snapshot: &Snapshot,
-    ) -> Terms {
+    fn terms_of(&mut self, relations: &Relations, snapshot: &Snapshot) -> Terms {
         let mut repels = Vec::new();
         for term in &relations.anti_affinity {
             let at = self.find(term, snapshot);
@@ -242,11 +238,7 @@ impl Others {
         self.stage
     }
 
-    fn find(
-        &mut self,
-        term: &PodTerm,
-        snapshot: &Snapshot,
-    ) -> usize {
+    fn find(&mut self, term: &PodTerm, snapshot: &Snapshot) -> usize {
         let mut hash = Words::default();
         term.hash(&mut hash);
         let alike = self.by_hash.entry(hash.finish()).or_default();
