@@ -35,7 +35,7 @@ use ways::Member;
 pub use ways::GANG_DOMAINS_MAX;
 
 /// How many shapes of pod have their answers kept within one plan; the least recently used is
-/// asked again. Each takes some 40 bytes a node.
+/// asked again. Each takes up to some 40 bytes a node.
 pub const SWEEPS_KEPT_MAX: usize = 64;
 
 /// How many nodes are looked up together: those to which pods will probably go, and the names of those

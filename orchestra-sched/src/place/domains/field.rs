@@ -166,9 +166,8 @@ impl Field {
         let fence = &self.fence;
         match &mut self.ranks {
             Ranks::Plain(plain) => {
-                let key = plain.key(row, &Fenced { fence, own });
                 plain.hide(row);
-                key
+                Fenced { fence, own }.key(row)
             }
             Ranks::Graded(graded) => {
                 graded.hide(row);

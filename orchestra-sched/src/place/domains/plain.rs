@@ -277,7 +277,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(256))]
         #[test]
         fn the_best_is_the_first_of_the_largest_after_every_step(
             rows in prop_oneof![

@@ -94,7 +94,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(128))]
         #[test]
         fn a_tally_counts_as_plain_numbers_do(
             len in 0usize..100,
