@@ -13,37 +13,47 @@ const SURE: i128 = 14;
 /// A sample of more pods counts as one of so many.
 const SAMPLE_MAX: i128 = 1 << 20;
 
+/// For how many pods what was expected counts, beside those that came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Worth {
+    /// In what pods want.
+    pub(super) kinds: u64,
+    /// In which models they name.
+    pub(super) names: u64,
+}
+
 /// How many pods a workload that was `expected` should count for beside those that `came`. `None` if the
 /// two differ by no more than chance would have them, so that there is nothing to learn.
 ///
 /// Two likelihood-ratio tests of homogeneity (the G-test; Wilks, "The large-sample distribution of the
-/// likelihood ratio for testing composite hypotheses", 1938): one by what pods want of devices and which
-/// models they name, which sees early that a third of them name models; one by all that tells kinds apart.
-/// They differ if either statistic is beyond the bound that one with a chi-squared distribution is not
-/// beyond but once in a million (Laurent and Massart, "Adaptive estimation of a quadratic functional by model
-/// selection", 2000, lemma 1). Kinds too rare for that distribution make the statistic smaller than it, not
-/// larger.
+/// likelihood ratio for testing composite hypotheses", 1938): one by whether pods want shares, single devices or
+/// several and which models they name, which sees early that a third of them name models; one by what they want of
+/// CPU, memory and devices. They differ if either statistic is beyond the bound that one with a chi-squared
+/// distribution is not beyond but once in a million (Laurent and Massart, "Adaptive estimation of a quadratic
+/// functional by model selection", 2000, lemma 1). Kinds too rare for that distribution make the statistic smaller
+/// than it, not larger.
 ///
 /// If every cluster's mix is drawn around the one expected, as if that had been seen on so many pods (a
 /// Dirichlet-multinomial; Mosimann, "On the compound multinomial distribution", 1962), then the statistic
 /// is on average `(pods that came + worth) / (1 + worth)` for each degree of freedom. That is what the
-/// expected workload is worth: little where the two have little in common.
-pub(super) fn worth_beside(expected: &Workload, came: &Workload) -> Option<u64> {
-    let asks = difference(expected, came, |class| {
+/// expected workload is worth by each test: little where the two have little in common, and all of it in what pods
+/// want if only what they name is new.
+pub(super) fn worth_beside(expected: &Workload, came: &Workload) -> Option<Worth> {
+    let names = difference(expected, came, |class| {
         let shares = class.milli < WHOLE_MILLI;
         (class.count.min(2), shares, class.models.as_slice())
     });
-    let kinds = difference(expected, came, |class| class);
-    if !asks.is_sure() && !kinds.is_sure() {
+    let kinds = difference(expected, came, |class| {
+        (class.cpu_milli, class.memory, class.count, class.milli)
+    });
+    if !names.is_sure() && !kinds.is_sure() {
         return None;
     }
-    let (pods, known) = (i128::from(came.pods()), i128::from(expected.pods()));
-    let chance = kinds.freedom * ONE;
-    if kinds.statistic <= chance {
-        return Some(expected.pods());
-    }
-    let worth = (pods * chance - kinds.statistic) / (kinds.statistic - chance);
-    Some(worth.clamp(0, known) as u64)
+    let (known, pods) = (expected.pods(), came.pods());
+    Some(Worth {
+        kinds: kinds.worth(known, pods),
+        names: names.worth(known, pods),
+    })
 }
 
 /// What a test says.
@@ -58,6 +68,16 @@ impl Difference {
     fn is_sure(&self) -> bool {
         let spread = 2 * (self.freedom * SURE * ONE * ONE).isqrt();
         self.statistic > (self.freedom + 2 * SURE) * ONE + spread
+    }
+
+    /// How many pods the `known` ones count for when so many came.
+    fn worth(&self, known: u64, pods: u64) -> u64 {
+        let chance = self.freedom * ONE;
+        if self.statistic <= chance {
+            return known;
+        }
+        let worth = (i128::from(pods) * chance - self.statistic) / (self.statistic - chance);
+        worth.clamp(0, known.into()) as u64
     }
 }
 
@@ -142,9 +162,12 @@ mod tests {
             let named = (1_000, "T4", pods / 3);
             worth_beside(&file, &workload(&[(1_000, "", pods - pods / 3), named]))
         };
-        let (early, late) = (come(32), come(1_024));
-        assert!(early.is_some_and(|worth| worth < 32), "{early:?}");
-        assert!(late.is_some_and(|worth| worth < 32), "{late:?}");
+        for (pods, worth) in [(32, come(32)), (1_024, come(1_024))] {
+            assert!(
+                worth.is_some_and(|worth| worth.names < 32),
+                "{pods} {worth:?}"
+            );
+        }
         // One such pod may be chance.
         let one = workload(&[(0, "", 5), (1_000, "", 18), (470, "", 8), (1_000, "T4", 1)]);
         assert_eq!(worth_beside(&file, &one), None);
@@ -154,7 +177,23 @@ mod tests {
     fn what_has_nothing_in_common_is_worth_next_to_nothing() {
         let file = workload(&[(500, "", 4_000), (320, "", 4_000)]);
         let came = workload(&[(0, "", 40), (1_000, "", 60)]);
-        assert!(worth_beside(&file, &came).is_some_and(|worth| worth < 3));
+        assert!(worth_beside(&file, &came).is_some_and(|worth| worth.kinds < 3));
+    }
+
+    #[test]
+    fn new_names_leave_what_is_known_of_what_pods_want() {
+        let file = workload(&[(0, "", 1_300), (1_000, "", 5_000), (470, "", 2_000)]);
+        let came = workload(&[
+            (0, "", 130),
+            (1_000, "", 400),
+            (1_000, "T4", 100),
+            (470, "", 200),
+        ]);
+        let worth = worth_beside(&file, &came);
+        assert!(
+            worth.is_some_and(|worth| worth.kinds == 8_300 && worth.names < 100),
+            "{worth:?}"
+        );
     }
 
     proptest! {

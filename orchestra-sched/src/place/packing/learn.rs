@@ -1,7 +1,7 @@
 //! Learning what is to be expected from what comes.
 
-use super::blend::blend;
-use super::differ::worth_beside;
+use super::blend::{Source, blend};
+use super::differ::{Worth, worth_beside};
 use super::workload::{Class, Workload};
 use super::{Packing, orchestra};
 use crate::snapshot::{Demand, NodeFacts};
@@ -10,6 +10,8 @@ use crate::snapshot::{Demand, NodeFacts};
 const FIRST_LOOK: u64 = 32;
 /// How many times as many have come at the next look.
 const LOOK_FACTOR: u64 = 2;
+/// How many pods that want what nodes have count beside those that came.
+const SHAPED: u64 = 256;
 
 /// [`orchestra`] for pods such as are expected, until others come.
 ///
@@ -19,6 +21,10 @@ const LOOK_FACTOR: u64 = 2;
 /// counts the less the more the two differ; where they do not, it is the rule for what is expected. Where
 /// nothing is expected the rule is that for what came, and until the first look any node is as good as
 /// another.
+///
+/// What came is a small sample at first. If by chance nobody in it wants much CPU of a node that has little, its
+/// CPU is given away. So 256 pods that want a device and what CPU and memory their node has for each count
+/// beside those that came: nodes are bought for the pods that are to run there.
 ///
 /// What it says depends on what is expected, on the nodes and on which pods have come, on nothing else.
 ///
@@ -75,16 +81,32 @@ impl Learning {
             return None;
         }
         self.next_look = self.next_look.saturating_mul(LOOK_FACTOR);
+        let nothing = Worth { kinds: 0, names: 0 };
         let worth = match self.expected.pods() {
-            0 => Some(0),
+            0 => Some(nothing),
             _ => worth_beside(&self.expected, &self.came),
         };
         let was_expected = std::mem::replace(&mut self.as_expected, worth.is_none());
         self.packing = match worth {
             None if was_expected => return None,
             None => orchestra(&self.expected, &self.nodes),
-            Some(worth) => orchestra(&blend(&self.expected, worth, &self.came), &self.nodes),
+            Some(worth) => orchestra(&self.learned(worth), &self.nodes),
         };
         Some(self.packing())
+    }
+
+    /// What to expect where what was expected is worth so much.
+    fn learned(&self, worth: Worth) -> Workload {
+        let expected = Source {
+            workload: &self.expected,
+            kinds: worth.kinds,
+            names: worth.names,
+        };
+        let shaped = Source {
+            workload: &Workload::shaped(&self.nodes),
+            kinds: SHAPED,
+            names: 0,
+        };
+        blend(&[Source::all(&self.came), expected, shaped])
     }
 }

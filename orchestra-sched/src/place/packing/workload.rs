@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use orchestra_core::kind::accelerator::WHOLE_MILLI;
 use smol_str::SmolStr;
 
-use crate::snapshot::Demand;
+use crate::snapshot::{Demand, NodeFacts};
 
 /// A kind of pod, as far as packing can tell.
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -52,6 +53,23 @@ impl Workload {
         let mut workload = Self::default();
         for demand in sample {
             workload.count(Class::of(demand), 1);
+        }
+        workload
+    }
+
+    /// One pod for each device, which wants that device and what CPU and memory its node has for each.
+    pub(super) fn shaped(nodes: &[NodeFacts]) -> Self {
+        let mut workload = Self::default();
+        for node in nodes.iter().filter(|node| node.devices > 0) {
+            let devices = node.devices as i64;
+            let class = Class {
+                cpu_milli: node.allocatable.cpu_milli / devices,
+                memory: node.allocatable.memory / devices,
+                count: 1,
+                milli: WHOLE_MILLI,
+                models: Vec::new(),
+            };
+            workload.count(class, node.devices as u64);
         }
         workload
     }
