@@ -21,20 +21,32 @@ impl Uid {
     pub const NIL: Self = Self(0);
 }
 
-impl fmt::Display for Uid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand: every stored object carries some of these.
+impl Uid {
+    /// By hand: every stored object carries some of these.
+    fn with_text<T>(self, then: impl FnOnce(&str) -> T) -> T {
         let mut text = [b'-'; UUID_BYTES];
-        let mut rest = self.0;
-        for (at, digit) in text.iter_mut().enumerate().rev() {
-            if !UUID_DASHES.contains(&at) {
-                *digit = b"0123456789abcdef"[(rest & 0xf) as usize];
-                rest >>= 4;
+        let mut rest = self.0.to_be_bytes().into_iter();
+        for (from, to) in UUID_GROUPS {
+            for pair in text[from..to].chunks_exact_mut(2) {
+                let byte = rest.next().unwrap_or(0);
+                pair[0] = DIGITS[usize::from(byte >> 4)];
+                pair[1] = DIGITS[usize::from(byte & 0xf)];
             }
         }
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        then(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Where the digits of a UUID stand in its text.
+const UUID_GROUPS: [(usize, usize); 5] = [(0, 8), (9, 13), (14, 18), (19, 23), (24, UUID_BYTES)];
 
 /// How long a UUID is as text, and where its dashes stand.
 const UUID_BYTES: usize = 36;
@@ -74,7 +86,7 @@ impl FromStr for Uid {
 
 impl Serialize for Uid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        self.with_text(|text| serializer.serialize_str(text))
     }
 }
 

@@ -73,8 +73,81 @@ impl Sub<Duration> for Timestamp {
     }
 }
 
+/// The longest text of an instant of the years 0 to 9999: `2026-11-23T09:00:00.000001Z`.
+const TEXT_BYTES: usize = 27;
+
+const DAY_SECONDS: i64 = 86_400;
+
+/// The text of an instant of the years 0 to 9999.
+struct Text {
+    bytes: [u8; TEXT_BYTES],
+    end: usize,
+}
+
+impl Text {
+    /// By hand: every stored object carries some of these. `None` for other years.
+    fn of(instant: Timestamp) -> Option<Self> {
+        let micros = instant.0.rem_euclid(1_000_000);
+        let seconds = instant.0.div_euclid(1_000_000);
+        let second = seconds.rem_euclid(DAY_SECONDS);
+        let (year, month, day) = civil(seconds.div_euclid(DAY_SECONDS));
+        if !(0..=9_999).contains(&year) {
+            return None;
+        }
+        let mut bytes = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (year, 0..4),
+            (month, 5..7),
+            (day, 8..10),
+            (second / 3_600, 11..13),
+            (second / 60 % 60, 14..16),
+            (second % 60, 17..19),
+            (micros, 20..26),
+        ];
+        for (mut number, place) in parts {
+            for digit in bytes[place].iter_mut().rev() {
+                *digit = b"0123456789"[(number % 10) as usize];
+                number /= 10;
+            }
+        }
+        // What the fraction says; nothing where there is none.
+        let mut last = 25;
+        while bytes[last] == b'0' && last > 19 {
+            last -= 1;
+        }
+        let last = if micros == 0 { 18 } else { last };
+        bytes[last + 1] = b'Z';
+        let end = last + 2;
+        Some(Self { bytes, end })
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.end]).unwrap_or_default()
+    }
+}
+
+/// Year, month and day of the Gregorian calendar, of a day counted from 1970-01-01. By Howard Hinnant's
+/// `civil_from_days` (<https://howardhinnant.github.io/date_algorithms.html>).
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years that begin on a first of March, so that leap days come last.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = 400 * era + year + i64::from(month <= 2);
+    (year, month, day)
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.precision().is_none()
+            && let Some(text) = Text::of(*self)
+        {
+            return f.write_str(text.as_str());
+        }
         match jiff::Timestamp::from_microsecond(self.0) {
             Ok(instant) => instant.fmt(f),
             Err(_) => write!(f, "{}us", self.0), // unreachable within MIN..=MAX
@@ -103,7 +176,10 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match Text::of(*self) {
+            Some(text) => serializer.serialize_str(text.as_str()),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -126,6 +202,23 @@ mod tests {
         let instant: Timestamp = "2026-11-23T09:00:00.000250Z".parse().expect("valid");
         assert_eq!(instant.to_string(), "2026-11-23T09:00:00.00025Z");
         assert_eq!(instant.to_string().parse(), Ok(instant));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn texts_are_those_that_jiff_writes(
+            micros in Timestamp::MIN.0..=Timestamp::MAX.0,
+            recent in -10_000_000_000_000_000..10_000_000_000_000_000_i64,
+            round in 0..7_u32,
+        ) {
+            for micros in [micros, recent] {
+                let instant = Timestamp(micros / 10_i64.pow(round) * 10_i64.pow(round));
+                let jiff = jiff::Timestamp::from_microsecond(instant.0).expect("within its years");
+                let text = jiff.to_string();
+                proptest::prop_assert_eq!(serde_json::to_string(&instant).ok(), Some(format!("{text:?}")));
+                proptest::prop_assert_eq!(instant.to_string(), text);
+            }
+        }
     }
 
     #[test]
