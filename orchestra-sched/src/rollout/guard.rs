@@ -3,8 +3,10 @@
 //! Policy proposes, the guard disposes: a strategy with a fault in it may be slow, but it cannot
 //! take a service down or flood a cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+
+use orchestra_core::meta::Uid;
 
 use super::arithmetic::Pace;
 use super::sets::count;
@@ -53,8 +55,18 @@ pub fn guarded(
 ///
 /// A step within its budget passes unchanged.
 pub fn check(view: RolloutView<'_>, budget: Budget, mut step: RolloutStep) -> RolloutStep {
+    if step.actions.is_empty() {
+        return step;
+    }
     let is_available =
         |replica: &&super::Replica| replica.counts() && replica.available(view.min_ready, view.now);
+    let stops = |action: &RolloutAction| matches!(action, RolloutAction::Stop(_));
+    let by_uid: BTreeMap<Uid, &super::Replica> = match step.actions.iter().any(stops) {
+        true => { view.replicas.iter().rev() }
+            .map(|one| (one.pod, one))
+            .collect(),
+        false => BTreeMap::new(),
+    };
     let available = count(view.replicas.iter().filter(is_available).count());
     let total = count(
         view.replicas
@@ -68,13 +80,13 @@ pub fn check(view: RolloutView<'_>, budget: Budget, mut step: RolloutStep) -> Ro
     let mut stopped = BTreeSet::new();
     step.actions.retain_mut(|action| match action {
         RolloutAction::Stop(pod) => {
-            let Some(replica) = view.replicas.iter().find(|replica| replica.pod == *pod) else {
+            let Some(replica) = by_uid.get(pod) else {
                 return false;
             };
             if replica.terminating || !stopped.insert(*pod) {
                 return false;
             }
-            if !is_available(&replica) {
+            if !is_available(replica) {
                 return true;
             }
             let spared = spare > 0;

@@ -12,25 +12,26 @@ use super::{Generation, Replica, RolloutAction, RolloutView};
 #[derive(Debug)]
 pub(super) struct Sets<'a> {
     view: RolloutView<'a>,
-    // Each in the order in which its pods would be stopped.
-    by_generation: BTreeMap<Generation, Vec<&'a Replica>>,
+    by_generation: BTreeMap<Generation, Set<'a>>,
+}
+
+/// The pods of one revision, in the order in which they stand in the view, and how many of them are
+/// what.
+#[derive(Debug, Default)]
+struct Set<'a> {
+    pods: Vec<&'a Replica>,
+    ready: u32,
+    available: u32,
 }
 
 impl<'a> Sets<'a> {
     pub(super) fn of(view: RolloutView<'a>) -> Self {
-        let mut by_generation: BTreeMap<Generation, Vec<&Replica>> = BTreeMap::new();
+        let mut by_generation: BTreeMap<Generation, Set<'a>> = BTreeMap::new();
         for replica in view.replicas.iter().filter(|replica| replica.counts()) {
-            by_generation
-                .entry(replica.generation)
-                .or_default()
-                .push(replica);
-        }
-        let mut on_node = BTreeMap::<&str, u32>::new();
-        for replica in by_generation.values().flatten() {
-            *on_node.entry(&replica.node).or_default() += 1;
-        }
-        for set in by_generation.values_mut() {
-            set.sort_by_cached_key(|replica| rank(replica, &view, on_node[&*replica.node]));
+            let set = by_generation.entry(replica.generation).or_default();
+            set.pods.push(replica);
+            set.ready += u32::from(replica.ready());
+            set.available += u32::from(replica.available(view.min_ready, view.now));
         }
         Self {
             view,
@@ -39,14 +40,11 @@ impl<'a> Sets<'a> {
     }
 
     pub(super) fn state(&self, generation: Generation) -> SetState {
-        let set = self
-            .by_generation
-            .get(&generation)
-            .map_or(&[][..], Vec::as_slice);
-        SetState {
-            size: count(set.len()),
-            available: self.available(set),
-        }
+        let set = self.by_generation.get(&generation);
+        set.map_or(SetState::default(), |set| SetState {
+            size: count(set.pods.len()),
+            available: set.available,
+        })
     }
 
     /// The old sets, oldest first.
@@ -61,21 +59,17 @@ impl<'a> Sets<'a> {
     pub(super) fn sizes(&self) -> BTreeMap<Generation, u32> {
         self.by_generation
             .iter()
-            .map(|(generation, set)| (*generation, count(set.len())))
+            .map(|(generation, set)| (*generation, count(set.pods.len())))
             .collect()
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let all = || self.by_generation.values().flatten();
+        let sum = |of: fn(&Set<'_>) -> u32| self.by_generation.values().map(of).sum();
         Counts {
-            current: count(all().count()),
+            current: sum(|set| count(set.pods.len())),
             updated: self.state(self.view.target).size,
-            ready: count(all().filter(|replica| replica.ready()).count()),
-            available: self
-                .by_generation
-                .values()
-                .map(|set| self.available(set))
-                .sum(),
+            ready: sum(|set| set.ready),
+            available: sum(|set| set.available),
         }
     }
 
@@ -95,19 +89,21 @@ impl<'a> Sets<'a> {
                 .into_iter()
                 .map(|replica| RolloutAction::Stop(replica.pod)),
         );
-        for (&generation, &size) in sizes {
-            let set = self
-                .by_generation
-                .get(&generation)
-                .map_or(&[][..], Vec::as_slice);
-            let surplus = set
-                .len()
-                .saturating_sub(usize::try_from(size).unwrap_or(usize::MAX));
-            actions.extend(
-                set[..surplus]
-                    .iter()
-                    .map(|replica| RolloutAction::Stop(replica.pod)),
-            );
+        let size_of = |set: &Set<'_>| count(set.pods.len());
+        let shrinks = |(generation, set): (&Generation, &Set<'a>)| {
+            sizes
+                .get(generation)
+                .is_some_and(|size| *size < size_of(set))
+        };
+        if self.by_generation.iter().any(shrinks) {
+            let on_node = self.on_node();
+            for (generation, &size) in sizes {
+                if let Some(set) = self.by_generation.get(generation) {
+                    let surplus = size_of(set).saturating_sub(size);
+                    let first = self.first_to_stop(set, &on_node, surplus);
+                    actions.extend(first.into_iter().map(RolloutAction::Stop));
+                }
+            }
         }
         for (&generation, &size) in sizes.iter().rev() {
             let count = size.saturating_sub(self.state(generation).size);
@@ -118,13 +114,32 @@ impl<'a> Sets<'a> {
         actions
     }
 
-    fn available(&self, set: &[&Replica]) -> u32 {
-        let view = &self.view;
-        count(
-            set.iter()
-                .filter(|replica| replica.available(view.min_ready, view.now))
-                .count(),
-        )
+    /// How many pods of all sets are on each node.
+    fn on_node(&self) -> BTreeMap<&str, u32> {
+        let mut on_node = BTreeMap::<&str, u32>::new();
+        for replica in self.by_generation.values().flat_map(|set| &set.pods) {
+            *on_node.entry(&replica.node).or_default() += 1;
+        }
+        on_node
+    }
+
+    /// The first `surplus` pods of `set` in the order in which they are stopped.
+    fn first_to_stop(
+        &self,
+        set: &Set<'_>,
+        on_node: &BTreeMap<&str, u32>,
+        surplus: u32,
+    ) -> Vec<Uid> {
+        if surplus == 0 {
+            return Vec::new();
+        }
+        let mut pods = set.pods.clone();
+        pods.sort_by_cached_key(|replica| rank(replica, &self.view, on_node[&*replica.node]));
+        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
+        pods.iter()
+            .take(surplus)
+            .map(|replica| replica.pod)
+            .collect()
     }
 }
 
