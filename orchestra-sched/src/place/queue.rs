@@ -11,6 +11,7 @@
 //!
 //! Pods of a gang are handed out together, once none of them rests.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -82,6 +83,10 @@ pub struct Queue {
     on_node: BTreeMap<SmolStr, Changes>,
     /// Gangs that lost a pod that waited: the rest may need fewer of them.
     shrunk: BTreeSet<(SmolStr, SmolStr)>,
+    /// Whether some pod that waits may be of a gang, and whether one may have been refused: if not, nobody is
+    /// looked through for those.
+    gangs: bool,
+    refused: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -140,6 +145,7 @@ impl Queue {
     /// Adds a pod, or makes it what it is now. One that asks for something else than before is worth
     /// a plan at once; for one that does not, nothing changes but where room is made for it.
     pub fn offer(&mut self, pod: Pending) {
+        self.gangs |= pod.gang.is_some();
         let Some(known) = self.waiting.get_mut(&pod.id) else {
             let waiting = Waiting {
                 pending: pod,
@@ -191,44 +197,51 @@ impl Queue {
     pub fn turn(&mut self, now: Timestamp, snapshot: &Snapshot) -> Turn {
         self.wake(snapshot);
         let mut turn = Turn::default();
-        let mut due: Vec<&Waiting> = Vec::new();
-        let mut gangs: Vec<GangName<'_>> = Vec::new();
         let rests = self.rests();
+        let (mut due, mut mates) = (Vec::new(), Vec::new());
+        let mut gangs: Vec<GangName<'_>> = Vec::new();
+        let mut kept: Vec<&Waiting> = Vec::new();
+        let (mut any_gang, mut any_refused) = (false, false);
         for waiting in self.waiting.values() {
+            let gang = waiting.gang();
+            any_gang |= gang.is_some();
+            any_refused |= waiting.refused.is_some();
             let at = waiting.due_with(&rests);
             if at <= now {
                 due.push(waiting);
-                gangs.extend(waiting.gang());
-            } else {
-                turn.next = Some(turn.next.map_or(at, |next| next.min(at)));
+                gangs.extend(gang);
+                continue;
+            }
+            turn.next = Some(turn.next.map_or(at, |next| next.min(at)));
+            if waiting.keeps_room(&self.settings, now) {
+                kept.push(waiting);
+            } else if let Some(gang) = gang {
+                mates.push((gang, waiting));
             }
         }
-        if due.is_empty() {
-            return turn;
+        if !due.is_empty() {
+            gangs.sort_unstable();
+            gangs.dedup();
+            mates.retain(|(gang, _)| gangs.binary_search(gang).is_ok());
+            due.extend(kept);
+            due.extend(mates.into_iter().map(|(_, mate)| mate));
+            let settings = &self.settings;
+            due.sort_by_cached_key(|waiting| waiting.turn(settings, now));
+            if due.len() > settings.turn_max {
+                cut(&mut due, settings.turn_max);
+                turn.next = Some(now);
+            }
+            let asked = due.into_iter().map(|waiting| waiting.asks(settings, now));
+            turn.pods = asked.collect();
         }
-        gangs.sort_unstable();
-        gangs.dedup();
-        let comes_along = |waiting: &&Waiting| {
-            let gang = waiting.gang();
-            let with_gang = gang.is_some_and(|gang| gangs.binary_search(&gang).is_ok());
-            waiting.due_with(&rests) > now && (with_gang || waiting.keeps_room(&self.settings, now))
-        };
-        due.extend(self.waiting.values().filter(comes_along));
-        turn.pods = due
-            .into_iter()
-            .map(|waiting| waiting.asks(&self.settings, now))
-            .collect();
-        turn.pods.sort_by(Pending::before);
-        if turn.pods.len() > self.settings.turn_max {
-            cut(&mut turn.pods, self.settings.turn_max);
-            turn.next = Some(now);
-        }
+        (self.gangs, self.refused) = (any_gang, any_refused);
         turn
     }
 
     /// Takes in what a plan for `pods` made of them: who was refused waits for help. Who was placed
     /// stays until it is [withdrawn](Self::withdraw) or [fails](Self::failed).
     pub fn planned(&mut self, plan: &Plan, pods: &[Pending], now: Timestamp) {
+        self.refused |= !plan.unplaced.is_empty();
         for unplaced in &plan.unplaced {
             let Some(waiting) = self.waiting.get_mut(&unplaced.pod) else {
                 continue;
@@ -255,10 +268,11 @@ impl Queue {
             }
         }
         // Who sleeps is passed as well.
-        if let Some(last) = plan
-            .placed
-            .last()
-            .and_then(|placed| pods.get(placed.pending))
+        if self.refused
+            && let Some(last) = plan
+                .placed
+                .last()
+                .and_then(|placed| pods.get(placed.pending))
         {
             for waiting in self.waiting.values_mut() {
                 waiting.passed_by(last);
@@ -295,13 +309,23 @@ impl Queue {
     /// When a turn is due if nothing happens before; `None` if never.
     pub fn next(&self) -> Option<Timestamp> {
         let rests = self.rests();
-        let due = self.waiting.values().map(|one| one.due_with(&rests));
-        due.min()
+        let mut soonest = None;
+        for waiting in self.waiting.values() {
+            let due = waiting.due_with(&rests);
+            soonest = Some(soonest.map_or(due, |soonest: Timestamp| soonest.min(due)));
+            if due == Timestamp::EPOCH {
+                break; // nothing is due sooner
+            }
+        }
+        soonest
     }
 
     /// Until when a gang rests, where a member does.
     fn rests(&self) -> BTreeMap<GangName<'_>, Timestamp> {
         let mut rests: BTreeMap<GangName<'_>, Timestamp> = BTreeMap::new();
+        if !self.gangs {
+            return rests;
+        }
         for waiting in self.waiting.values() {
             if waiting.not_before > Timestamp::EPOCH
                 && let Some(gang) = waiting.gang()
@@ -331,6 +355,9 @@ impl Queue {
         // Whose gang grew is looked up.
         let gangs = all.meet(Changes::GANG_GREW) || !shrunk.is_empty();
         let [all, anywhere] = [all, anywhere].map(|one| one.without(Changes::GANG_GREW));
+        if !self.refused {
+            return;
+        }
         for waiting in self.waiting.values_mut() {
             let Some(refused) = &waiting.refused else {
                 continue;
@@ -412,6 +439,23 @@ impl Waiting {
         self.pending.nominated.is_some() || self.is_overdue(settings, now)
     }
 
+    /// Its place in the order of a turn: that of [`Pending::before`].
+    fn turn(
+        &self,
+        settings: &QueueSettings,
+        now: Timestamp,
+    ) -> (Reverse<i32>, Reverse<bool>, Timestamp, &PodId) {
+        let pod = &self.pending;
+        let overdue = pod.nominated.is_none() && self.is_overdue(settings, now);
+        let nominated = pod.nominated.is_some() || (overdue && self.held.is_some());
+        (
+            Reverse(pod.priority),
+            Reverse(nominated),
+            pod.arrived,
+            &pod.id,
+        )
+    }
+
     /// The pod as a plan sees it.
     fn asks(&self, settings: &QueueSettings, now: Timestamp) -> Pending {
         let mut pending = self.pending.clone();
@@ -427,17 +471,13 @@ impl Waiting {
 type GangName<'a> = (&'a SmolStr, &'a SmolStr);
 
 /// Leaves the first `most` pods, and the gangs of those whole.
-fn cut(pods: &mut Vec<Pending>, most: usize) {
-    let gang = |pod: &Pending| {
-        let gang = pod.gang.as_ref()?;
-        Some((pod.id.key.namespace.clone(), gang.name.clone()))
-    };
-    let mut inside: Vec<_> = pods[..most].iter().filter_map(gang).collect();
-    inside.sort_unstable();
+fn cut(pods: &mut Vec<&Waiting>, most: usize) {
+    let inside = pods[..most].iter().filter_map(|pod| pod.gang());
+    let inside: BTreeSet<GangName<'_>> = inside.collect();
     let mut at = 0;
     pods.retain(|pod| {
         at += 1;
-        at <= most || gang(pod).is_some_and(|gang| inside.binary_search(&gang).is_ok())
+        at <= most || pod.gang().is_some_and(|gang| inside.contains(&gang))
     });
 }
 
