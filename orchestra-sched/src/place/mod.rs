@@ -126,11 +126,16 @@ pub struct Pending {
 impl Pending {
     /// A pod, arrived when it was created, or at `now` if it does not say when that was.
     pub fn of(pod: &Pod, now: Timestamp) -> Self {
+        Self::asking(pod, Arc::new(Demand::of(pod)), now)
+    }
+
+    /// The same, of a pod of which it is known what it asks.
+    pub(crate) fn asking(pod: &Pod, demand: Arc<Demand>, now: Timestamp) -> Self {
         Self {
             id: PodId::of(pod),
             priority: pod.spec.priority.unwrap_or(0),
             arrived: pod.metadata.creation_timestamp.unwrap_or(now),
-            demand: Arc::new(Demand::of(pod)),
+            demand,
             preempts: pod.spec.preemption_policy != Some(PreemptionPolicy::Never),
             nominated: Some(pod.status.nominated_node_name.clone()).filter(|node| !node.is_empty()),
             overdue: false,

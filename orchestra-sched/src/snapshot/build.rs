@@ -7,6 +7,7 @@ use orchestra_core::kind::{Namespace, Node, Pod, PodDisruptionBudget};
 use orchestra_core::meta::{Labels, ObjectKey};
 use orchestra_core::port::store::Revision;
 use orchestra_core::selector::NodeSelector;
+use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 use super::columns::Load;
@@ -15,7 +16,7 @@ use super::history::Mark;
 use super::shapes::Shapes;
 use super::{Demand, NodeFacts, NodeIx, NodeRow, PodId, Running, Snapshot, Usage};
 use crate::budget::Budget;
-use crate::place::Changes;
+use crate::place::{Changes, Pending};
 
 /// Follows nodes and pods, and hands out what the cluster looks like.
 ///
@@ -169,19 +170,23 @@ impl SnapshotBuilder {
         if pod.spec.node_name.is_empty() || pod.is_terminal() {
             return self.remove_pod(&id);
         }
-        // Where it runs is no wish any more.
-        let demand = Demand {
-            node_name: None,
-            ..Demand::of(pod)
-        };
         let running = Running {
             id,
-            demand: Arc::new(demand),
+            demand: self.shapes.of(pod),
             priority: pod.spec.priority.unwrap_or(0),
             started: pod.status.start_time,
             terminating: pod.is_terminating(),
         };
         self.set_pod(&pod.spec.node_name, running)
+    }
+
+    /// A pod that wants a node, as [`Pending::of`] says: what it asks is shared with those that ask the
+    /// same.
+    pub fn pending(&mut self, pod: &Pod, now: Timestamp) -> Pending {
+        match pod.node_name() {
+            None => Pending::asking(pod, self.shapes.of(pod), now),
+            Some(_) => Pending::of(pod, now),
+        }
     }
 
     /// Makes a pod count against the node of that name, and no other.
@@ -191,15 +196,17 @@ impl SnapshotBuilder {
             changes = changes.with(Changes::GANG_GREW);
         }
         if let Some((old_node, old)) = self.pods.get(&running.id) {
-            if old_node == node && **old == running {
-                return Changes::NONE;
-            }
-            if old_node == node
-                && old.demand == running.demand
-                && old.terminating == running.terminating
-            {
-                changes = Changes::NONE;
+            let same_demand =
+                Arc::ptr_eq(&old.demand, &running.demand) || old.demand == running.demand;
+            if old_node == node && same_demand && old.terminating == running.terminating {
                 running.demand = Arc::clone(&old.demand);
+                if old.priority == running.priority {
+                    if old.started != running.started {
+                        self.renew(node, running);
+                    }
+                    return Changes::NONE;
+                }
+                changes = Changes::NONE;
             } else {
                 changes = changes.with(Changes::POD_REMOVED);
             }
@@ -217,6 +224,27 @@ impl SnapshotBuilder {
             None => self.waiting.entry(node.into()).or_default().push(running),
         }
         changes
+    }
+
+    /// Puts a pod in the place of the one of its id on `node`, which takes as much.
+    fn renew(&mut self, node: &str, running: Running) {
+        let running = Arc::new(running);
+        if let Some((_, known)) = self.pods.get_mut(&running.id) {
+            *known = Arc::clone(&running);
+        }
+        let current = &mut self.current;
+        let pods = match current.find(node) {
+            Some(at) => {
+                current.history.note(at);
+                let row = current.rows.get_mut(at.row());
+                row.map(|row| &mut Arc::make_mut(row).pods)
+            }
+            None => self.waiting.get_mut(node),
+        };
+        let mut pods = pods.into_iter().flatten();
+        if let Some(known) = pods.find(|known| known.id == running.id) {
+            *known = running;
+        }
     }
 
     /// Makes a pod count for nothing. Harmless if it did not count.

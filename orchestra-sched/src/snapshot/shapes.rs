@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use orchestra_core::kind::pod::{Pod, PodSpec};
+use orchestra_core::meta::{Labels, Uid};
+use smol_str::SmolStr;
+
 use super::Demand;
 use crate::place::Words;
 
 /// Fewer demands than this are not looked through for those that nobody has any more.
 const SWEPT_MIN: usize = 1_024;
+
+/// Templates of which it is known what their pods ask.
+const TEMPLATES_MAX: usize = 512;
 
 /// Each demand that some pod has, once.
 #[derive(Clone, Debug, Default)]
@@ -17,9 +24,70 @@ pub(super) struct Shapes {
     len: usize,
     /// How many there were when those that nobody has were last dropped.
     swept: usize,
+    /// What pods of a template ask, by their owner and the template's hash.
+    templates: BTreeMap<(Uid, SmolStr), Arc<Template>>,
+}
+
+/// A pod that others are like: all of it that says what it asks.
+#[derive(Debug)]
+struct Template {
+    namespace: SmolStr,
+    labels: Labels,
+    annotations: Labels,
+    spec: PodSpec,
+    demand: Arc<Demand>,
+}
+
+impl Template {
+    /// Whether `pod` asks for what this one does. Both have the same owner.
+    fn is_like(&self, pod: &Pod) -> bool {
+        let meta = &pod.metadata;
+        self.namespace == meta.namespace
+            && self.labels == meta.labels
+            && self.annotations == meta.annotations
+            && self.spec.same_but_for_node(&pod.spec)
+    }
 }
 
 impl Shapes {
+    /// What `pod` asks, wherever it is: as [`Demand::of`] says, without a node. Of pods that are made of
+    /// one template it is worked out once.
+    pub(super) fn of(&mut self, pod: &Pod) -> Arc<Demand> {
+        let meta = &pod.metadata;
+        // Claims of ephemeral volumes are named after each pod.
+        let ephemeral = pod.spec.volumes.iter().any(|one| one.ephemeral.is_some());
+        let owner = meta.controller().filter(|_| !ephemeral);
+        let hash = meta.labels.get(Pod::TEMPLATE_HASH_LABEL);
+        let template = owner
+            .zip(hash)
+            .map(|(owner, hash)| (owner.uid, hash.clone()));
+        if let Some(known) = template.as_ref().and_then(|key| self.templates.get(key))
+            && known.is_like(pod)
+        {
+            return Arc::clone(&known.demand);
+        }
+        // Where it runs is no wish any more.
+        let demand = Demand {
+            node_name: None,
+            ..Demand::of(pod)
+        };
+        let demand = self.share(Arc::new(demand));
+        if let Some(key) = template {
+            if self.templates.len() >= TEMPLATES_MAX {
+                self.templates.clear();
+            }
+            let template = Template {
+                namespace: meta.namespace.clone(),
+                labels: meta.labels.clone(),
+                annotations: meta.annotations.clone(),
+                spec: pod.spec.clone(),
+                demand: Arc::clone(&demand),
+            };
+            self.templates.insert(key, Arc::new(template));
+        }
+        demand
+    }
+
     /// The equal demand that is known already, or else this one from now on.
     pub(super) fn share(&mut self, demand: Arc<Demand>) -> Arc<Demand> {
         let mut hash = Words::default();

@@ -416,6 +416,60 @@ impl Pod {
     }
 }
 
+impl PodSpec {
+    /// Whether both ask for the same, wherever the pods of it may be: all of it is equal but
+    /// [`node_name`](Self::node_name).
+    pub fn same_but_for_node(&self, other: &Self) -> bool {
+        macro_rules! same {
+            ($($field:ident)*) => {{
+                // Names every field, so that none is forgotten.
+                let Self { node_name: _, $($field,)* } = self;
+                $(*$field == other.$field)&&*
+            }};
+        }
+        same!(
+            init_containers
+            containers
+            volumes
+            restart_policy
+            termination_grace_period_seconds
+            active_deadline_seconds
+            dns_policy
+            dns_config
+            node_selector
+            service_account_name
+            service_account
+            automount_service_account_token
+            host_network
+            host_pid
+            host_ipc
+            host_users
+            share_process_namespace
+            security_context
+            image_pull_secrets
+            hostname
+            subdomain
+            set_hostname_as_fqdn
+            affinity
+            scheduler_name
+            tolerations
+            host_aliases
+            priority_class_name
+            priority
+            preemption_policy
+            readiness_gates
+            runtime_class_name
+            enable_service_links
+            overhead
+            topology_spread_constraints
+            scheduling_gates
+            os
+            resource_claims
+            resources
+        )
+    }
+}
+
 impl PodTemplateSpec {
     /// A pod made from it, with nothing but its labels, annotations, finalizers and spec: the
     /// name and the owner are still to be set.
@@ -481,5 +535,9 @@ impl Resource for Pod {
 
     fn same_spec(&self, other: &Self) -> bool {
         self.spec == other.spec
+    }
+
+    fn same_but_for_status(&self, other: &Self) -> bool {
+        self.metadata == other.metadata && self.spec == other.spec
     }
 }
