@@ -182,7 +182,8 @@ impl PlacementLoop {
                 let change = state.builder.apply_pod(pod);
                 state.queue.changed(change, pod.node_name());
                 if waits(pod, &name) {
-                    state.queue.offer(Pending::of(pod, clock.now()));
+                    let pending = state.builder.pending(pod, clock.now());
+                    state.queue.offer(pending);
                     if event.old.as_deref().is_some_and(|old| gave_back(old, pod)) {
                         state.queue.gave_back(&PodId::of(pod), clock.now());
                     }
@@ -399,7 +400,7 @@ impl PlacementLoop {
                     let error = ApiError::new(ApiErrorKind::Conflict, "place", about);
                     return Err(error.because("it changed since the plan was made"));
                 };
-                let key = Key::from(format!("nodes/{}", placement.node));
+                let key = Key::from(["nodes/", &placement.node].concat());
                 commit = commit.guard(Guard::At(key, version));
             }
         }
@@ -415,11 +416,13 @@ impl PlacementLoop {
             Ok(landed) => {
                 let moved = fences
                     .moves()
-                    .map(|key| (key.clone(), Guard::At(key.clone(), landed)));
+                    .map(|key| (key.clone(), Guard::At(key, landed)));
                 state.fences.extend(moved);
             }
             // Somebody else may have moved any of them.
-            Err(_) => fences.keys().for_each(|key| drop(state.fences.remove(key))),
+            Err(_) => fences
+                .keys()
+                .for_each(|key| drop(state.fences.remove(&key))),
         }
         landed
     }

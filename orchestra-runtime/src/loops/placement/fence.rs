@@ -17,6 +17,7 @@ use orchestra_core::kind::Pod;
 use orchestra_core::kind::pod::{Affinity, WhenUnsatisfiable};
 use orchestra_core::port::store::{Guard, Key, Revision, Write};
 use orchestra_core::time::Timestamp;
+use smol_str::SmolStr;
 
 use super::PlacementLoop;
 use crate::api::{ApiError, ApiErrorKind, Client, Commit};
@@ -30,36 +31,48 @@ const ACROSS: &str = "placing/across";
 /// The fences of one commit.
 #[derive(Debug, Default)]
 pub(super) struct Fences {
-    guards: BTreeSet<Key>,
-    moves: BTreeSet<Key>,
+    nodes: BTreeSet<SmolStr>,
+    /// Whether a pod is among its own whose rules look at others.
+    across: bool,
 }
 
 impl Fences {
     /// Adds those that the placement of `pod` on `node` depends on and moves.
-    pub(super) fn add(&mut self, pod: &Pod, node: &str) {
-        let (node, anywhere, across) = (of_node(node), ANYWHERE.into(), ACROSS.into());
-        self.guards.extend([node.clone(), Key::clone(&across)]);
-        if looks_at_others(pod) {
-            self.guards.insert(Key::clone(&anywhere));
-            self.moves.insert(across);
+    pub(super) fn add(&mut self, pod: &Pod, node: &SmolStr) {
+        if !self.nodes.contains(node) {
+            self.nodes.insert(node.clone());
         }
-        self.moves.extend([node, anywhere]);
+        self.across |= looks_at_others(pod);
     }
 
-    /// The keys of all of them.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.guards.union(&self.moves)
+    /// The keys of those that the commit depends on.
+    fn guards(&self) -> impl Iterator<Item = Key> {
+        let anywhere = self.across.then(|| ANYWHERE.into());
+        let across = (!self.nodes.is_empty()).then(|| ACROSS.into());
+        anywhere.into_iter().chain(across).chain(self.of_nodes())
     }
 
     /// The keys of those that the commit moves.
-    pub(super) fn moves(&self) -> impl Iterator<Item = &Key> {
-        self.moves.iter()
+    pub(super) fn moves(&self) -> impl Iterator<Item = Key> {
+        let across = self.across.then(|| ACROSS.into());
+        let anywhere = (!self.nodes.is_empty()).then(|| ANYWHERE.into());
+        across.into_iter().chain(anywhere).chain(self.of_nodes())
+    }
+
+    /// The keys of all of them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        let common = [ANYWHERE, ACROSS].map(Key::from);
+        common.into_iter().chain(self.of_nodes())
+    }
+
+    fn of_nodes(&self) -> impl Iterator<Item = Key> {
+        self.nodes.iter().map(|node| of_node(node))
     }
 }
 
 /// The fence of one node.
 pub(super) fn of_node(node: &str) -> Key {
-    format!("placements/{node}").into()
+    ["placements/", node].concat().into()
 }
 
 /// Whether where other pods are decides where this one may be.
@@ -90,11 +103,12 @@ impl PlacementLoop {
         seen: Revision,
         now: Timestamp,
     ) -> Result<Commit, ApiError> {
-        for key in &fences.guards {
-            commit = commit.guard(self.fence(key, seen).await?);
+        for key in fences.guards() {
+            commit = commit.guard(self.fence(&key, seen).await?);
         }
-        for key in &fences.moves {
-            commit = commit.write(Write::put(key.clone(), now.to_string().as_bytes()));
+        let now = now.to_string();
+        for key in fences.moves() {
+            commit = commit.write(Write::put(key, now.as_bytes()));
         }
         Ok(commit)
     }
