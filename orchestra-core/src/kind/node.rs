@@ -330,4 +330,8 @@ impl Resource for Node {
     fn same_spec(&self, other: &Self) -> bool {
         self.spec == other.spec
     }
+
+    fn same_but_for_status(&self, other: &Self) -> bool {
+        self.metadata == other.metadata && self.spec == other.spec
+    }
 }

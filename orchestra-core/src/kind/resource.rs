@@ -56,6 +56,13 @@ pub trait Resource:
     /// change, moves `metadata.generation`.
     fn same_spec(&self, other: &Self) -> bool;
 
+    /// Whether both are the same but for the status: who writes a status then need not copy the rest
+    /// once more. To answer no is always right, and is what happens where nothing else is said.
+    fn same_but_for_status(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
+
     /// The object's key.
     fn key(&self) -> ObjectKey {
         self.metadata().key()

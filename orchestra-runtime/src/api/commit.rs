@@ -54,24 +54,24 @@ impl Commit {
     /// `generateName` is given. Fails with [`AlreadyExists`](ApiErrorKind::AlreadyExists) if the
     /// name is taken.
     pub fn create<K: Resource>(self, object: K) -> Self {
-        self.step(Create(object))
+        self.step(Create(Arc::new(object)))
     }
 
     /// Replaces `object`, all but its status.
     ///
     /// The last finalizer gone from an object that is being deleted deletes it.
     pub fn replace<K: Resource>(self, object: K) -> Self {
-        self.step(Replace(object, Part::Spec))
+        self.step(Replace(Arc::new(object), Part::Spec))
     }
 
     /// Replaces the status of `object`, and nothing else.
     pub fn replace_status<K: Resource>(self, object: K) -> Self {
-        self.step(Replace(object, Part::Status))
+        self.step(Replace(Arc::new(object), Part::Status))
     }
 
     /// Replaces `object`, its status included: for controllers that own both.
     pub fn replace_whole<K: Resource>(self, object: K) -> Self {
-        self.step(Replace(object, Part::Whole))
+        self.step(Replace(Arc::new(object), Part::Whole))
     }
 
     /// Deletes `object` as it was read: see [`Api::delete`](super::Api::delete).
@@ -381,7 +381,7 @@ trait Step: Send {
     async fn stage(self: Box<Self>, client: &Client, draft: &mut Draft) -> Result<(), ApiError>;
 }
 
-struct Create<K>(K);
+struct Create<K>(Arc<K>);
 
 #[async_trait]
 impl<K: Resource> Step for Create<K> {
@@ -390,7 +390,7 @@ impl<K: Resource> Step for Create<K> {
     }
 }
 
-struct Replace<K>(K, Part);
+struct Replace<K>(Arc<K>, Part);
 
 #[async_trait]
 impl<K: Resource> Step for Replace<K> {

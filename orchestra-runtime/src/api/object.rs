@@ -18,9 +18,10 @@ pub(crate) type AnyObject = Arc<dyn Any + Send + Sync>;
 /// cluster-wide kind.
 pub fn store_key<K: Resource>(key: &ObjectKey) -> Key {
     match K::SCOPE {
-        Scope::Namespaced => format!("{}/{}/{}", K::PLURAL, key.namespace, key.name).into(),
-        Scope::Cluster => format!("{}/{}", K::PLURAL, key.name).into(),
+        Scope::Namespaced => [K::PLURAL, "/", &key.namespace, "/", &key.name].concat(),
+        Scope::Cluster => [K::PLURAL, "/", &key.name].concat(),
     }
+    .into()
 }
 
 /// What the store keys of a kind start with, in one namespace or in all.

@@ -42,10 +42,11 @@ pub(crate) trait Landing: Send + Sync {
     fn land(self: Box<Self>, at: Revision) -> AnyObject;
 }
 
-impl<K: Resource> Landing for K {
+impl<K: Resource> Landing for Arc<K> {
     fn land(mut self: Box<Self>, at: Revision) -> AnyObject {
-        self.metadata_mut().resource_version = at;
-        Arc::new(*self)
+        // Nobody else holds it yet: nothing is copied.
+        Self::make_mut(&mut self).metadata_mut().resource_version = at;
+        *self
     }
 }
 
@@ -67,12 +68,15 @@ impl Part {
     }
 }
 
+/// Objects come and stay in the `Arc` in which they are shared once they have landed: they are large, and
+/// are not moved about meanwhile.
 pub(crate) async fn create<K: Resource>(
     client: &Client,
-    mut object: K,
+    mut shared: Arc<K>,
     draft: &mut Draft,
 ) -> Result<(), ApiError> {
     const OP: &str = "create";
+    let object = Arc::make_mut(&mut shared);
     let meta = object.metadata_mut();
     if K::SCOPE == Scope::Namespaced && meta.namespace.is_empty() {
         meta.namespace = NAMESPACE_DEFAULT;
@@ -87,8 +91,8 @@ pub(crate) async fn create<K: Resource>(
     meta.deletion_timestamp = None;
     meta.deletion_grace_period_seconds = None;
     object.set_defaults();
-    admit(client, &mut object, None, OP, draft).await?;
-    check(&object, OP)?;
+    admit(client, object, None, OP, draft).await?;
+    check(object, OP)?;
 
     let object_key = object.key();
     if K::SCOPE == Scope::Namespaced {
@@ -96,12 +100,12 @@ pub(crate) async fn create<K: Resource>(
     }
     let key = store_key::<K>(&object_key);
     draft.txn.guards.push(Guard::Absent(key.clone()));
-    put(OP, key, object_key, object, draft)
+    put(OP, key, object_key, shared, draft)
 }
 
 pub(crate) async fn replace<K: Resource>(
     client: &Client,
-    object: K,
+    object: Arc<K>,
     part: Part,
     draft: &mut Draft,
 ) -> Result<(), ApiError> {
@@ -111,44 +115,49 @@ pub(crate) async fn replace<K: Resource>(
     let seen = object.metadata().resource_version;
     let current = current::<K>(client, &object_key, &key, seen, op).await?;
 
-    let mut next = match part {
+    let mut shared = match part {
         Part::Whole => object,
         Part::Spec => {
             let mut next = object;
-            next.take_status(&current);
+            Arc::make_mut(&mut next).take_status(&current);
             next
         }
         Part::Status => {
             check_uid::<K>(object.metadata().uid, current.metadata(), op)?;
-            let mut next = K::clone(&current);
-            next.take_status(&object);
-            next
+            if object.same_but_for_status(&current) {
+                object
+            } else {
+                let mut next = K::clone(&current);
+                next.take_status(&object);
+                Arc::new(next)
+            }
         }
     };
+    let next = Arc::make_mut(&mut shared);
     if part != Part::Status {
         keep_what_is_not_the_callers::<K>(next.metadata_mut(), current.metadata(), op)?;
         next.set_defaults();
     }
-    if next == *current {
+    if *next == *current {
         return unchanged(op, key, object_key, current, draft);
     }
     if part != Part::Status {
-        admit(client, &mut next, Some(&*current), op, draft).await?;
-        if next == *current {
+        admit(client, next, Some(&*current), op, draft).await?;
+        if *next == *current {
             return unchanged(op, key, object_key, current, draft);
         }
         if !next.same_spec(&current) {
             next.metadata_mut().generation += 1;
         }
-        check(&next, op)?;
+        check(next, op)?;
     }
     let at = current.metadata().resource_version;
     draft.txn.guards.push(Guard::At(key.clone(), at));
-    if may_go(&next) {
+    if may_go(next) {
         return remove(op, key, object_key, current, draft);
     }
     next.metadata_mut().resource_version = Revision(0);
-    put(op, key, object_key, next, draft)
+    put(op, key, object_key, shared, draft)
 }
 
 /// Deletes the object as it was at `seen`, or as it is now if `seen` is zero.
@@ -172,7 +181,7 @@ pub(crate) async fn delete<K: Resource>(
         Deletion::Mark(mut marked) => {
             draft.txn.guards.push(guard);
             marked.metadata_mut().resource_version = Revision(0);
-            put(OP, key, object_key, marked, draft)
+            put(OP, key, object_key, Arc::new(marked), draft)
         }
     }
 }
@@ -181,10 +190,10 @@ fn put<K: Resource>(
     op: &'static str,
     key: Key,
     object_key: ObjectKey,
-    object: K,
+    object: Arc<K>,
     draft: &mut Draft,
 ) -> Result<(), ApiError> {
-    let value = encode(&object, op, &object_key)?;
+    let value = encode(&*object, op, &object_key)?;
     draft.txn.writes.push(Write::put(key.clone(), value));
     let effect = Effect::Put(Box::new(object));
     draft.placed.push(Placed {
