@@ -137,34 +137,60 @@ impl<K> Index<K> {
         let Self {
             by, found, signals, ..
         } = self;
-        if let Some(old) = old {
-            by(old, &mut |value| {
-                if let Some(objects) = found.get_mut(&value) {
-                    objects.remove(key);
-                    if objects.is_empty() && new.is_none() {
-                        found.remove(&value);
-                    }
+        let of = |object: Option<&K>| {
+            let mut values = Values::default();
+            if let Some(object) = object {
+                by(object, &mut |value| values.add(value));
+            }
+            values
+        };
+        let (was, is) = (of(old), of(new.map(Arc::as_ref)));
+        for value in was.all() {
+            wake(signals, value, raise);
+        }
+        if let (true, Some(new)) = (was == is, new) {
+            // Mostly it stays where it is found.
+            for value in is.all() {
+                let there = found.get_mut(value).and_then(|found| found.get_mut(key));
+                there.into_iter().for_each(|there| *there = new.clone());
+            }
+            return;
+        }
+        for value in was.all() {
+            if let Some(objects) = found.get_mut(value) {
+                objects.remove(key);
+                if objects.is_empty() {
+                    found.remove(value);
                 }
-                wake(signals, &value, raise);
-            });
+            }
         }
-        if let Some(new) = new {
-            by(new, &mut |value| {
-                wake(signals, &value, raise);
-                found
-                    .entry(value)
-                    .or_default()
-                    .insert(key.clone(), new.clone());
-            });
+        for value in is.all() {
+            wake(signals, value, raise);
+            if let Some(new) = new {
+                let objects = found.entry(value.clone()).or_default();
+                objects.insert(key.clone(), new.clone());
+            }
         }
-        // What the old object left empty and the new one did not fill.
-        if let (Some(old), Some(_)) = (old, new) {
-            by(old, &mut |value| {
-                if found.get(&value).is_some_and(BTreeMap::is_empty) {
-                    found.remove(&value);
-                }
-            });
+    }
+}
+
+/// The values under which one object is found: mostly one.
+#[derive(Default, PartialEq)]
+struct Values {
+    first: Option<SmolStr>,
+    more: Vec<SmolStr>,
+}
+
+impl Values {
+    fn add(&mut self, value: SmolStr) {
+        match self.first {
+            None => self.first = Some(value),
+            Some(_) => self.more.push(value),
         }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &SmolStr> {
+        self.first.iter().chain(&self.more)
     }
 }
 

@@ -2,6 +2,7 @@
 //! log's entries under it. A commit touches the topics it concerns and no others.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::task::Waker;
 
 use orchestra_core::port::store::Key;
@@ -27,8 +28,6 @@ struct Topic {
 pub(super) struct Topics {
     last: u64,
     by_prefix: BTreeMap<Key, Topic>,
-    /// How many topics have a prefix of that length in bytes.
-    lengths: BTreeMap<usize, usize>,
     woken: Vec<Waker>,
     marked_at: u64,
 }
@@ -49,9 +48,6 @@ impl Topics {
     /// Adds a watch of `prefix` that needs the entries from number `from` on.
     pub(super) fn join(&mut self, prefix: &Key, from: u64, history: &History) -> WatchId {
         self.last += 1;
-        if !self.by_prefix.contains_key(prefix) {
-            *self.lengths.entry(prefix.as_str().len()).or_default() += 1;
-        }
         let end = history.log_end();
         let topic = self
             .by_prefix
@@ -80,35 +76,37 @@ impl Topics {
         };
         topic.parked.remove(&id);
         topic.watches -= 1;
-        if topic.watches > 0 {
-            return;
-        }
-        self.by_prefix.remove(prefix);
-        let length = prefix.as_str().len();
-        if let Some(count) = self.lengths.get_mut(&length) {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&length);
-            }
+        if topic.watches == 0 {
+            self.by_prefix.remove(prefix);
         }
     }
 
-    /// Tells the topics above `key` of the log's newest entry.
+    /// Tells the topics above `key` of the log's newest entry, the one with the longest prefix first.
     pub(super) fn publish(&mut self, key: &str, number: u64) {
-        for &length in self.lengths.keys() {
-            if length > key.len() {
-                break;
-            }
-            let Some(prefix) = key.get(..length) else {
-                continue;
+        // Of the prefixes that do not come after what is left of the key, the last is the start of
+        // it, or no other shares more of it: what neither shares needs no look.
+        let mut left = key;
+        loop {
+            let upto = (Bound::Unbounded, Bound::Included(left));
+            let mut upto = self.by_prefix.range_mut::<str, _>(upto);
+            let Some((prefix, topic)) = upto.next_back() else {
+                return;
             };
-            if let Some(topic) = self.by_prefix.get_mut(prefix) {
+            let both = prefix.as_str().bytes().zip(left.bytes());
+            let shared = both.take_while(|(one, other)| one == other).count();
+            let mut end = shared;
+            if shared == prefix.as_str().len() {
                 topic.numbers.push_back(number);
                 if !topic.parked.is_empty() {
                     self.woken
                         .extend(std::mem::take(&mut topic.parked).into_values());
                 }
+                let Some(shorter) = shared.checked_sub(1) else {
+                    return;
+                };
+                end = shorter;
             }
+            left = &left[..left.floor_char_boundary(end)];
         }
     }
 
