@@ -98,10 +98,11 @@ impl ContainerRun {
             }
         };
         loop {
-            let observed = self.start(&id).await?;
+            // What takes long in all is waiting: the rest is in boxes while it is done.
+            let observed = Box::pin(self.start(&id)).await?;
             if self.ending.is_cancelled() {
                 // It was asked to stop before it ran.
-                stop_surely(&self.shared, &id, self.shared.grace()).await;
+                Box::pin(stop_surely(&self.shared, &id, self.shared.grace())).await;
             }
             let (since, exit) = match observed.state {
                 RunState::Running { since } => self.attend(&id, since, health.as_mut()).await,
@@ -201,11 +202,11 @@ impl ContainerRun {
             let outcome = tokio::select! {
                 biased;
                 () = self.ending.cancelled() => Ok(()),
-                outcome = run_handler(&self.shared, self.container(), id, &handler) => outcome,
+                outcome = Box::pin(run_handler(&self.shared, self.container(), id, &handler)) => outcome,
             };
             if let Err(why) = outcome {
                 self.shared.warn("FailedPostStartHook", &why);
-                self.stop(id, None).await;
+                Box::pin(self.stop(id, None)).await;
             }
         }
         let probed = health.is_some();
@@ -227,7 +228,10 @@ impl ContainerRun {
             tokio::select! {
                 biased;
                 ended = self.shared.engine.driver.wait(id) => match ended {
-                    Ok(exit) => return (since, self.explained(id, exit, failed).await),
+                    Ok(exit) => {
+                        let exit = Box::pin(self.explained(id, exit, failed)).await;
+                        return (since, exit);
+                    }
                     Err(error) if error.retry() == Retry::Backoff => {
                         tokio::time::sleep(WAIT_RETRY).await;
                     }
@@ -268,7 +272,7 @@ impl ContainerRun {
                         let why = format!("failed its {kind} probe: {}", state.reason);
                         self.shared.warn("Killing", &format!("container {name} {why}"));
                         failed = Some(format!("it {why}"));
-                        self.stop(id, Some(kind)).await;
+                        Box::pin(self.stop(id, Some(kind))).await;
                     }
                 }
             }

@@ -56,6 +56,13 @@ impl Life {
                 () = overdue => true,
             }
         };
+        // In a box, as most pods live for long and end but once.
+        Box::pin(self.end(late)).await;
+    }
+
+    /// What comes after the last container, or when the pod shall not run any longer; it is `late`
+    /// if its time was up.
+    async fn end(&mut self, late: bool) {
         if late {
             let why = "it ran for longer than its activeDeadlineSeconds".to_owned();
             self.shared.warn("DeadlineExceeded", &why);

@@ -203,13 +203,16 @@ impl PodShared {
                 secrets: self.secrets(),
             };
             // What was there stays until it can be had again.
-            if let Err(error) = host.prepare(facts, sources).await {
+            if let Err(error) = Box::pin(host.prepare(facts, sources)).await {
                 self.warn("FailedMount", &error.to_string());
             }
         }
     }
 
     /// Reports every change, and anew whenever the node is back, for ever.
+    ///
+    /// A report is in a box of its own while it is made: what a keeper needs at its busiest would
+    /// else be held for each pod for as long as it lives, and there are many that rest.
     async fn keep_reporting(&self) {
         let registered = &self.parts.registered;
         let mut seen = registered.count();
@@ -222,7 +225,7 @@ impl PodShared {
                 () = self.changed.notified() => {}
                 times = registered.past(seen) => seen = times,
             }
-            self.report().await;
+            Box::pin(self.report()).await;
         }
     }
 }
@@ -234,7 +237,8 @@ pub(crate) async fn run(
     mut wishes: watch::Receiver<Wish>,
     found: BTreeMap<SmolStr, Observed>,
 ) {
-    let Some(shared) = prepare(&parts, &pod, &mut wishes, &found).await else {
+    let preparing = Box::pin(prepare(&parts, &pod, &mut wishes, &found));
+    let Some(shared) = preparing.await else {
         parts.release(&pod).await;
         return;
     };
