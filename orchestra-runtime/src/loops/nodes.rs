@@ -121,7 +121,11 @@ impl NodesLoop {
         let (nodes, adds) = (caches.nodes.clone(), queue.clone());
         caches.pods.on_change(move |event| {
             let Some(pod) = &event.new else { return };
-            let arrived = event.old.as_ref().is_none_or(|old| old.spec != pod.spec);
+            // Its generation moves whenever it asks for something else.
+            let arrived = event.old.as_ref().is_none_or(|old| {
+                old.metadata.generation != pod.metadata.generation
+                    || old.metadata.uid != pod.metadata.uid
+            });
             if arrived && let Some(name) = pod.node_name() {
                 let key = ObjectKey::cluster(name.clone());
                 if nodes

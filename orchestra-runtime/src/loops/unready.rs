@@ -1,7 +1,5 @@
 //! Why a pod is not ready, in words for those who wait for it.
 
-use std::sync::Arc;
-
 use orchestra_core::kind::pod::{ContainerStatus, PodPhase};
 use orchestra_core::kind::{Pod, gang};
 use orchestra_core::meta::{ConditionStatus, condition};
@@ -10,7 +8,7 @@ use crate::api::gates;
 
 /// How little hope there is without help, least first. Pods are compared by it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Grade {
+pub(crate) enum Grade {
     /// It came to a bad end.
     Failed,
     /// No node takes it.
@@ -23,15 +21,14 @@ enum Grade {
     Starting,
 }
 
-/// Why the worst of `pods` is not ready, the first by name among equals; `None` if all that are
-/// not ending are ready.
-pub(crate) fn worst(pods: &[Arc<Pod>]) -> Option<String> {
-    let unready = pods.iter().filter(|pod| !pod.is_terminating());
-    let judged = unready.filter_map(|pod| Some((judge(pod)?, pod)));
-    let ((_, why), pod) = judged.min_by(|((one, _), a), ((other, _), b)| {
-        (one, &a.metadata.name).cmp(&(other, &b.metadata.name))
-    })?;
-    Some(format!("pod {} {why}", pod.metadata.name))
+/// How badly the pod does; `None` if it is ready, or did what it was to do.
+pub(crate) fn grade(pod: &Pod) -> Option<Grade> {
+    judge(pod).map(|(grade, _)| grade)
+}
+
+/// As [`why`], with the pod's name before it.
+pub(crate) fn told(pod: &Pod) -> Option<String> {
+    Some(format!("pod {} {}", pod.metadata.name, why(pod)?))
 }
 
 /// Why the pod is not ready; `None` if it is.
@@ -127,6 +124,13 @@ mod tests {
         Pod::builder(name)
     }
 
+    /// Why the one with the least hope is not ready, the first by name among equals.
+    fn worst(pods: &[Pod]) -> Option<String> {
+        let graded = pods.iter().filter_map(|pod| Some((grade(pod)?, pod)));
+        let (_, pod) = graded.min_by_key(|(grade, pod)| (*grade, &pod.metadata.name))?;
+        told(pod)
+    }
+
     fn placed(name: &str, status: ConditionStatus, message: &str) -> Pod {
         let mut pod = pod(name);
         pod.status.conditions.push(Condition {
@@ -156,7 +160,7 @@ mod tests {
             }),
             ..ContainerStatus::default()
         });
-        let all = [waits, crashes, unplaced].map(Arc::new);
+        let all = [waits, crashes, unplaced];
         assert_eq!(worst(&all).unwrap(), "pod c has no node: 0/1 nodes fit");
         assert_eq!(
             worst(&all[..2]).unwrap(),
@@ -166,13 +170,13 @@ mod tests {
         let mut elsewhere = pod("a");
         elsewhere.spec.scheduler_name = "nosuch".into();
         assert_eq!(
-            worst(&[Arc::new(elsewhere)]).unwrap(),
+            worst(&[elsewhere]).unwrap(),
             "pod a waits until scheduler \"nosuch\" gives it a node; is there one?"
         );
     }
 
     #[test]
-    fn who_is_ready_or_has_ended_well_or_is_ending_is_not_quoted() {
+    fn who_is_ready_or_has_ended_well_is_not_quoted() {
         let mut done = pod("done");
         done.status.phase = PodPhase::Succeeded;
         let mut ready = pod("ready");
@@ -181,8 +185,6 @@ mod tests {
             status: ConditionStatus::True,
             ..Condition::default()
         });
-        let mut ending = pod("ending");
-        ending.metadata.deletion_timestamp = Some(orchestra_core::time::Timestamp::EPOCH);
-        assert_eq!(worst(&[done, ready, ending].map(Arc::new)), None);
+        assert_eq!(worst(&[done, ready]), None);
     }
 }

@@ -7,6 +7,7 @@
 //! them again.
 
 mod pass;
+mod replicas;
 mod started;
 mod status;
 
@@ -14,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use orchestra_core::kind::pod::PodPhase;
 use orchestra_core::kind::{ControllerRevision, Deployment, Pod};
 use orchestra_core::meta::{ObjectKey, condition};
 use orchestra_core::port::store::Revision;
@@ -29,6 +29,7 @@ use crate::control::{Outcome, PassError, Queue, Reconcile, enqueue_changed, enqu
 use crate::events::Recorder;
 use crate::loops::unready;
 use pass::{Change, Pass};
+use replicas::{Look, Replicas};
 
 /// The annotation of a revision that holds the memo of the rollout to it.
 pub const MEMO_ANNOTATION: &str = "orchestra.dev/rollout";
@@ -67,18 +68,23 @@ pub struct DeploymentLoop {
     client: Client,
     caches: Caches,
     events: Recorder,
+    replicas: Replicas,
     /// The deployments whose pods came to a bad end of late.
     failing: Mutex<BTreeMap<ObjectKey, Losses>>,
     pace: Pace,
 }
 
 impl DeploymentLoop {
-    /// A controller that reads from `caches` and writes through `client`.
+    /// A controller that reads from `caches` and writes through `client`. It follows the pods from here
+    /// on; [`feed`](Self::feed) it after that.
     pub fn new(client: Client, caches: Caches, events: Recorder) -> Self {
+        let replicas = Replicas::default();
+        replicas.follow(&caches.pods);
         Self {
             client,
             caches,
             events,
+            replicas,
             failing: Mutex::default(),
             pace: Pace::new(LARGE_PODS, REST_PER_POD, REST_MAX),
         }
@@ -131,20 +137,21 @@ impl Reconcile for DeploymentLoop {
         let revisions = self.caches.revisions.by_index(BY_OWNER, &uid);
         // In this order: the pods may be newer than that, but not older.
         let through = self.caches.pods.through();
-        let pods = self.caches.pods.by_index(BY_OWNER, &uid);
+        let look = self.replicas.of(deployment.metadata.uid);
         let started = started::last(&revisions);
-        if through < started && !self.has_all(&deployment, &pods, started).await? {
+        if through < started && !self.has_all(&deployment, &look, started).await? {
             return Ok(Outcome::ReviewAt(now));
         }
-        self.pace.looks(key, pods.len(), now);
+        self.pace.looks(key, look.replicas.len(), now);
+        let failed = look.failed.clone();
         // The name of a revision may be taken by one that lost its owner.
         let name_taken = |name: SmolStr| {
             let name = ObjectKey::namespaced(key.namespace.clone(), name);
             self.caches.revisions.get(&name).is_some()
         };
-        let mut pass = Pass::new(&deployment, &pods, &revisions, name_taken, now)?;
+        let mut pass = Pass::new(&deployment, look, &revisions, name_taken, now)?;
         let mut step = pass.step();
-        if let Some((until, why)) = self.failing(key, &pods, now) {
+        if let Some((until, why)) = self.failing(key, failed.as_deref(), now) {
             pass.lost = Some(why);
             // Pods that fail as soon as they start must not be replaced as fast as they fail.
             step.actions
@@ -167,7 +174,7 @@ impl Reconcile for DeploymentLoop {
 }
 
 impl DeploymentLoop {
-    /// Whether `pods` are all that the deployment has, though the cache was not seen to come to
+    /// Whether `look` shows all pods that the deployment has, though the cache was not seen to come to
     /// `started`, the commit that made the last of them. Gives the cache some time to get there:
     /// if this is false, look again.
     ///
@@ -176,7 +183,7 @@ impl DeploymentLoop {
     async fn has_all(
         &self,
         deployment: &Deployment,
-        pods: &[Arc<Pod>],
+        look: &Look,
         started: Revision,
     ) -> Result<bool, ApiError> {
         let seen = self.caches.pods.wait_through(started);
@@ -188,7 +195,7 @@ impl DeploymentLoop {
         let meta = &deployment.metadata;
         let all = ListParams::namespace(meta.namespace.clone());
         let all = self.client.api::<Pod>().list(all).await?;
-        let known: BTreeSet<_> = pods.iter().map(|pod| pod.metadata.uid).collect();
+        let known: BTreeSet<_> = look.replicas.iter().map(|replica| replica.pod).collect();
         let mut owned = all.items.iter().filter(|pod| {
             let owner = pod.metadata.controller();
             owner.is_some_and(|owner| owner.uid == meta.uid)
@@ -196,18 +203,15 @@ impl DeploymentLoop {
         Ok(owned.all(|pod| known.contains(&pod.metadata.uid)))
     }
 
-    /// Until when no pod is started because others came to a bad end of late, and why the last of
-    /// them did; `None` if pods may be started. The first loss is replaced at once.
+    /// Until when no pod is started because others came to a bad end of late, `failed` among them, and
+    /// why the last of them did; `None` if pods may be started. The first loss is replaced at once.
     fn failing(
         &self,
         key: &ObjectKey,
-        pods: &[Arc<Pod>],
+        failed: Option<&Pod>,
         now: Timestamp,
     ) -> Option<(Timestamp, String)> {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = pods
-            .iter()
-            .find(|pod| pod.status.phase == PodPhase::Failed && !pod.is_terminating());
         if let Some(failed) = failed {
             let losses = failing.entry(key.clone()).or_insert(Losses {
                 count: 0,
@@ -282,7 +286,7 @@ impl DeploymentLoop {
     /// and counts up in the newest revision, on which the next one depends; the last one brings
     /// the memo and the status. Returns whether there is more to do at once.
     async fn carry_out(&self, pass: &Pass<'_>, step: &RolloutStep) -> Result<bool, ApiError> {
-        let (changes, more) = pass.changes(step)?;
+        let (changes, more) = pass.changes(step, &self.replicas)?;
         let mut wrote = Wrote::default();
         let sent = self
             .send_parts(pass, step, &changes, more, &mut wrote)
@@ -306,15 +310,8 @@ impl DeploymentLoop {
         if parts.is_empty() {
             parts.push(&[]);
         }
-        // Among very many pods two random suffixes meet now and then.
-        let mut names: BTreeSet<SmolStr> = match changes.first() {
-            Some(_) => pass
-                .pods
-                .iter()
-                .map(|pod| pod.metadata.name.clone())
-                .collect(),
-            None => BTreeSet::new(),
-        };
+        let mut drawn = BTreeSet::new();
+        let taken = |name: &ObjectKey| self.caches.pods.get(name).is_some();
         let mut revision = pass.target.stored.cloned();
         for (n, part) in parts.iter().enumerate() {
             let last = n + 1 == parts.len();
@@ -337,7 +334,7 @@ impl DeploymentLoop {
             for change in *part {
                 commit = match change {
                     Change::Start(template, hash) => {
-                        commit.create(pass.pod(&self.client, template, hash, &mut names))
+                        commit.create(pass.pod(&self.client, template, hash, &mut drawn, taken))
                     }
                     Change::Stop(pod) => commit.delete(pod.as_ref()),
                 };

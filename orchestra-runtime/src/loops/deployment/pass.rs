@@ -9,7 +9,8 @@ use orchestra_core::int_or::IntOrPercent;
 use orchestra_core::kind::{
     ControllerRevision, Deployment, FieldError, Pod, PodTemplateSpec, Resource, StrategyType,
 };
-use orchestra_core::meta::{ObjectMeta, Uid};
+use orchestra_core::meta::{ObjectKey, ObjectMeta, Uid};
+use orchestra_core::port::store::Revision;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::health::nodes::add_default_tolerations;
 use orchestra_sched::rollout::arithmetic::{OldRevision, Pace, forgettable};
@@ -20,11 +21,9 @@ use orchestra_sched::rollout::{
 };
 use smol_str::{SmolStr, ToSmolStr};
 
+use super::replicas::{Look, Replicas};
 use super::{MEMO_ANNOTATION, STEPS_ANNOTATION, started};
 use crate::api::{ApiError, Client};
-
-/// The annotation by which a pod tells what its loss would cost.
-const DELETION_COST_ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Pods started and stopped in one pass; what is left comes in the next.
 const PODS_PER_PASS_MAX: usize = 5_000;
@@ -44,12 +43,15 @@ pub(super) enum Change {
 /// One look at a deployment.
 pub(super) struct Pass<'a> {
     pub(super) deployment: &'a Arc<Deployment>,
-    pub(super) pods: &'a [Arc<Pod>],
     pub(super) revisions: &'a [Arc<ControllerRevision>],
     /// The hash of each revision, and its number as this pass leaves it.
     pub(super) generations: BTreeMap<SmolStr, Generation>,
     pub(super) target: Target<'a>,
     pub(super) replicas: Vec<Replica>,
+    /// The commit that last wrote each of them.
+    versions: Vec<Revision>,
+    /// The worst of the pods that are not ready.
+    pub(super) worst: Option<Arc<Pod>>,
     pub(super) memo: Memo,
     pub(super) now: Timestamp,
     /// Why pods that the step wants are not started, if some are not.
@@ -69,7 +71,7 @@ pub(super) struct Target<'a> {
 impl<'a> Pass<'a> {
     pub(super) fn new(
         deployment: &'a Arc<Deployment>,
-        pods: &'a [Arc<Pod>],
+        look: Look,
         revisions: &'a [Arc<ControllerRevision>],
         name_taken: impl Fn(SmolStr) -> bool,
         now: Timestamp,
@@ -120,14 +122,21 @@ impl<'a> Pass<'a> {
             .and_then(|revision| revision.metadata.annotations.get(MEMO_ANNOTATION))
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default();
-        let replicas = pods.iter().map(|pod| replica(pod, &generations)).collect();
+        let mut replicas = look.replicas;
+        for (replica, hash) in replicas.iter_mut().zip(&look.hashes) {
+            replica.generation = match *hash == target.hash {
+                true => target.generation,
+                false => generations.get(hash).copied().unwrap_or_default(),
+            };
+        }
         Ok(Self {
             deployment,
-            pods,
             revisions,
             generations,
             target,
             replicas,
+            versions: look.versions,
+            worst: look.worst,
             memo,
             now,
             refused: None,
@@ -170,13 +179,18 @@ impl<'a> Pass<'a> {
         guarded(strategy, view, Budget::of(pace, wanted))
     }
 
-    /// The step pod by pod, and whether it was cut short.
-    pub(super) fn changes(&self, step: &RolloutStep) -> Result<(Vec<Change>, bool), ApiError> {
-        let by_uid: BTreeMap<Uid, &Arc<Pod>> = self
-            .pods
-            .iter()
-            .map(|pod| (pod.metadata.uid, pod))
-            .collect();
+    /// The step pod by pod, and whether it was cut short. A pod that is not any more what it was when the
+    /// step was decided is left out: that it changed brings another pass.
+    pub(super) fn changes(
+        &self,
+        step: &RolloutStep,
+        pods: &Replicas,
+    ) -> Result<(Vec<Change>, bool), ApiError> {
+        let stops = |action: &RolloutAction| match action {
+            RolloutAction::Stop(pod) => Some(*pod),
+            _ => None,
+        };
+        let mut stopped = self.seen(pods, step.actions.iter().filter_map(stops));
         let mut changes = Vec::new();
         for action in &step.actions {
             let left = PODS_PER_PASS_MAX - changes.len();
@@ -189,7 +203,7 @@ impl<'a> Pass<'a> {
                         .extend((0..count).map(|_| Change::Start(template.clone(), hash.clone())));
                 }
                 RolloutAction::Stop(uid) if left > 0 => {
-                    changes.extend(by_uid.get(uid).map(|pod| Change::Stop(Arc::clone(pod))));
+                    changes.extend(stopped.remove(uid).map(Change::Stop));
                 }
                 // Sharing traffic between revisions takes routes that know of revisions.
                 _ => {}
@@ -197,6 +211,23 @@ impl<'a> Pass<'a> {
         }
         let more = changes.len() == PODS_PER_PASS_MAX;
         Ok((changes, more))
+    }
+
+    /// Those `asked` for among `pods` that are as this pass saw them.
+    fn seen(
+        &self,
+        pods: &Replicas,
+        asked: impl Iterator<Item = Uid> + Clone,
+    ) -> BTreeMap<Uid, Arc<Pod>> {
+        if asked.clone().next().is_none() {
+            return BTreeMap::new();
+        }
+        let uids = self.replicas.iter().map(|replica| replica.pod);
+        let versions: BTreeMap<Uid, Revision> = uids.zip(self.versions.iter().copied()).collect();
+        let now = pods.pods(self.deployment.metadata.uid, asked).into_iter();
+        now.filter(|pod| versions.get(&pod.metadata.uid) == Some(&pod.metadata.resource_version))
+            .map(|pod| (pod.metadata.uid, pod))
+            .collect()
     }
 
     /// The newest revision, which is `stored` now if it is, as the commit that makes `changes`
@@ -293,22 +324,28 @@ impl<'a> Pass<'a> {
         found.map(|(hash, _)| hash.clone()).unwrap_or_default()
     }
 
-    /// A pod of that template, under a name that is not among `names`, and then is.
+    /// A pod of that template, under a name that is neither `taken` nor among those `drawn`, and then is
+    /// one of these.
     pub(super) fn pod(
         &self,
         client: &Client,
         template: &PodTemplateSpec,
         hash: &SmolStr,
-        names: &mut BTreeSet<SmolStr>,
+        drawn: &mut BTreeSet<SmolStr>,
+        taken: impl Fn(&ObjectKey) -> bool,
     ) -> Pod {
         let meta = &self.deployment.metadata;
         let mut pod = template.to_pod();
         let base = format!("{}-{hash}-", prefix(&meta.name));
-        pod.metadata.name = client.ids().name(&base);
-        while !names.insert(pod.metadata.name.clone()) {
-            pod.metadata.name = client.ids().name(&base);
-        }
         pod.metadata.namespace = meta.namespace.clone();
+        pod.metadata.name = loop {
+            // Among very many pods two random suffixes meet now and then.
+            let name = client.ids().name(&base);
+            let key = ObjectKey::namespaced(meta.namespace.clone(), name);
+            if !taken(&key) && drawn.insert(key.name.clone()) {
+                break key.name;
+            }
+        };
         pod.metadata
             .labels
             .insert(Pod::TEMPLATE_HASH_LABEL.into(), hash.clone());
@@ -328,13 +365,12 @@ impl<'a> Pass<'a> {
         let states: Vec<OldRevision> = old
             .iter()
             .map(|revision| {
-                let hash = hash_of(&revision.metadata);
-                let pods = self
-                    .pods
-                    .iter()
-                    .filter(|pod| hash_of(&pod.metadata) == hash)
-                    .count();
                 let generation = number(revision.revision);
+                let pods = self
+                    .replicas
+                    .iter()
+                    .filter(|replica| replica.generation == generation)
+                    .count();
                 OldRevision {
                     wanted: self.memo.sizes.get(&generation).copied().unwrap_or(0),
                     current: u32::try_from(pods).unwrap_or(u32::MAX),
@@ -365,32 +401,11 @@ pub(super) fn pace(deployment: &Deployment) -> Pace {
     }
 }
 
-fn replica(pod: &Pod, generations: &BTreeMap<SmolStr, Generation>) -> Replica {
-    let meta = &pod.metadata;
-    let cost = meta.annotations.get(DELETION_COST_ANNOTATION);
-    let statuses = pod.status.container_statuses.iter();
-    Replica {
-        pod: meta.uid,
-        name: meta.name.clone(),
-        generation: generations.get(&hash_of(meta)).copied().unwrap_or_default(),
-        node: pod.spec.node_name.clone(),
-        running: pod.status.phase == orchestra_core::kind::pod::PodPhase::Running,
-        ready_since: pod.available_since(0),
-        terminating: pod.is_terminating(),
-        ended: pod.is_terminal(),
-        created: meta.creation_timestamp.unwrap_or(Timestamp::EPOCH),
-        restarts: statuses
-            .map(|status| status.restart_count)
-            .fold(0, u32::saturating_add),
-        deletion_cost: cost.and_then(|cost| cost.parse().ok()).unwrap_or(0),
-    }
-}
-
 fn number(revision: i64) -> Generation {
     Generation(u64::try_from(revision).unwrap_or(0))
 }
 
-fn hash_of(meta: &ObjectMeta) -> SmolStr {
+pub(super) fn hash_of(meta: &ObjectMeta) -> SmolStr {
     meta.labels
         .get(Pod::TEMPLATE_HASH_LABEL)
         .cloned()

@@ -17,27 +17,21 @@ impl Pass<'_> {
         let spec = &self.deployment.spec;
         let wanted = spec.replicas.unwrap_or(1);
         let min_ready = Duration::from_secs(spec.min_ready_seconds.into());
-        let count = |holds: &dyn Fn(&&Replica) -> bool| {
-            let found = self
-                .replicas
-                .iter()
-                .filter(|replica| replica.counts())
-                .filter(holds);
+        let count = |holds: &dyn Fn(&Replica) -> bool| {
+            let found = self.replicas.iter().filter(|replica| holds(replica));
             u32::try_from(found.count()).unwrap_or(u32::MAX)
         };
+        let counts = |replica: &Replica| replica.counts();
+        let new = |replica: &Replica| replica.generation == self.target.generation;
+        let available = |replica: &Replica| replica.available(min_ready, self.now);
         let mut status = self.deployment.status.clone();
         status.observed_generation = self.deployment.metadata.generation;
-        status.replicas = count(&|_| true);
-        status.updated_replicas = count(&|replica| replica.generation == self.target.generation);
-        status.ready_replicas = count(&|replica| replica.ready());
-        status.available_replicas = count(&|replica| replica.available(min_ready, self.now));
+        status.replicas = count(&counts);
+        status.updated_replicas = count(&|one| counts(one) && new(one));
+        status.ready_replicas = count(&|one| counts(one) && one.ready());
+        status.available_replicas = count(&|one| counts(one) && available(one));
         status.unavailable_replicas = wanted.saturating_sub(status.available_replicas);
-        let ending = self
-            .replicas
-            .iter()
-            .filter(|replica| replica.terminating)
-            .count();
-        status.terminating_replicas = Some(u32::try_from(ending).unwrap_or(u32::MAX));
+        status.terminating_replicas = Some(count(&|one| one.terminating));
 
         let budget = Budget::of(pace(self.deployment), wanted);
         let enough = status.available_replicas >= budget.min_available;
@@ -101,7 +95,10 @@ impl Pass<'_> {
 
     /// `what`, and why no more pods are started, or why the worst is not ready or was lost, if so.
     fn because(&self, what: &str) -> String {
-        let worst = || unready::worst(self.pods).or_else(|| self.lost.clone());
+        let worst = || {
+            let worst = self.worst.as_deref().and_then(unready::told);
+            worst.or_else(|| self.lost.clone())
+        };
         match self.refused.clone().or_else(worst) {
             Some(why) => format!("{what}; {why}"),
             None => what.to_owned(),
