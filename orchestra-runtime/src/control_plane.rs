@@ -149,7 +149,7 @@ impl ControlPlane {
         let nodes = Controller::new(nodes, clock.clone()).meter(meter.clone());
         nodes.reconciler().feed(nodes.queue());
 
-        let garbage = GarbageLoop::new(client.clone(), caches.clone());
+        let garbage = GarbageLoop::new(client.clone(), caches.clone(), events.component("garbage"));
         let garbage = Controller::new(garbage, clock.clone()).meter(meter.clone());
         GarbageLoop::feed(&caches, garbage.queue());
 

@@ -14,6 +14,7 @@ use super::caches::{BY_NODE, BY_OWNER, Caches};
 use crate::api::{ApiError, Client, DeleteParams, FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
 use crate::cache::Cache;
 use crate::control::{Outcome, PassError, Queue, Reconcile};
+use crate::events::Recorder;
 
 /// Objects collected in one pass; a pass that met the bound is followed by another.
 const PER_PASS_MAX: usize = 100;
@@ -21,6 +22,9 @@ const PER_PASS_MAX: usize = 100;
 /// How long what could not be collected rests: it changed at that very moment, or is held by
 /// somebody else, whose letting go is not always a change that is seen here.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a pod was removed whose node does not exist, in a word: the reason of its event.
+const NODE_NOT_FOUND: &str = "NodeNotFound";
 
 /// What a pass leaves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -56,12 +60,17 @@ pub enum Suspect {
 pub struct GarbageLoop {
     client: Client,
     caches: Caches,
+    events: Recorder,
 }
 
 impl GarbageLoop {
-    /// A controller that reads from `caches` and writes through `client`.
-    pub fn new(client: Client, caches: Caches) -> Self {
-        Self { client, caches }
+    /// A controller that reads from `caches`, writes through `client` and tells `events`.
+    pub fn new(client: Client, caches: Caches, events: Recorder) -> Self {
+        Self {
+            client,
+            caches,
+            events,
+        }
     }
 
     /// Adds to `queue` whatever a change may have made garbage.
@@ -103,8 +112,10 @@ impl GarbageLoop {
         });
         let (adds, nodes) = (queue.clone(), caches.nodes.clone());
         caches.pods.on_change(move |event| {
+            let before = event.old.as_ref().and_then(|old| old.node_name());
+            // A node that goes later is seen above.
             if let Some(pod) = &event.new
-                && let Some(node) = pod.node_name()
+                && let Some(node) = pod.node_name().filter(|node| before != Some(*node))
                 && nodes.get(&ObjectKey::cluster(node.clone())).is_none()
             {
                 adds.add(Suspect::Node(node.clone()));
@@ -424,7 +435,16 @@ impl GarbageLoop {
             let params = DeleteParams::now().uid(pod.metadata.uid);
             let commit = self.client.commit().delete_key::<Pod>(pod.key(), params);
             match settle(commit.send().await)? {
-                Some(at) => landed = landed.max(at),
+                Some(Revision(0)) => {} // gone already
+                Some(at) => {
+                    landed = landed.max(at);
+                    let pod = pod.as_ref();
+                    tracing::warn!(pod = %pod.key(), node = %name, "removed: there is no such node");
+                    let why = format!(
+                        "removed: there is no node {name:?}, so that nobody would run it or stop it"
+                    );
+                    self.events.warning(pod, NODE_NOT_FOUND, why);
+                }
                 None => rest = Rest::Later,
             }
         }

@@ -1,7 +1,7 @@
 //! What loses its owner, its namespace or its node goes; what is to stay stays.
 
 use orchestra_core::kind::{
-    ControllerRevision, Deployment, EndpointSlice, Namespace, Node, Pod, Service,
+    ControllerRevision, Deployment, EndpointSlice, Event, Namespace, Node, Pod, Service,
 };
 use orchestra_core::meta::ObjectKey;
 use orchestra_runtime::api::{DeleteParams, Propagation};
@@ -169,7 +169,7 @@ async fn a_namespace_goes_with_all_that_is_in_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pods_of_a_node_that_does_not_exist_go() {
+async fn pods_of_a_node_that_does_not_exist_go_and_it_is_told() {
     let world = world(SimScript::new()).await;
     let mut lost = pod("p", json!({"containers": [{"name": "main", "image": "i"}]}));
     lost.spec.node_name = "nowhere".into();
@@ -192,6 +192,22 @@ async fn pods_of_a_node_that_does_not_exist_go() {
         .unwrap();
     world.until_gone::<Pod>("q").await;
     seconds(60).await;
+    let told = world
+        .orchestra
+        .api::<Event>()
+        .list(Default::default())
+        .await
+        .unwrap();
+    let told: Vec<_> = told
+        .items
+        .iter()
+        .filter(|event| event.reason == "NodeNotFound")
+        .map(|event| (event.involved_object.name.as_str(), event.message.as_str()))
+        .collect();
+    let why = |node: &str| {
+        format!("removed: there is no node {node:?}, so that nobody would run it or stop it")
+    };
+    assert_eq!(told, [("p", &*why("nowhere")), ("q", &*why("n"))]);
     assert!(!world.drivers["n"].runs_any_of(kept.metadata.uid));
     assert!(
         world
