@@ -507,3 +507,53 @@ fn gang_of(running: &Running) -> Option<&SmolStr> {
     let gang = labels.get(orchestra_core::kind::gang::LABEL);
     gang.filter(|_| !running.terminating)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_row_has_a_pod_as_it_was_last_set(
+            changes in prop::collection::vec((0..6_u128, 0..3_usize, 0..3_i64, 0..8_u8), 0..60),
+        ) {
+            let mut builder = SnapshotBuilder::new();
+            for name in ["a", "b"] {
+                builder.set_node(NodeFacts { name: name.into(), ..NodeFacts::default() });
+            }
+            for (uid, node, asks, state) in changes {
+                let id = PodId::of(&{
+                    let mut pod = Pod::builder(format!("pod-{uid}"));
+                    pod.metadata.uid = orchestra_core::meta::Uid(uid);
+                    pod
+                });
+                let mut demand = Demand::default();
+                demand.requests.cpu_milli = asks;
+                if asks == 2 {
+                    demand.requests.extended.insert("gpu".into(), 1);
+                }
+                let running = Running {
+                    id: id.clone(),
+                    demand: Arc::new(demand),
+                    terminating: state == 1,
+                    started: (state == 2).then_some(Timestamp::EPOCH),
+                    ..Running::default()
+                };
+                match state {
+                    0 => builder.remove_pod(&id),
+                    _ => builder.set_pod(["a", "b", "unknown"][node], running.clone()),
+                };
+                let snapshot = builder.snapshot(Revision(0));
+                for name in ["a", "b"] {
+                    let row = snapshot.node(snapshot.find(name).expect("it is there"));
+                    if state != 0 && ["a", "b", "unknown"][node] == name {
+                        let known = row.pods().iter().find(|pod| pod.id == id);
+                        prop_assert_eq!(known.map(|known| &**known), Some(&running));
+                    }
+                }
+            }
+        }
+    }
+}

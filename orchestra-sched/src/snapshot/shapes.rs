@@ -137,4 +137,62 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&held, &shapes.share(demand(7))));
     }
+
+    #[test]
+    fn a_template_does_not_speak_for_pods_that_are_not_like_it() {
+        use orchestra_core::kind::Container;
+        use orchestra_core::kind::pod::Volume;
+        use orchestra_core::meta::OwnerReference;
+
+        let mut first = Pod::builder("a")
+            .label(Pod::TEMPLATE_HASH_LABEL, "x")
+            .container(Container::new("c", "c").cpu_milli(100));
+        first.metadata.owner_references = vec![OwnerReference {
+            uid: Uid(1),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }];
+        let changed = |change: &dyn Fn(&mut Pod)| {
+            let mut pod = first.clone();
+            pod.metadata.name = "b".into();
+            change(&mut pod);
+            pod
+        };
+        let pods = [
+            first.clone(),
+            changed(&|_| {}),
+            changed(&|pod| pod.spec.node_name = "n".into()),
+            changed(&|pod| pod.spec.containers[0].image = "d".into()),
+            changed(&|pod| drop(pod.metadata.labels.insert("k".into(), "v".into()))),
+            changed(&|pod| {
+                let needs = orchestra_core::kind::locality::NEEDS_ANNOTATION;
+                pod.metadata.annotations.insert(needs.into(), "d".into());
+            }),
+            changed(&|pod| pod.metadata.namespace = "other".into()),
+            changed(&|pod| pod.metadata.owner_references.clear()),
+            changed(&|pod| {
+                let ephemeral = Some(Default::default());
+                let name = "v".into();
+                pod.spec.volumes.push(Volume {
+                    name,
+                    ephemeral,
+                    ..Volume::default()
+                });
+            }),
+        ];
+        let mut shapes = Shapes::default();
+        for before in &pods {
+            for pod in &pods {
+                shapes.of(before);
+                let said = Demand {
+                    node_name: None,
+                    ..Demand::of(pod)
+                };
+                assert_eq!(*shapes.of(pod), said, "{pod:#?}");
+            }
+        }
+        let shared = pods[..3].iter().map(|pod| shapes.of(pod));
+        let shared: Vec<_> = shared.collect();
+        assert!(shared.iter().all(|one| Arc::ptr_eq(one, &shared[0])));
+    }
 }

@@ -180,3 +180,32 @@ pub(super) fn mark_is_due(last: u64, history: &History) -> bool {
     let quarter = (history.log_len() as u64 / 4).max(1);
     history.log_start() > 0 && history.log_end() - last >= quarter
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_is_told_to_the_topics_whose_prefix_it_has_and_to_no_others(
+            prefixes in prop::collection::btree_set("[a-cé]{0,4}", 0..8),
+            keys in prop::collection::vec("[a-cé]{0,6}", 1..12),
+        ) {
+            let (mut topics, history) = (Topics::default(), History::new(100, 10_000));
+            for prefix in &prefixes {
+                topics.join(&Key::from(prefix.as_str()), 0, &history);
+            }
+            for (number, key) in (0..).zip(&keys) {
+                topics.publish(key, number);
+            }
+            for prefix in &prefixes {
+                let told = (0..).zip(&keys).filter(|(_, key)| key.starts_with(prefix.as_str()));
+                let told: Vec<u64> = told.map(|(number, _)| number).collect();
+                let topic = &topics.by_prefix[prefix.as_str()];
+                prop_assert_eq!(Vec::from_iter(topic.numbers.iter().copied()), told);
+            }
+        }
+    }
+}
