@@ -9,14 +9,17 @@ use crate::snapshot::relations::Division;
 /// Keys are not kept where at least one row in so many is in each cell's line.
 const LINE_SHARE: usize = 64;
 
+/// Nor are they dropped where there are no more rows than this: they stay in a cache.
+const FEW_ROWS: usize = if cfg!(test) { 128 } else { 8_192 };
+
 /// The rows in the running, the best of each cell in line.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
     rows: usize,
     /// By cell.
     lines: Vec<Line>,
-    /// By row, but for the rows that moved. Empty if so many are in line that no more will probably be asked
-    /// for.
+    /// By row, but for the rows that moved. Empty if rows are many and so many are in line that no more will
+    /// probably be asked for.
     keys: Vec<u64>,
     /// Rows that were given other keys since, in order, and what those are at most; [`OUT`] if they are out.
     /// Whoever notes one does not wait for the row's key to be looked up.
@@ -178,7 +181,7 @@ impl Plain {
         }
         let wanted = self.expected.max(self.keys.len() / LINE_SHARE);
         let mut lines = self.lines.iter();
-        if lines.all(|line| line.len() >= wanted || line.holds_all()) {
+        if self.rows > FEW_ROWS && lines.all(|line| line.len() >= wanted || line.holds_all()) {
             self.keys = Vec::new();
         }
     }

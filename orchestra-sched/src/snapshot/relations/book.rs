@@ -48,8 +48,8 @@ impl Move {
 
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    /// Whose they are: a number means something among the counts of one origin only.
-    origin: Arc<()>,
+    /// Whose they are, once somebody asked: a number means something among the counts of one origin only.
+    origin: Option<Arc<()>>,
     spreadings: Vec<Numbered<Spreading>>,
     companies: Vec<Numbered<Company>>,
     others: Option<Arc<Others>>,
@@ -246,7 +246,7 @@ impl Book {
 
     /// Whose counts they are: where that is another, numbers mean others.
     pub(crate) fn origin(&self) -> Arc<()> {
-        Arc::clone(&self.kept().origin)
+        Arc::clone(self.kept().origin.get_or_insert_default())
     }
 
     /// The spread counts of that number, if they are still kept.
