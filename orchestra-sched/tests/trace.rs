@@ -334,7 +334,7 @@ proptest! {
         picks in [vec(any::<Index>(), 33..100), vec(any::<Index>(), 1..100), vec(any::<Index>(), 1..100)],
     ) {
         let [first, later, expected] = picks.map(|picks| {
-            let pods = picks.iter().map(|pick| pick.get(&kinds).clone());
+            let pods = picks.iter().map(|pick| *pick.get(&kinds));
             pods.collect::<Vec<PlainPod>>()
         });
         let games = |pods: &[PlainPod]| {
