@@ -217,10 +217,17 @@ impl Scheduler for Framework {
         }
         let Draft {
             chosen,
-            lost,
+            mut lost,
             short,
             mut plan,
         } = draft;
+        if !short.is_empty() {
+            let mut places = vec![0; pending.len()];
+            for (place, &at) in order.iter().enumerate() {
+                places[at] = place;
+            }
+            lost.sort_by_key(|lost| places[lost.pending]);
+        }
         plan.placed = placements(&chosen, pending, snapshot);
         let gangs = run.tell_gangs(short, &lost, pending);
         let mut shared: Vec<[Option<Arc<Explanation>>; 2]> = Vec::new();

@@ -214,6 +214,14 @@ impl Ledger {
         held.next().map_or(DeviceSet::NONE, |(_, set)| *set)
     }
 
+    /// The pods of the snapshot that are still on `node`: without those that were taken off here, as a search
+    /// for room does to see what evictions would change. Pods that were charged here are not among them.
+    pub fn running(&self, node: NodeIx) -> impl Iterator<Item = &Arc<Running>> {
+        let gone = self.evicted_from(node);
+        let there = self.snapshot.node(node).pods().iter();
+        there.filter(move |pod| !gone.iter().any(|gone| gone.id == pod.id))
+    }
+
     /// The pods of the snapshot that were taken off `node`.
     pub fn evicted_from(&self, node: NodeIx) -> &[Arc<Running>] {
         self.evicted.get(&node).map_or(&[], Vec::as_slice)

@@ -21,6 +21,10 @@ impl Books {
         Self(opened.map(|one| contain(|| one.open(snapshot))).collect())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Claims from all, or from none.
     pub(super) fn reserve(
         &mut self,

@@ -268,6 +268,7 @@ impl<'a> Run<'a> {
         self.settle_room();
         (self.room, self.bare) = (room, bare);
         for (at, node, _) in made.into_iter().rev() {
+            self.books.release(self.faults, &pending[at], node);
             self.ledger.refund(node, &pending[at].demand);
             self.log.push(node);
         }

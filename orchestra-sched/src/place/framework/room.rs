@@ -8,7 +8,7 @@ use crate::fits::Obstacle;
 use crate::place::ask::obstacles_contained;
 use crate::place::memory::Memory;
 use crate::place::plugin::Cycle;
-use crate::place::preempt::{Preemption, Search};
+use crate::place::preempt::{Accepts, Preemption, Search};
 use crate::place::{Pending, Plan, hold};
 use crate::snapshot::NodeIx;
 
@@ -51,6 +51,7 @@ impl Run<'_> {
         self.settle_room();
         let cycle = Cycle::new(&self.ledger, pod, self.now);
         let node = hold::node(self.profile, &cycle)?;
+        self.books.reserve(self.faults, &cycle, node).ok()?;
         if let Some(room) = &mut self.room {
             room.put(node, &pod.demand);
         }
@@ -126,11 +127,28 @@ impl Run<'_> {
             let likeness = self.groups.likeness();
             Search::open(&self.ledger, &self.log, self.now, likeness, kept)
         });
-        let held = nominated.filter(|&node| room.holds(self.profile, pod, node));
+        // Room is of no use to a pod that keepers of accounts turn down.
+        let (books, faults) = (&mut self.books, self.faults);
+        let keeps_books = !books.is_empty();
+        let own = Cycle::new(&self.ledger, pod, self.now);
+        let held = nominated.filter(|&node| {
+            let claimed = !keeps_books || books.reserve(faults, &own, node).is_ok();
+            let holds = claimed && room.holds(self.profile, pod, node);
+            if claimed && !holds {
+                books.release(faults, pod, node);
+            }
+            holds
+        });
         match held {
             Some(node) => Some((node, None)),
             None if evicts => {
-                let (node, found) = room.find(self.profile, at, pod, fingerprint)?;
+                let mut accepts =
+                    |cycle: &Cycle<'_>, node| books.reserve(faults, cycle, node).is_ok();
+                let accepts: Option<Accepts<'_>> = match keeps_books {
+                    true => Some(&mut accepts),
+                    false => None,
+                };
+                let (node, found) = room.find(self.profile, at, pod, fingerprint, accepts)?;
                 Some((node, Some(found)))
             }
             None => None,

@@ -27,7 +27,7 @@ use orchestra_core::time::Timestamp;
 use smol_str::SmolStr;
 
 pub(super) use kept::Kept;
-pub(super) use search::Search;
+pub(super) use search::{Accepts, Search};
 
 use super::plugin::PodFields;
 use super::share::Likeness;
@@ -124,5 +124,6 @@ pub fn choose(
 ) -> Option<Preemption> {
     let likeness = Likeness::new(PodFields::ALL, true);
     let mut search = Search::open(&Ledger::open(snapshot), &[], now, likeness, None);
-    search.find(profile, 0, pod, 0).map(|(_, found)| found)
+    let found = search.find(profile, 0, pod, 0, None);
+    found.map(|(_, found)| found)
 }

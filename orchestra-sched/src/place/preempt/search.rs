@@ -22,6 +22,12 @@ use crate::snapshot::{Amounts, Demand, Ledger, NodeIx, Running, Snapshot};
 /// How many shapes of pod have their answers kept. Each takes some 100 bytes a node.
 const MEMOS_MAX: usize = 16;
 
+/// On how many nodes keepers of accounts may turn a pod down before no room is made for it.
+const TURNED_DOWN_MAX: usize = 64;
+
+/// Whether keepers of accounts take the pod of a cycle on a node, its victims gone; if so they have claimed it.
+pub(in crate::place) type Accepts<'a> = &'a mut dyn FnMut(&Cycle<'_>, NodeIx) -> bool;
+
 /// How many shapes of pod are remembered as asked about once.
 const ONCE_MAX: usize = 64;
 
@@ -233,17 +239,18 @@ impl Search {
     }
 
     /// Where room can be made for the pod, whose fingerprint that is; from then on it is there, and
-    /// its victims are gone.
+    /// its victims are gone. Only where it is accepted, if that is asked.
     pub(in crate::place) fn find(
         &mut self,
         profile: &Profile,
         at: usize,
         pod: &Pending,
         fingerprint: u64,
+        accepts: Option<Accepts<'_>>,
     ) -> Option<(NodeIx, Preemption)> {
         self.settle();
         let known = self.known(profile, pod, fingerprint);
-        if known.is_none() {
+        if known.is_none() && accepts.is_none() {
             let checks = Checks::of(profile, &Cycle::new(&self.after, pod, self.now));
             let open = checks.open(profile, &Cycle::new(&self.after, pod, self.now));
             if !self.was_asked(pod, fingerprint)
@@ -253,14 +260,68 @@ impl Search {
             }
         }
         let mut memo = known.unwrap_or_else(|| self.ask(profile, pod, fingerprint));
-        let found = Found {
+        let mut found = Found {
             best: memo.bids.best(self.snapshot.name_ranks()),
             candidates: memo.bids.len(),
             no_help: memo.no_help.count_ones(..),
         };
+        if let Some(accepts) = accepts {
+            found.best = self.accepted(profile, &mut memo, pod, found.best, accepts);
+        }
         let found = self.propose(profile, &memo.checks, at, pod, found);
         self.memos.push(memo);
         found
+    }
+
+    /// The two best nodes of which the first accepts the pod.
+    fn accepted(
+        &mut self,
+        profile: &Profile,
+        memo: &mut Memo,
+        pod: &Pending,
+        mut best: [Option<Bid>; 2],
+        accepts: Accepts<'_>,
+    ) -> [Option<Bid>; 2] {
+        let mut turned_down: Vec<Bid> = Vec::new();
+        while let Some(first) = best[0] {
+            let gone = self.victims(profile, &memo.checks, pod, first.node);
+            gone.iter()
+                .for_each(|pod| self.after.evict(first.node, pod));
+            let accepted = accepts(&Cycle::new(&self.after, pod, self.now), first.node);
+            gone.iter()
+                .rev()
+                .for_each(|pod| self.after.restore(first.node, pod));
+            if accepted {
+                break;
+            }
+            memo.bids.set(first.node, None, first.rank);
+            turned_down.push(first);
+            best = match turned_down.len() < TURNED_DOWN_MAX {
+                true => memo.bids.best(self.snapshot.name_ranks()),
+                false => [None, None],
+            };
+        }
+        for bid in turned_down {
+            memo.bids.set(bid.node, Some(bid.cost), bid.rank);
+        }
+        best
+    }
+
+    /// Who has to leave `node` for the pod.
+    fn victims(
+        &mut self,
+        profile: &Profile,
+        checks: &Checks,
+        pod: &Pending,
+        node: NodeIx,
+    ) -> Vec<Arc<Running>> {
+        let _ = self.row(profile, checks, None, pod, node);
+        let here = self.everywhere.look(&self.snapshot, &mut self.after, node);
+        let lower = &here.pods[here.below(pod.priority)..];
+        self.scratch
+            .iter()
+            .map(|&(at, _)| lower[at].clone())
+            .collect()
     }
 
     /// Whether there was a question about such a pod before, but not how it was answered. From now on

@@ -134,8 +134,8 @@ mod tests {
                 let shape = nth as u64;
                 // As if it had been asked about before.
                 plain.once.push((shape, pod.priority));
-                let found = quick.find(&profile, nth, pod, shape);
-                prop_assert_eq!(found, plain.find(&profile, nth, pod, shape));
+                let found = quick.find(&profile, nth, pod, shape, None);
+                prop_assert_eq!(found, plain.find(&profile, nth, pod, shape, None));
                 prop_assert_eq!((quick.memos.len(), plain.memos.len()), (0, nth + 1));
             }
         }
