@@ -423,6 +423,29 @@ fn a_member_that_is_replaced_waits_for_enough_again() {
     .unwrap();
 }
 
+#[test]
+fn nobody_joins_a_gang_of_which_one_went_unseen() {
+    let binds = Binds::new(u64::MAX, 0);
+    let sim = binds.watch(Sim::seed(3).nodes(4));
+    sim.run(async |sim| {
+        create(sim, (0..4).map(|n| member("train", n, 4, 10))).await?;
+        sim.settle().await?;
+        assert_eq!(binds.landed(), 1);
+        // While the commit that lets a fifth join is on its way, one of the four that it counts is told to end.
+        binds.takes_ms.store(1_000, Ordering::Relaxed);
+        create(sim, [member("train", 4, 4, 10)]).await?;
+        sim.advance(Duration::from_millis(500)).await;
+        sim.delete::<Pod>("train-0").await?;
+        sim.advance(Duration::from_millis(700)).await;
+        assert_eq!(binds.landed(), 1, "it does not land");
+        sim.settle().await?;
+        assert_eq!(standing(sim, "train").await?, [4, 4, 0, 4]);
+        assert_eq!(binds.landed(), 2);
+        Ok(())
+    })
+    .unwrap();
+}
+
 /// Shows no gate.
 #[derive(Debug)]
 struct Gateless(Arc<dyn NodeView>);

@@ -407,6 +407,9 @@ impl PlacementLoop {
         if nodes.is_empty() {
             return Ok(Revision(0));
         }
+        for guard in gate.into_iter().flat_map(|gate| &gate.joins) {
+            commit = commit.guard(guard.clone());
+        }
         let landed = match self.fenced(commit, &fences, seen.pods, now).await {
             Ok(commit) => commit.send().await,
             Err(error) => Err(error),
