@@ -211,6 +211,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
+    use std::thread::ThreadId;
 
     impl ReadMeter for MemoryMeter {
         fn read_count(&self, name: &str, labels: Labels<'_>) -> Option<u64> {
@@ -285,8 +286,11 @@ mod tests {
         PanicsOnOverflow,
     }
 
+    /// By series: who counted first, and how many counts there were.
+    type Begun = BTreeMap<String, (ThreadId, u32)>;
+
     #[derive(Debug)]
-    struct Broken(MemoryMeter, Bug, AtomicU64, Mutex<BTreeSet<String>>);
+    struct Broken(MemoryMeter, Bug, AtomicU64, Mutex<Begun>);
 
     impl Meter for Broken {
         fn count(&self, name: &'static str, labels: Labels<'_>, by: u64) {
@@ -294,12 +298,16 @@ mod tests {
                 Bug::LosesCounts if self.2.fetch_add(1, Ordering::Relaxed) % 100 == 99 => {}
                 Bug::LosesCountsRarely
                     if self.2.fetch_add(1, Ordering::Relaxed) % 5_000 == 4_999 => {}
-                // A series that another thread began meanwhile counts as one begun by itself.
+                // As if two threads had begun the series at one time: the second to come, if it is another's.
                 Bug::LosesFirstCounts => {
                     let series = format!("{name}{labels:?}");
-                    let begun = self.3.lock().unwrap().contains(&series);
-                    std::thread::yield_now();
-                    if self.3.lock().unwrap().insert(series) || begun {
+                    let this = std::thread::current().id();
+                    let mut begun = self.3.lock().unwrap();
+                    let (first, counts) = begun.entry(series).or_insert((this, 0));
+                    *counts += 1;
+                    let is_lost = *counts == 2 && *first != this;
+                    drop(begun);
+                    if !is_lost {
                         self.0.count(name, labels, by);
                     }
                 }
