@@ -167,7 +167,8 @@ impl Reconcile for GangsLoop {
         let step = standing.step(self.is_first(&standing), now);
 
         let open = step.open.iter().map(|at| &pods[*at]);
-        let opened = self.write(open, |pod| close(pod, ConditionStatus::True, "", now));
+        let started = step.started.unwrap_or(now);
+        let opened = self.write(open, |pod| close(pod, ConditionStatus::True, "", started));
         let mut landed = opened.await?;
         for why in [GivesBack::NodeLost, GivesBack::TooLate, GivesBack::Yields] {
             let some = step.give_back.iter().filter(|(_, its)| *its == why);

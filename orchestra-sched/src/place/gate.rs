@@ -44,7 +44,7 @@ pub struct Standing {
     /// How many of these wait for nobody.
     pub free: usize,
     gated: Vec<Gated>,
-    /// When the last was let start.
+    /// When it was let start, the last time that it was.
     opened: Option<Timestamp>,
 }
 
@@ -64,6 +64,10 @@ struct Gated {
 pub struct Step {
     /// Those whose containers may start.
     pub open: Vec<usize>,
+    /// When the gang was let start that they go on with, if it was before; `None` if it is now, as enough are bound.
+    /// Who is let start is marked with that time: a straggler that goes on with a gang that began long ago is no
+    /// reason to let those start that were bound since.
+    pub started: Option<Timestamp>,
     /// Those that give back their nodes, and why.
     pub give_back: Vec<(usize, GivesBack)>,
     /// Whether those that wait are to be told [how many](Standing::told) are bound, where that is news.
@@ -167,7 +171,10 @@ impl Standing {
     /// What is to be done at `now`. `first` is whether no gang of a lower [`rank`](Self::rank) waits
     /// without being whole.
     pub fn step(&self, first: bool, now: Timestamp) -> Step {
-        let mut step = Step::default();
+        let mut step = Step {
+            started: self.opened.filter(|_| !self.is_whole()),
+            ..Step::default()
+        };
         let mut left = Vec::new();
         for member in &self.gated {
             if !member.well {
@@ -297,7 +304,7 @@ mod tests {
     fn a_gang_that_began_to_start_goes_on() {
         // One was let start, then a third was deleted.
         let step = standing([opened("x", 20), gated("y", "a", 10)]).step(false, at(500));
-        assert_eq!(step.open, [1]);
+        assert_eq!((step.open, step.started), (vec![1], Some(at(20))));
         // Who came later waits for enough, whether those that started run or have ended.
         let mut ended = opened("x", 20);
         ended.status.phase = orchestra_core::kind::pod::PodPhase::Succeeded;
@@ -305,6 +312,19 @@ mod tests {
             let step = standing([before, gated("y", "a", 30)]).step(true, at(31));
             assert_eq!((step.open, step.next), (Vec::new(), Some(at(32))));
         }
+        // A straggler that goes on with them much later takes nobody along that was bound in between.
+        let mut ended = opened("x", 20);
+        ended.status.phase = orchestra_core::kind::pod::PodPhase::Succeeded;
+        let late = gated("z", "b", 400);
+        let waits = [ended.clone(), gated("y", "a", 10), late.clone()];
+        let step = standing(waits).step(true, at(450));
+        assert_eq!((step.open, step.started), (vec![1], Some(at(20))));
+        let went_on = [ended, opened("y", 20), late];
+        assert!(standing(went_on).step(true, at(450)).open.is_empty());
+        // Where enough are bound it is let start now.
+        let whole = [opened("x", 20), gated("y", "a", 10), gated("z", "b", 400)];
+        let step = standing(whole).step(true, at(450));
+        assert_eq!((step.open, step.started), (vec![1, 2], None));
     }
 
     #[test]
