@@ -1,4 +1,4 @@
-//! What people read of a plan, and what keepers of accounts can refuse.
+//! What people read of a plan.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -8,10 +8,8 @@ use orchestra_core::kind::Node;
 use orchestra_core::time::Timestamp;
 use orchestra_sched::explain::Outlook;
 use orchestra_sched::fixture::Cluster;
-use orchestra_sched::place::plugin::{Cycle, Refusal, Reserve, ReserveFactory};
-use orchestra_sched::place::{Changes, Framework, Pending, Plan, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::{Changes, Framework, Plan, PlanInputs, Scheduler};
 use orchestra_sched::rng::PlanRng;
-use orchestra_sched::snapshot::{NodeIx, Snapshot};
 
 const INPUTS: PlanInputs = PlanInputs {
     now: Timestamp::EPOCH,
@@ -96,89 +94,6 @@ fn higher_priority_goes_first_and_then_who_came_first() {
     assert_eq!(plan.unplaced[0].pod.key.name, "second");
 }
 
-/// One licence a node.
-#[derive(Debug)]
-struct Licences;
-
-#[derive(Debug, Default)]
-struct Books {
-    taken: BTreeSet<NodeIx>,
-}
-
-impl ReserveFactory for Licences {
-    fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
-        Box::new(Books::default())
-    }
-}
-
-impl Reserve for Books {
-    fn name(&self) -> &'static str {
-        "Licences"
-    }
-
-    fn reserve(&mut self, _: &Cycle<'_>, node: NodeIx) -> Result<(), Refusal> {
-        if self.taken.insert(node) {
-            return Ok(());
-        }
-        Err(Refusal {
-            note: "its licence is taken".into(),
-            curable: true,
-        })
-    }
-
-    fn release(&mut self, _: &Pending, node: NodeIx) {
-        self.taken.remove(&node);
-    }
-}
-
-/// Refuses one node, always.
-#[derive(Debug)]
-struct Never(&'static str);
-
-impl ReserveFactory for Never {
-    fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
-        Box::new(Self(self.0))
-    }
-}
-
-impl Reserve for Never {
-    fn name(&self) -> &'static str {
-        "Never"
-    }
-
-    fn reserve(&mut self, cycle: &Cycle<'_>, node: NodeIx) -> Result<(), Refusal> {
-        if cycle.snapshot().node(node).name() == self.0 {
-            return Err(Refusal {
-                note: "not there".into(),
-                curable: false,
-            });
-        }
-        Ok(())
-    }
-
-    fn release(&mut self, _: &Pending, _: NodeIx) {}
-}
-
-#[test]
-fn a_refused_claim_falls_to_the_next_node_and_is_explained() {
-    let framework = Framework::new(Profile::default().reserve(Licences).reserve(Never("n-2")));
-    let plan = plan(&framework, "node n*3 cpu=8 memory=8Gi\npod p*4 cpu=1");
-    let mut nodes: Vec<_> = plan.placed.iter().map(|p| p.node.as_str()).collect();
-    nodes.sort_unstable();
-    assert_eq!(
-        nodes,
-        ["n-1", "n-3"],
-        "a claim that a later keeper refuses is given back"
-    );
-    assert_eq!(plan.unplaced.len(), 2);
-    let why = &plan.unplaced[0].why;
-    assert_eq!(
-        why.to_string(),
-        "0/3 nodes fit: 2 refused by Licences: its licence is taken, 1 refused by Never: not there"
-    );
-    assert!(why.is_helped_by(Changes::POD_REMOVED));
-}
-
 #[test]
 fn a_hundred_thousand_nodes_are_no_drama() {
     let cluster: Cluster = "node n*100000 cpu=4 memory=32Gi\npod p*100 cpu=100m memory=500Mi"
@@ -195,4 +110,31 @@ fn a_hundred_thousand_nodes_are_no_drama() {
         before.rows().cpu_total[0],
         builder.snapshot(before.base()).rows().cpu_total[0]
     );
+}
+
+#[test]
+fn among_many_nodes_what_is_kept_for_like_pods_changes_nothing() {
+    // More nodes than keys are kept of, and shapes in turns.
+    let mut text = String::new();
+    for (zone, cpu) in [("x", 4), ("y", 8), ("z", 6)] {
+        text += &format!("node {zone}*3000 cpu={cpu} memory=8Gi zone={zone}\n");
+        text += &format!("pod busy{zone}*40 on={zone}-7 cpu=10m\n");
+    }
+    for n in 0..16 {
+        text += &format!(
+            "pod web{n} cpu=500m label=app=web spread=zone:1:app=web apart=host:app=web\n\
+             pod db{n} memory=3Gi label=app=db apart=host:app=db prefer-near=zone:app=web\n\
+             pod plain{n} cpu=2 memory=1Gi\n"
+        );
+    }
+    let nodes = |framework: &Framework| -> Vec<String> {
+        let plan = plan(framework, &text);
+        let placed = plan.placed.iter();
+        placed
+            .map(|one| format!("{} {}", one.pod.key.name, one.node))
+            .collect()
+    };
+    let quick = nodes(&Framework::default());
+    assert_eq!(quick.len(), 48);
+    assert_eq!(quick, nodes(&Framework::default().unshared()));
 }

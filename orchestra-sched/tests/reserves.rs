@@ -1,11 +1,11 @@
-//! Room for pods that keepers of accounts have a say in.
+//! What keepers of accounts can refuse: nodes, and room that would be made for a pod.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use orchestra_core::time::Timestamp;
 use orchestra_sched::fixture::Cluster;
 use orchestra_sched::place::plugin::{Cycle, Refusal, Reserve, ReserveFactory};
-use orchestra_sched::place::{Framework, Pending, PlanInputs, Profile, Scheduler};
+use orchestra_sched::place::{Changes, Framework, Pending, PlanInputs, Profile, Scheduler};
 use orchestra_sched::rng::PlanRng;
 use orchestra_sched::snapshot::{Demand, NodeIx, PodId, Snapshot};
 
@@ -63,6 +63,59 @@ impl ReserveFactory for Broken {
     fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
         panic!("no books")
     }
+}
+
+/// Refuses one node, always.
+#[derive(Debug)]
+struct Never(&'static str);
+
+impl ReserveFactory for Never {
+    fn open(&self, _: &Snapshot) -> Box<dyn Reserve> {
+        Box::new(Self(self.0))
+    }
+}
+
+impl Reserve for Never {
+    fn name(&self) -> &'static str {
+        "Never"
+    }
+
+    fn reserve(&mut self, cycle: &Cycle<'_>, node: NodeIx) -> Result<(), Refusal> {
+        if cycle.snapshot().node(node).name() == self.0 {
+            return Err(Refusal {
+                note: "not there".into(),
+                curable: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, _: &Pending, _: NodeIx) {}
+}
+
+#[test]
+fn a_refused_claim_falls_to_the_next_node_and_is_explained() {
+    let framework = Framework::new(Profile::default().reserve(Licences).reserve(Never("n-2")));
+    let cluster: Cluster = "
+        node n*3 cpu=8 memory=8Gi label=licences=1
+        pod p*4 cpu=1 label=licence=yes"
+        .parse()
+        .unwrap();
+    let plan = framework.plan(&cluster.snapshot(), &cluster.pending(), INPUTS);
+    let mut nodes: Vec<_> = plan.placed.iter().map(|p| p.node.as_str()).collect();
+    nodes.sort_unstable();
+    assert_eq!(
+        nodes,
+        ["n-1", "n-3"],
+        "a claim that a later keeper refuses is given back"
+    );
+    assert_eq!(plan.unplaced.len(), 2);
+    let why = &plan.unplaced[0].why;
+    assert_eq!(
+        why.to_string(),
+        "0/3 nodes fit: 2 refused by Licences: no licence is left, 1 refused by Never: not there"
+    );
+    assert!(why.is_helped_by(Changes::POD_REMOVED));
 }
 
 /// Who is evicted from where for whom, and who is placed where.

@@ -48,7 +48,6 @@
 
 mod alone;
 pub(crate) mod ask;
-mod bits;
 mod changes;
 mod counts;
 pub(crate) mod domains;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use fixedbitset::FixedBitSet;
+
 use super::counted::{Counted, Limit};
 use super::{Bound, DomainRule, Source};
-use crate::place::bits::Bits;
 use crate::place::key::OUT;
 use crate::snapshot::relations::{Division, Domains, NOWHERE, Tally};
 use crate::snapshot::{Ledger, NodeIx};
@@ -32,7 +33,7 @@ struct Watched {
     limit: Limit,
     nowhere: bool,
     /// The domains that it turns down.
-    shut: Bits,
+    shut: FixedBitSet,
     /// Where it speaks of cells: by which of their keys. Otherwise it speaks of single rows, as its domains
     /// are many.
     key: Option<usize>,
@@ -163,19 +164,11 @@ fn divide(keys: &mut Vec<Arc<Domains>>, room: &mut usize, domains: &Arc<Domains>
 }
 
 /// The domains that have too many or too few pods.
-fn shut(pods: &Tally, limit: Limit) -> Bits {
-    let mut shut = Bits::new(pods.len());
-    if !limit.allows(0) {
-        (0..pods.len()).for_each(|domain| {
-            shut.put(domain);
-        });
-    }
+fn shut(pods: &Tally, limit: Limit) -> FixedBitSet {
+    let mut shut = FixedBitSet::with_capacity(pods.len());
+    shut.set_range(.., !limit.allows(0));
     for (domain, pods) in pods.counted() {
-        if limit.allows(pods) {
-            shut.take(domain);
-        } else {
-            shut.put(domain);
-        }
+        shut.set(domain, !limit.allows(pods));
     }
     shut
 }
@@ -185,19 +178,17 @@ impl Watched {
         if domain == NOWHERE {
             self.nowhere
         } else {
-            !self.shut.has(domain as usize)
+            !self.shut.contains(domain as usize)
         }
     }
 
     /// Asks about a domain again, and notes what that moves.
     fn look(&mut self, pods: &Tally, domain: usize, moved: &mut Moved) {
-        let differs = match self.limit.allows(pods.get(domain)) {
-            true => self.shut.take(domain),
-            false => !self.shut.put(domain),
-        };
-        if !differs {
+        let shut = !self.limit.allows(pods.get(domain));
+        if self.shut.contains(domain) == shut {
             return;
         }
+        self.shut.set(domain, shut);
         match self.key {
             Some(_) => moved.cells = true,
             None => {

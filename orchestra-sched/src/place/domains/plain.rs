@@ -1,16 +1,17 @@
 //! Rows whose keys say all, in lines by cell.
 
+use fixedbitset::FixedBitSet;
+
 use super::Own;
 use super::line::{Entry, Line};
-use crate::place::bits::Bits;
 use crate::place::key::{OUT, at_most, tied};
 use crate::snapshot::relations::Division;
 
 /// Keys are not kept where at least one row in so many is in each cell's line.
 const LINE_SHARE: usize = 64;
 
-/// Nor are they dropped where there are no more rows than this: they stay in a cache.
-const FEW_ROWS: usize = if cfg!(test) { 128 } else { 8_192 };
+/// Keys of no more rows than this are not dropped: they stay in a processor's cache.
+const FEW_ROWS: usize = 8_192;
 
 /// The rows in the running, the best of each cell in line.
 #[derive(Debug, Default)]
@@ -25,11 +26,13 @@ pub(super) struct Plain {
     /// Whoever notes one does not wait for the row's key to be looked up.
     moved: Vec<(u32, u64)>,
     /// The rows that were given another key since their cell was put in line.
-    left: Bits,
+    left: FixedBitSet,
     /// Rows that must not win.
-    hidden: Bits,
+    hidden: FixedBitSet,
     /// How often the best will be asked for, as far as that is known.
     expected: usize,
+    /// Keys are not dropped where there are no more rows than this.
+    few_rows: usize,
 }
 
 impl Plain {
@@ -38,7 +41,8 @@ impl Plain {
         Self {
             rows,
             lines: vec![Line::new(); division.len()],
-            left: Bits::new(rows),
+            left: FixedBitSet::with_capacity(rows),
+            few_rows: FEW_ROWS,
             ..Self::default()
         }
     }
@@ -88,7 +92,7 @@ impl Plain {
 
     /// A row has another key, which is at most `bound`.
     fn note(&mut self, row: usize, bound: u64) {
-        self.left.put(row);
+        self.left.insert(row);
         if self.keys.is_empty() {
             return;
         }
@@ -102,7 +106,7 @@ impl Plain {
 
     /// A row's key, if it may win.
     pub(super) fn key(&self, row: usize, own: &impl Own) -> u64 {
-        if self.hidden.has(row) {
+        if self.hidden.contains(row) {
             OUT
         } else {
             own.key(row)
@@ -112,15 +116,17 @@ impl Plain {
     /// Keeps a row from being the best.
     pub(super) fn hide(&mut self, row: usize) {
         if self.hidden.is_empty() {
-            self.hidden = Bits::new(self.rows);
+            self.hidden = FixedBitSet::with_capacity(self.rows);
         }
-        self.hidden.put(row);
+        self.hidden.insert(row);
         self.note(row, OUT);
     }
 
     /// Lets a row back in that has this key.
     pub(super) fn unhide(&mut self, division: &Division, row: usize, key: u64) {
-        self.hidden.take(row);
+        if self.hidden.contains(row) {
+            self.hidden.remove(row);
+        }
         self.note(row, key);
         self.rise(division.cell_of(row), division, row, key);
     }
@@ -130,7 +136,7 @@ impl Plain {
         let lines = self.lines.iter().zip(open).filter(|(_, open)| **open);
         let each = count.div_ceil(lines.clone().count().max(1));
         lines.flat_map(move |(line, _)| {
-            let coming = line.coming().filter(|&row| !self.left.has(row));
+            let coming = line.coming().filter(|&row| !self.left.contains(row));
             coming.take(each)
         })
     }
@@ -152,12 +158,12 @@ impl Plain {
     fn best_in(&mut self, cell: usize, division: &Division, own: &impl Own) -> Option<Entry> {
         loop {
             let (left, hidden) = (&self.left, &self.hidden);
-            let key_now = |row| match hidden.has(row) {
+            let key_now = |row| match hidden.contains(row) {
                 true => OUT,
                 false => own.key(row),
             };
             let line = &mut self.lines[cell];
-            let best = line.best(|row, _| left.has(row), key_now);
+            let best = line.best(|row, _| left.contains(row), key_now);
             if best.is_some() || line.holds_all() {
                 return best;
             }
@@ -169,9 +175,8 @@ impl Plain {
     fn rank(&mut self, cell: usize, division: &Division, own: &impl Own) {
         if self.keys.is_empty() {
             self.keys = own.keys();
-            if !self.hidden.is_empty() {
-                let hidden = (0..self.keys.len()).filter(|&row| self.hidden.has(row));
-                hidden.for_each(|row| self.keys[row] = OUT);
+            for row in self.hidden.ones() {
+                self.keys[row] = OUT;
             }
             self.moved.clear();
             (0..self.lines.len()).for_each(|cell| self.put_in_line(cell, division));
@@ -181,7 +186,7 @@ impl Plain {
         }
         let wanted = self.expected.max(self.keys.len() / LINE_SHARE);
         let mut lines = self.lines.iter();
-        if self.rows > FEW_ROWS && lines.all(|line| line.len() >= wanted || line.holds_all()) {
+        if self.rows > self.few_rows && lines.all(|line| line.len() >= wanted || line.holds_all()) {
             self.keys = Vec::new();
         }
     }
@@ -193,7 +198,7 @@ impl Plain {
             let key = &mut self.keys[row];
             *key = match (bound, *key) {
                 (OUT, _) => OUT,
-                (_, OUT) if self.hidden.has(row) => OUT,
+                (_, OUT) if self.hidden.contains(row) => OUT,
                 (_, OUT) => own.key(row),
                 (bound, old) => tied(bound, old),
             };
@@ -210,7 +215,7 @@ impl Plain {
             let keys = rows.iter().map(|&row| self.keys[row as usize]);
             line.rank(&keys.collect::<Vec<_>>(), |at| rows[at as usize]);
             for &row in rows {
-                self.left.take(row as usize);
+                self.left.remove(row as usize);
             }
         }
     }
@@ -300,6 +305,7 @@ mod tests {
             let mut open = vec![true; division.len()];
             let (mut rows, mut hidden) = (Rows(rows), Vec::new());
             let mut plain = Plain::new(rows.0.len(), &division);
+            plain.few_rows = 128;
             plain.expect(expected);
             for step in steps {
                 let best = plain.best(&division, &open, &rows);
