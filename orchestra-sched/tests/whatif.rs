@@ -183,7 +183,8 @@ proptest! {
                 strands.push((row.name().to_string(), answer.stranded.len()));
             }
             let evicting = Question::new().drain([row.name().clone()]).ask(&snapshot, &framework, INPUTS).unwrap();
-            prop_assert_eq!(evicting.is_fine(), answer.is_fine());
+            // Nor the other way round: who evicts at once does not wait for what others may bring.
+            prop_assert!(answer.is_fine() || !evicting.is_fine());
         }
         strands.sort();
         let found: Vec<(String, usize)> =

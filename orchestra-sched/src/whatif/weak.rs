@@ -47,8 +47,9 @@ pub struct WeakSpots {
 /// [`NODES_TRIED_MAX`].
 ///
 /// Nobody is evicted to make room, as whoever is would be stranded instead. [`Question::ask`] lets those evict
-/// who may: it finds the same nodes and zones weak, but may count more pods stranded, since room is then held
-/// for who evicts.
+/// who may: it finds these nodes and zones weak too, but may count more pods stranded, since room is then held
+/// for who evicts. It may also find one weak that is not: a pod has room made for it as soon as it is refused, though
+/// others of the same plan might bring what it waits for.
 pub fn weak_spots(snapshot: &Snapshot, framework: &Framework, inputs: PlanInputs) -> WeakSpots {
     let mut weak = WeakSpots::default();
     for zone in zones(snapshot).into_keys() {
